@@ -1,0 +1,2 @@
+//! The `audithog` command.
+fn main() {}

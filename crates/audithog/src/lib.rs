@@ -1,0 +1,1 @@
+//! One audit row for every HTTP request.
