@@ -1,0 +1,88 @@
+//! The books: where every row is, at every moment (the conservation rule).
+//!
+//! ```text
+//! accepted         = stored + queued + lost (by reason)
+//! stored, per sink = delivered + sampled out + held back + dead + pending
+//! ```
+//!
+//! One mutex guards them, the queue's own, so that a snapshot is consistent. See `queue.rs`.
+
+use std::fmt;
+
+/// Why a row could not be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LossReason {
+    /// The queue was full; the newest rows are dropped.
+    QueueFull,
+    /// Logged after `shutdown`.
+    AfterShutdown,
+    /// The process ended without `shutdown`; an upper bound, marked inexact.
+    UncleanStop,
+    /// The ledger could not be written until the process ended.
+    LedgerFailed,
+    /// Memory only (`AUDITHOG_DB=off`): the store was full and the oldest undelivered rows went.
+    MemoryFull,
+    /// A caller-supplied id is in the ledger already; the row exists, this copy is refused.
+    DuplicateId,
+}
+
+impl LossReason {
+    /// Every reason, in the order of the enum.
+    pub const ALL: [Self; 6] = [
+        Self::QueueFull,
+        Self::AfterShutdown,
+        Self::UncleanStop,
+        Self::LedgerFailed,
+        Self::MemoryFull,
+        Self::DuplicateId,
+    ];
+
+    /// As written in rows and metrics: `queue_full`, `after_shutdown`, …
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::AfterShutdown => "after_shutdown",
+            Self::UncleanStop => "unclean_stop",
+            Self::LedgerFailed => "ledger_failed",
+            Self::MemoryFull => "memory_full",
+            Self::DuplicateId => "duplicate_id",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+}
+
+impl fmt::Display for LossReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Counts by [`LossReason`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Losses([u64; LossReason::ALL.len()]);
+
+impl Losses {
+    pub(crate) fn add(&mut self, reason: LossReason, n: u64) {
+        self.0[reason as usize] += n;
+    }
+
+    pub(crate) fn get(&self, reason: LossReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LossReason, u64)> {
+        LossReason::ALL
+            .into_iter()
+            .zip(self.0)
+            .filter(|(_, n)| *n > 0)
+    }
+}

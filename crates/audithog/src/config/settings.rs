@@ -1,0 +1,180 @@
+//! The settings as the rooms use them: typed, validated, with every default.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::record::Run;
+
+/// Everything a logger is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) run: Run,
+    pub(crate) database: Database,
+    pub(crate) queue: QueueSettings,
+    /// Rows older than this are removed once settled. None keeps them for ever.
+    pub(crate) retention: Option<Duration>,
+    /// Flush when this many rows are pending (`LOG_BATCH_SIZE`).
+    pub(crate) batch_size: usize,
+    /// Flush when this long has passed since the first pending row (`LOG_BATCH_INTERVAL_MS`).
+    pub(crate) batch_interval: Duration,
+    pub(crate) shutdown_timeout: Duration,
+    /// None: nothing leaves the process.
+    pub(crate) posthog: Option<PosthogSettings>,
+    pub(crate) retry: RetrySettings,
+}
+
+/// Where rows are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Database {
+    /// An absolute path.
+    File(PathBuf),
+    /// Memory only: bounded, with losses counted.
+    Off { max_rows: usize },
+}
+
+/// Bounds of the hand-off between request tasks and the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueSettings {
+    pub(crate) max_rows: usize,
+    pub(crate) max_bytes: usize,
+}
+
+/// How delivery tries again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetrySettings {
+    /// First delay; at least 100 ms (what PostHog's SDKs keep).
+    pub(crate) first: Duration,
+    /// Ceiling of the growing delay, and of `Retry-After`.
+    pub(crate) max: Duration,
+    /// Quick attempts before the breaker opens.
+    pub(crate) quick_attempts: u32,
+    /// Time between probes behind an open breaker or a hold; at least 30 s, grows up to `probe_max`.
+    pub(crate) probe: Duration,
+    pub(crate) probe_max: Duration,
+    /// A straggler older than this, or tried more often, is a dead letter.
+    pub(crate) straggler_age: Duration,
+    pub(crate) straggler_attempts: u32,
+    /// Requests in flight at once.
+    pub(crate) in_flight: usize,
+}
+
+/// The PostHog sink.
+#[derive(Clone, Debug)]
+pub(crate) struct PosthogSettings {
+    pub(crate) key: Secret,
+    /// As given: mapped to the capture host by the sink (`app.posthog.com` → `us.i.posthog.com`).
+    pub(crate) host: String,
+    pub(crate) compression: Compression,
+    pub(crate) distinct_id: DistinctId,
+    /// Key of the `hmac` forms; required by them.
+    pub(crate) hmac_key: Option<Secret>,
+    pub(crate) ip: IpDetail,
+    /// Send the user agent.
+    pub(crate) user_agent: bool,
+    /// Send user ids as they are; otherwise their HMAC.
+    pub(crate) user_plain: bool,
+    /// `$process_person_profile`.
+    pub(crate) person_profiles: bool,
+    /// `$groups: {<type>: orgId}`.
+    pub(crate) group_type: Option<String>,
+    /// Of what was held before the first key, only rows this young are sent.
+    pub(crate) backfill: Duration,
+    pub(crate) request_timeout: Duration,
+    /// PEM file with certificate authorities to trust besides the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) sample: Vec<SampleRule>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// zstd on capture v1 where built in, else gzip; gzip on v0.
+    Auto,
+    Gzip,
+    Zstd,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DistinctId {
+    /// The user id.
+    User,
+    /// `user:` + the user id.
+    Prefixed,
+    /// HMAC-SHA256 of the user id, hex.
+    Hmac,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IpDetail {
+    Full,
+    /// IPv4 without its last 8 bits, IPv6 without its last 80.
+    Truncated,
+    Off,
+}
+
+/// `METHOD ROUTE STATUS=RATE`; the first rule that matches decides.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SampleRule {
+    pub(crate) method: Option<String>,
+    /// A route template; compared as a whole, a trailing `*` matches any rest.
+    pub(crate) route: Option<String>,
+    pub(crate) status: StatusMatch,
+    /// 0 to 1.
+    pub(crate) rate: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StatusMatch {
+    /// Successes only: failures are kept whole unless a rule names them.
+    Success,
+    /// `2xx`, `404` …: a class or one status.
+    Class(u8),
+    Code(u16),
+    /// `failure`.
+    Failure,
+}
+
+/// A value that never shows: not in `Debug`, not in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(250),
+            max: Duration::from_secs(60),
+            quick_attempts: 4,
+            probe: Duration::from_secs(30),
+            probe_max: Duration::from_secs(300),
+            straggler_age: Duration::from_secs(7 * 24 * 3600),
+            straggler_attempts: 50,
+            in_flight: 4,
+        }
+    }
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            max_rows: 65_536,
+            max_bytes: 64 * 1024 * 1024,
+        }
+    }
+}

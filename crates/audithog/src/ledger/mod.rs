@@ -1,0 +1,195 @@
+//! The ledger: the record of truth, and the durable queue that sinks read.
+//!
+//! It knows no sink: a sink is a name with a cursor. Two stores answer the same calls, an SQLite
+//! file and, for `AUDITHOG_DB=off`, a bounded memory. The writer thread owns the one [`Store`];
+//! everyone else reads through a [`Reader`] of their own.
+
+use std::collections::BTreeMap;
+
+use crate::books::{LossReason, Losses};
+use crate::record::{Micros, Row, StoredRow};
+
+/// What one commit makes permanent, all or nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Group<'a> {
+    pub(crate) rows: &'a [Row],
+    /// Losses counted since the last commit, for the persisted totals. The `audit_loss` rows that
+    /// tell of them are ordinary `rows`.
+    pub(crate) losses: Losses,
+    /// Requests seen since the last commit, for the persisted total.
+    pub(crate) requests: u64,
+    pub(crate) settlements: &'a [Settlement],
+    /// Return only after an fsync that covers this commit and all before it.
+    pub(crate) sync: bool,
+}
+
+/// What a commit did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// The sequence number of the last row in the ledger.
+    pub(crate) head: i64,
+    /// Indexes into `Group::rows` that were refused: their caller-supplied id exists. They took no
+    /// sequence number and were added to the persisted total of `LossReason::DuplicateId`.
+    pub(crate) duplicates: Vec<usize>,
+    /// Undelivered rows that a bounded memory store dropped to make room; already in its totals.
+    pub(crate) evicted: u64,
+}
+
+/// What is settled of one sink's rows since its last settlement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settlement {
+    pub(crate) sink: &'static str,
+    /// Every row up to here is settled or a straggler. Never moves back.
+    pub(crate) cursor: i64,
+    pub(crate) delivered: u64,
+    pub(crate) sampled_out: u64,
+    pub(crate) held_back: u64,
+    pub(crate) dead: Vec<DeadLetter>,
+    /// Inserted, or replaced when the sequence number is a straggler already.
+    pub(crate) stragglers: Vec<Straggler>,
+    /// Sequence numbers that are no stragglers any more: delivered, or in `dead`.
+    pub(crate) resolved: Vec<i64>,
+    /// The sink has proved that PostHog keeps what it accepts (read-back).
+    pub(crate) verified: bool,
+}
+
+/// A row that a sink refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeadLetter {
+    pub(crate) seq: i64,
+    pub(crate) ts: Micros,
+    pub(crate) reason: String,
+}
+
+/// A row that needs another try on its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Straggler {
+    pub(crate) seq: i64,
+    pub(crate) attempts: u32,
+    /// When it became a straggler.
+    pub(crate) since: Micros,
+    /// Not tried before.
+    pub(crate) next: Micros,
+    pub(crate) reason: String,
+}
+
+/// The persisted counters; O(1) to load.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// `stored`: the head of the sequence, whatever retention removed.
+    pub(crate) head: i64,
+    /// Rows up to here are pruned.
+    pub(crate) pruned: i64,
+    pub(crate) requests: u64,
+    pub(crate) losses: Losses,
+    pub(crate) sinks: BTreeMap<String, SinkTotals>,
+}
+
+/// One sink's counters. `head - began = delivered + sampled_out + held_back + dead + pending`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SinkTotals {
+    /// The sink's first row is the one after this.
+    pub(crate) began: i64,
+    pub(crate) cursor: i64,
+    pub(crate) delivered: u64,
+    pub(crate) sampled_out: u64,
+    pub(crate) held_back: u64,
+    pub(crate) dead: u64,
+    pub(crate) stragglers: u64,
+    pub(crate) verified: bool,
+}
+
+/// The write side. One thread owns it.
+pub(crate) trait Store: Send {
+    /// Makes a group permanent. On an error nothing of it was kept.
+    fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError>;
+
+    /// Returns after an fsync that covers every commit so far.
+    fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// Makes a sink known. A new sink begins at the pruning mark, so that it gets what is held.
+    fn register_sink(&mut self, sink: &'static str) -> Result<SinkTotals, StoreError>;
+
+    /// Takes or renews the right to drive `sink` until `until`. False while another holder has it.
+    /// The holder that is already recorded, and only it, renews; `until <= now` releases.
+    fn lease(
+        &mut self,
+        sink: &'static str,
+        holder: &str,
+        now: Micros,
+        until: Micros,
+    ) -> Result<bool, StoreError>;
+
+    fn totals(&self) -> &Totals;
+
+    /// Removes settled rows with `ts` of their block before `before`, oldest first, at most `limit`
+    /// rows in one short transaction. Returns how many. Moves the pruning mark with it.
+    fn prune(&mut self, before: Micros, limit: usize) -> Result<u64, StoreError>;
+
+    /// A reader of its own connection, for another thread.
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
+
+    /// Marks the run as ended in good order, syncs and closes. The store is unusable afterwards.
+    fn close(&mut self) -> Result<(), StoreError>;
+}
+
+/// The read side. Reads only; no read transaction outlives the call.
+pub(crate) trait Reader: Send {
+    /// Rows with `after < seq <= upto`, in order, at most `limit`.
+    fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError>;
+
+    /// The rows with these numbers; pruned ones are absent.
+    fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError>;
+
+    /// Stragglers of `sink` by `next` time, at most `limit`.
+    fn stragglers(&mut self, sink: &str, limit: usize) -> Result<Vec<Straggler>, StoreError>;
+
+    /// The number of the last row that arrived before `before`, judged by blocks: every row up to
+    /// it is older. For the back-fill limit.
+    fn last_before(&mut self, before: Micros) -> Result<i64, StoreError>;
+}
+
+/// Why the store could not do what was asked.
+#[derive(Debug)]
+pub(crate) struct StoreError {
+    pub(crate) kind: StoreErrorKind,
+    pub(crate) message: String,
+    pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreErrorKind {
+    /// Another process writes; try again.
+    Busy,
+    /// No space left.
+    Full,
+    /// An I/O error, a failed fsync, a file that is gone or replaced.
+    Io,
+    /// The file is damaged.
+    Corrupt,
+    /// The file was written by a newer version.
+    Newer,
+    /// Not an audithog ledger, no permission, not a usable place.
+    Unusable,
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl Totals {
+    /// A loss reason's persisted count.
+    pub(crate) fn lost(&self, reason: LossReason) -> u64 {
+        self.losses.get(reason)
+    }
+}

@@ -1,0 +1,144 @@
+//! Who made a request or caused an event.
+
+use super::limits;
+use super::row::Text;
+
+/// Who did it: a user, a service, an API key, nobody known, or the system itself.
+///
+/// ```
+/// use audithog::Actor;
+///
+/// let actor = Actor::user("u_17").role("admin").org("acme");
+/// assert_eq!(actor.user_id(), Some("u_17"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Actor {
+    pub(crate) user_id: Option<Text>,
+    pub(crate) user_role: Option<Text>,
+    pub(crate) org_id: Option<Text>,
+    pub(crate) kind: Option<ActorType>,
+    pub(crate) on_behalf_of: Option<Text>,
+}
+
+/// The kind of an [`Actor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ActorType {
+    /// A person.
+    User,
+    /// Another program with an identity of its own.
+    Service,
+    /// The holder of an API key.
+    ApiKey,
+    /// Nobody is known; the application checked.
+    Anonymous,
+    /// The application itself: a job, a migration.
+    System,
+}
+
+impl ActorType {
+    /// As written in rows: `user`, `service`, `api_key`, `anonymous`, `system`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Service => "service",
+            Self::ApiKey => "api_key",
+            Self::Anonymous => "anonymous",
+            Self::System => "system",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [
+            Self::User,
+            Self::Service,
+            Self::ApiKey,
+            Self::Anonymous,
+            Self::System,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+    }
+}
+
+impl Actor {
+    /// A person, by the application's own user id. Ids are cut at 200 bytes.
+    pub fn user(id: impl Into<String>) -> Self {
+        Self::identified(ActorType::User, id.into())
+    }
+
+    /// Another program, by its service name or client id.
+    pub fn service(id: impl Into<String>) -> Self {
+        Self::identified(ActorType::Service, id.into())
+    }
+
+    /// The holder of an API key. Pass the key's id, never the key.
+    pub fn api_key(id: impl Into<String>) -> Self {
+        Self::identified(ActorType::ApiKey, id.into())
+    }
+
+    /// Nobody: the application checked, and no one is signed in.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self {
+            kind: Some(ActorType::Anonymous),
+            ..Self::default()
+        }
+    }
+
+    /// The application itself.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            kind: Some(ActorType::System),
+            ..Self::default()
+        }
+    }
+
+    /// The role the actor acts in, `userRole`. Cut at 200 bytes.
+    #[must_use]
+    pub fn role(mut self, role: impl Into<String>) -> Self {
+        self.user_role = bounded(role.into());
+        self
+    }
+
+    /// The active organisation, `orgId`. Cut at 200 bytes.
+    #[must_use]
+    pub fn org(mut self, org: impl Into<String>) -> Self {
+        self.org_id = bounded(org.into());
+        self
+    }
+
+    /// The person for whom the actor acts (support staff, delegated tokens). Cut at 200 bytes.
+    #[must_use]
+    pub fn on_behalf_of(mut self, id: impl Into<String>) -> Self {
+        self.on_behalf_of = bounded(id.into());
+        self
+    }
+
+    /// The id given to [`Actor::user`], [`Actor::service`] or [`Actor::api_key`].
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        self.user_id.as_deref()
+    }
+
+    fn identified(kind: ActorType, id: String) -> Self {
+        Self {
+            user_id: bounded(id),
+            kind: Some(kind),
+            ..Self::default()
+        }
+    }
+}
+
+/// Empty means not set: an empty id in a row would look like an identity.
+fn bounded(text: String) -> Option<Text> {
+    if text.trim().is_empty() {
+        return None;
+    }
+    if text.len() <= limits::ACTOR {
+        return Some(text.into());
+    }
+    Some(limits::cut(&text, limits::ACTOR).into_owned().into())
+}

@@ -1,0 +1,16 @@
+//! What a row is: fields, limits, masking, actor, outcome. No I/O, and knows nobody.
+
+mod actor;
+mod id;
+pub(crate) mod limits;
+mod outcome;
+mod row;
+mod time;
+
+pub use actor::{Actor, ActorType};
+pub use row::Row;
+
+pub(crate) use id::RequestId;
+pub(crate) use outcome::{End, Outcome, derived_error_code};
+pub(crate) use row::{Exchange, Run, StoredRow, Text};
+pub(crate) use time::Micros;

@@ -1,0 +1,124 @@
+//! How a request ended.
+
+use super::row::Text;
+
+/// The way an exchange came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The server took the last byte of the response, or a head that has no body.
+    Complete,
+    /// The service future was dropped before it returned a response.
+    ClientClosedBeforeResponse,
+    /// The response body was dropped before its end.
+    ClientClosedMidBody,
+    /// The handler or the body panicked.
+    Panic,
+    /// The body returned an error.
+    ResponseBodyError,
+    /// The inner service returned an error instead of a response.
+    ServiceError,
+    /// Still open when the shutdown deadline passed.
+    ServerShutdown,
+}
+
+/// `result` in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Success,
+    Failure,
+}
+
+impl End {
+    /// `errorCode` of an abnormal end; none for a complete one.
+    pub(crate) fn error_code(self) -> Option<&'static str> {
+        match self {
+            Self::Complete => None,
+            Self::ClientClosedBeforeResponse => Some("CLIENT_CLOSED_BEFORE_RESPONSE"),
+            Self::ClientClosedMidBody => Some("CLIENT_CLOSED_MID_BODY"),
+            Self::Panic => Some("PANIC"),
+            Self::ResponseBodyError => Some("RESPONSE_BODY_ERROR"),
+            Self::ServiceError => Some("SERVICE_ERROR"),
+            Self::ServerShutdown => Some("SERVER_SHUTDOWN"),
+        }
+    }
+}
+
+impl Outcome {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
+
+    /// Failure for 4xx, 5xx, a non-zero gRPC status and every abnormal end.
+    pub(crate) fn of(end: End, status: Option<u16>, grpc_status: Option<u32>) -> Self {
+        let refused = status.is_some_and(|status| status >= 400);
+        if end != End::Complete || refused || grpc_status.is_some_and(|code| code != 0) {
+            Self::Failure
+        } else {
+            Self::Success
+        }
+    }
+}
+
+/// `errorCode` derived from the status or the gRPC status when the application set none.
+pub(crate) fn derived_error_code(
+    end: End,
+    status: Option<u16>,
+    grpc_status: Option<u32>,
+) -> Option<Text> {
+    if let Some(code) = end.error_code() {
+        return Some(code.into());
+    }
+    match (status, grpc_status) {
+        (Some(status), _) if status >= 400 => Some(status_code(status)),
+        (_, Some(code)) if code != 0 => Some(grpc_code(code)),
+        _ => None,
+    }
+}
+
+/// `NOT_FOUND` for 404 (the reason phrase of RFC 9110), `HTTP_499` where there is none.
+fn status_code(status: u16) -> Text {
+    let reason = http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
+    match reason {
+        // "I'm a teapot" and the like: anything but letters becomes one underscore.
+        Some(reason) => reason
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join("_")
+            .to_ascii_uppercase()
+            .into(),
+        None => format!("HTTP_{status}").into(),
+    }
+}
+
+/// Names of the gRPC status codes (grpc/grpc: doc/statuscodes.md).
+fn grpc_code(code: u32) -> Text {
+    const NAMES: [&str; 17] = [
+        "GRPC_OK",
+        "GRPC_CANCELLED",
+        "GRPC_UNKNOWN",
+        "GRPC_INVALID_ARGUMENT",
+        "GRPC_DEADLINE_EXCEEDED",
+        "GRPC_NOT_FOUND",
+        "GRPC_ALREADY_EXISTS",
+        "GRPC_PERMISSION_DENIED",
+        "GRPC_RESOURCE_EXHAUSTED",
+        "GRPC_FAILED_PRECONDITION",
+        "GRPC_ABORTED",
+        "GRPC_OUT_OF_RANGE",
+        "GRPC_UNIMPLEMENTED",
+        "GRPC_INTERNAL",
+        "GRPC_UNAVAILABLE",
+        "GRPC_DATA_LOSS",
+        "GRPC_UNAUTHENTICATED",
+    ];
+    match NAMES.get(code as usize) {
+        Some(name) => (*name).into(),
+        None => format!("GRPC_{code}").into(),
+    }
+}

@@ -1,0 +1,69 @@
+//! One entry of the audit log.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Actor, Micros, Outcome, RequestId};
+
+/// Text that is often a constant.
+pub(crate) type Text = Cow<'static, str>;
+
+/// One entry of the audit log, frozen when it was recorded: nothing about it changes afterwards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The de-duplication key everywhere. UUIDv7 unless the caller supplied it.
+    pub(crate) id: Uuid,
+    /// The caller supplied `id`: it is checked against the ids supplied before.
+    pub(crate) caller_id: bool,
+    /// Arrival of the request, or the time of the event.
+    pub(crate) ts: Micros,
+    pub(crate) event: Text,
+    /// For `api_request`, `Some(Uuid(id))` unless an upstream id was adopted.
+    pub(crate) request_id: Option<RequestId>,
+    pub(crate) actor: Actor,
+    /// Present on `api_request` and `api_connection_closed` rows.
+    pub(crate) exchange: Option<Box<Exchange>>,
+    pub(crate) trace_id: Option<[u8; 16]>,
+    /// The trace id came from a trusted peer, so sampling may hash it.
+    pub(crate) trace_trusted: bool,
+    /// Supplied by the caller; otherwise the sink derives it.
+    pub(crate) distinct_id: Option<Text>,
+    /// A JSON object: masked, bounded, valid.
+    pub(crate) properties: Option<Box<str>>,
+}
+
+/// The HTTP side of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Exchange {
+    pub(crate) method: Text,
+    /// Without the query string; secret route parameters masked; no control characters.
+    pub(crate) path: Text,
+    pub(crate) route: Option<Text>,
+    pub(crate) status_code: Option<u16>,
+    pub(crate) outcome: Outcome,
+    pub(crate) error_code: Option<Text>,
+    pub(crate) duration_us: u64,
+    pub(crate) user_agent: Option<Text>,
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) upstream_request_id: Option<Text>,
+}
+
+/// What is constant for one run of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) service: String,
+    pub(crate) environment: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) instance: Option<String>,
+}
+
+/// A row as the ledger has it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredRow {
+    pub(crate) seq: i64,
+    pub(crate) run: Arc<Run>,
+    pub(crate) row: Row,
+}
