@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+use crate::record::Micros;
+
 /// Why a row could not be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -84,5 +86,34 @@ impl Losses {
             .into_iter()
             .zip(self.0)
             .filter(|(_, n)| *n > 0)
+    }
+}
+
+/// Losses of one reason in one stretch of time; becomes one `audit_loss` row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Episode {
+    pub(crate) reason: LossReason,
+    pub(crate) count: u64,
+    pub(crate) first: Micros,
+    pub(crate) last: Micros,
+    /// `count` is an upper bound.
+    pub(crate) inexact: bool,
+}
+
+impl Episode {
+    pub(crate) fn new(reason: LossReason, count: u64, at: Micros) -> Self {
+        Self {
+            reason,
+            count,
+            first: at,
+            last: at,
+            inexact: false,
+        }
+    }
+
+    pub(crate) fn extend(&mut self, n: u64, now: Micros) {
+        self.count += n;
+        self.first = self.first.min(now);
+        self.last = self.last.max(now);
     }
 }

@@ -5,6 +5,7 @@ mod clock;
 mod config;
 mod error;
 mod ledger;
+mod queue;
 mod record;
 mod sink;
 

@@ -3,7 +3,9 @@
 mod actor;
 mod id;
 pub(crate) mod limits;
+pub(crate) mod mask;
 mod outcome;
+pub(crate) mod properties;
 mod row;
 mod time;
 

@@ -67,3 +67,51 @@ pub(crate) struct StoredRow {
     pub(crate) run: Arc<Run>,
     pub(crate) row: Row,
 }
+
+/// The event name of a request row.
+pub(crate) const API_REQUEST: &str = "api_request";
+
+impl Row {
+    /// A row that says only what happened and when.
+    pub(crate) fn event(id: Uuid, ts: Micros, event: Text) -> Self {
+        Self {
+            id,
+            caller_id: false,
+            ts,
+            event,
+            request_id: None,
+            actor: Actor::default(),
+            exchange: None,
+            trace_id: None,
+            trace_trusted: false,
+            distinct_id: None,
+            properties: None,
+        }
+    }
+
+    /// An `api_request` row.
+    pub(crate) fn is_request(&self) -> bool {
+        self.exchange.is_some() && self.event == API_REQUEST
+    }
+
+    /// About how many bytes of memory the row takes.
+    pub(crate) fn size(&self) -> usize {
+        let text = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
+        let exchange = self.exchange.as_ref().map_or(0, |http| {
+            size_of::<Exchange>()
+                + http.method.len()
+                + http.path.len()
+                + text(&http.route)
+                + text(&http.error_code)
+                + text(&http.user_agent)
+                + text(&http.upstream_request_id)
+        });
+        let actor =
+            text(&self.actor.user_id) + text(&self.actor.user_role) + text(&self.actor.org_id);
+        let properties = self
+            .properties
+            .as_ref()
+            .map_or(0, |properties| properties.len());
+        size_of::<Self>() + self.event.len() + exchange + actor + properties
+    }
+}

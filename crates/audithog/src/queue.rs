@@ -1,0 +1,303 @@
+//! The bounded hand-off between request tasks and the ledger's writer.
+//!
+//! One mutex guards the rows and the books, so that `accepted = stored + queued + lost` holds at
+//! every moment it can be looked at. A push is a short critical section: no I/O, no allocation
+//! beyond the buffer's own growth, and a wake-up only when the writer sleeps without a deadline,
+//! which is once per burst, not once per row. Commands travel in a lane of their own, so that a
+//! full queue cannot delay a flush.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::books::{Episode, LossReason, Losses};
+use crate::config::QueueSettings;
+use crate::ledger::Settlement;
+use crate::record::{Micros, Row};
+
+/// Called once with the row's sequence number, or why there is none.
+pub(crate) type Waiter = Box<dyn FnOnce(Result<i64, Refusal>) + Send>;
+
+/// Why a row was not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal(pub(crate) LossReason);
+
+/// What delivery, flush and shutdown ask of the writer.
+pub(crate) enum Command {
+    /// Fsync what is committed.
+    Sync,
+    /// Commit with the next group.
+    Settle(Settlement),
+    /// Take, renew or release the right to drive a sink.
+    Lease {
+        sink: &'static str,
+        until: Micros,
+        answer: Box<dyn FnOnce(bool) + Send>,
+    },
+    /// Commit and fsync every row accepted before this, then answer with the head.
+    Flush { answer: Box<dyn FnOnce(i64) + Send> },
+    /// Commit everything, close the store, end the thread.
+    Close { answer: Box<dyn FnOnce() + Send> },
+}
+
+/// What the writer takes in one go.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) rows: Vec<Row>,
+    /// Index into `rows`, ascending.
+    pub(crate) waiters: Vec<(usize, Waiter)>,
+    pub(crate) commands: Vec<Command>,
+    /// Losses not yet told of in the ledger, by reason.
+    pub(crate) losses: Vec<Episode>,
+}
+
+/// The hand-off.
+pub(crate) struct Queue {
+    settings: QueueSettings,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    rows: Vec<Row>,
+    waiters: Vec<(usize, Waiter)>,
+    bytes: usize,
+    commands: Vec<Command>,
+    unreported: Vec<Episode>,
+    counts: Counts,
+    closed: bool,
+    /// The writer sleeps until somebody wakes it.
+    idle: bool,
+    /// No writer: rows stay until they are taken by hand (the recording logger).
+    detached: bool,
+}
+
+/// The process's own books.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) accepted: u64,
+    pub(crate) accepted_requests: u64,
+    pub(crate) stored: u64,
+    pub(crate) losses: Losses,
+}
+
+impl Counts {
+    /// Rows in the queue or in the writer's hand.
+    pub(crate) fn queued(&self) -> u64 {
+        self.accepted - self.stored - self.losses.total()
+    }
+}
+
+impl Queue {
+    pub(crate) fn new(settings: QueueSettings) -> Self {
+        Self {
+            settings,
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// A queue that no writer empties.
+    pub(crate) fn detached(settings: QueueSettings) -> Self {
+        Self {
+            settings,
+            state: Mutex::new(State {
+                detached: true,
+                ..State::default()
+            }),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// Accepts a row or counts its loss. `now` is asked only when a loss has to be dated.
+    pub(crate) fn push(&self, row: Row, waiter: Option<Waiter>, now: impl FnOnce() -> Micros) {
+        let size = row.size();
+        let mut state = self.lock();
+        state.counts.accepted += 1;
+        if row.is_request() {
+            state.counts.accepted_requests += 1;
+        }
+        if let Some(reason) = self.refuses(&state, size) {
+            state.lose(reason, 1, now());
+            drop(state);
+            if let Some(waiter) = waiter {
+                waiter(Err(Refusal(reason)));
+            }
+            return;
+        }
+        let index = state.rows.len();
+        state.rows.push(row);
+        state.bytes += size;
+        if state.detached {
+            drop(state);
+            if let Some(waiter) = waiter {
+                waiter(Ok(i64::try_from(index + 1).unwrap_or(i64::MAX)));
+            }
+            return;
+        }
+        // Someone waits for the commit: the writer shall not linger for more rows.
+        let wake = std::mem::take(&mut state.idle) || waiter.is_some();
+        state.waiters.extend(waiter.map(|waiter| (index, waiter)));
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    fn refuses(&self, state: &State, size: usize) -> Option<LossReason> {
+        if state.closed {
+            return Some(LossReason::AfterShutdown);
+        }
+        let full = state.rows.len() >= self.settings.max_rows
+            || state.bytes + size > self.settings.max_bytes;
+        (full && !state.detached).then_some(LossReason::QueueFull)
+    }
+
+    /// Hands a command to the writer. Never refused: only the crate's own threads and callers of
+    /// flush and shutdown send them.
+    pub(crate) fn command(&self, command: Command) {
+        let mut state = self.lock();
+        state.commands.push(command);
+        state.idle = false;
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Refuses rows from now on.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Waits until there is something to do or `deadline` has passed, then takes it all. When a
+    /// row arrives the writer lingers for `linger`, so that a group gathers, unless a command or a
+    /// waiter is there.
+    pub(crate) fn take(&self, work: &mut Work, deadline: Option<Instant>, linger: Duration) {
+        let mut state = self.lock();
+        while state.is_empty() {
+            state.idle = true;
+            state = match self.wait(state, deadline) {
+                Ok(state) => state,
+                Err(mut state) => return state.hand_over(work),
+            };
+        }
+        let until = Instant::now() + linger;
+        while !state.is_urgent(self.settings) {
+            // Not idle: a push does not wake a writer that wakes by itself in a moment.
+            state.idle = false;
+            state = match self.wait(state, Some(until)) {
+                Ok(state) => state,
+                Err(mut state) => return state.hand_over(work),
+            };
+        }
+        state.hand_over(work);
+    }
+
+    /// `Err` once the deadline has passed.
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        deadline: Option<Instant>,
+    ) -> Result<MutexGuard<'a, State>, MutexGuard<'a, State>> {
+        let Some(deadline) = deadline else {
+            return Ok(self
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner));
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(state);
+        }
+        Ok(self
+            .wake
+            .wait_timeout(state, left)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0)
+    }
+
+    /// Books what became of rows that the writer took: one critical section, so that no snapshot
+    /// sees a row twice or not at all.
+    pub(crate) fn settle(
+        &self,
+        stored: u64,
+        lost: impl IntoIterator<Item = (LossReason, u64)>,
+        now: Micros,
+    ) {
+        let mut state = self.lock();
+        state.counts.stored += stored;
+        for (reason, n) in lost {
+            state.lose(reason, n, now);
+        }
+    }
+
+    /// Accepts rows that the writer itself makes; they are in its hand already.
+    pub(crate) fn accept_own(&self, n: u64) {
+        self.lock().counts.accepted += n;
+    }
+
+    /// Takes what commands there are without waiting; for a writer that cannot write.
+    pub(crate) fn take_commands(&self, commands: &mut Vec<Command>, deadline: Instant) {
+        let mut state = self.lock();
+        while state.commands.is_empty() {
+            state.idle = false;
+            state = match self.wait(state, Some(deadline)) {
+                Ok(state) => state,
+                Err(_) => return,
+            };
+        }
+        commands.append(&mut state.commands);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    /// Takes the rows of a detached queue.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        self.lock().rows.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held cannot leave half a change behind: every change is a
+        // counter or a push.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.commands.is_empty()
+    }
+
+    fn is_urgent(&self, settings: QueueSettings) -> bool {
+        let half_full =
+            self.rows.len() >= settings.max_rows / 2 || self.bytes >= settings.max_bytes / 2;
+        !self.commands.is_empty() || !self.waiters.is_empty() || half_full
+    }
+
+    /// Swaps buffers, so that the lock is held for a moment whatever the number of rows.
+    fn hand_over(&mut self, work: &mut Work) {
+        self.idle = false;
+        self.bytes = 0;
+        std::mem::swap(&mut self.rows, &mut work.rows);
+        std::mem::swap(&mut self.waiters, &mut work.waiters);
+        std::mem::swap(&mut self.commands, &mut work.commands);
+        work.losses.append(&mut self.unreported);
+    }
+
+    fn lose(&mut self, reason: LossReason, n: u64, now: Micros) {
+        if n == 0 {
+            return;
+        }
+        self.counts.losses.add(reason, n);
+        match self
+            .unreported
+            .iter_mut()
+            .find(|episode| episode.reason == reason)
+        {
+            Some(episode) => episode.extend(n, now),
+            None => self.unreported.push(Episode::new(reason, n, now)),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Business properties: masked, bounded, always one valid JSON object.
+
+use serde_json::{Map, Value};
+
+use super::limits::{self, cut};
+use super::mask;
+
+/// Nesting below this is replaced; PostHog can hardly filter by it anyway.
+const MAX_DEPTH: usize = 8;
+/// Set when properties were left out because together they exceeded [`limits::PROPERTIES`].
+const TRUNCATED: &str = "audithog_truncated";
+/// Replaces a secret.
+const MASKED: &str = "***";
+
+/// Turns what the application passed into the text that a row carries; none if it is empty.
+///
+/// Values under a secret name become `***`, texts are cut at [`limits::PROPERTY_TEXT`], and
+/// properties that no longer fit into [`limits::PROPERTIES`] are left out in the order they were
+/// given, with `audithog_truncated: true` in their place.
+pub(crate) fn freeze(properties: Map<String, Value>) -> Option<Box<str>> {
+    if properties.is_empty() {
+        return None;
+    }
+    let mut out = String::with_capacity(128);
+    let mut truncated = false;
+    for (name, value) in properties {
+        let name = cut(&name, limits::EVENT).into_owned();
+        let value = if mask::is_secret_name(&name) {
+            MASKED.into()
+        } else {
+            bounded(value, 0)
+        };
+        let start = out.len();
+        out.push(if start == 0 { '{' } else { ',' });
+        out.push_str(&Value::String(name).to_string());
+        out.push(':');
+        out.push_str(&value.to_string());
+        // Room for the note and the closing brace.
+        if out.len() + TRUNCATED.len() + 16 > limits::PROPERTIES {
+            out.truncate(start);
+            truncated = true;
+        }
+    }
+    if truncated {
+        out.push(if out.is_empty() { '{' } else { ',' });
+        out.push_str(&format!("\"{TRUNCATED}\":true"));
+    }
+    out.push('}');
+    Some(out.into())
+}
+
+fn bounded(value: Value, depth: usize) -> Value {
+    match value {
+        Value::String(text) if text.len() > limits::PROPERTY_TEXT => {
+            cut(&text, limits::PROPERTY_TEXT).into()
+        }
+        Value::Array(_) | Value::Object(_) if depth >= MAX_DEPTH => "…".into(),
+        Value::Array(values) => values
+            .into_iter()
+            .map(|value| bounded(value, depth + 1))
+            .collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| {
+                let value = if mask::is_secret_name(&name) {
+                    MASKED.into()
+                } else {
+                    bounded(value, depth + 1)
+                };
+                (name, value)
+            })
+            .collect(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn frozen(value: Value) -> Value {
+        let Value::Object(map) = value else {
+            panic!("not an object")
+        };
+        let text = freeze(map).expect("some properties");
+        assert!(text.len() <= limits::PROPERTIES, "{} bytes", text.len());
+        serde_json::from_str(&text).expect("valid JSON")
+    }
+
+    #[test]
+    fn plain_values_stay_as_they_are() {
+        let given = json!({"agentId": "a1", "price": 9.5, "tags": ["x", null], "nested": {"n": 1}});
+        assert_eq!(frozen(given.clone()), given);
+        assert_eq!(freeze(Map::new()), None);
+    }
+
+    #[test]
+    fn secret_names_are_masked_at_every_depth() {
+        let given = json!({"password": "hunter2", "login": {"token": {"raw": "t"}}, "list": [{"secret": 1}]});
+        assert_eq!(
+            frozen(given),
+            json!({"password": "***", "login": {"token": "***"}, "list": [{"secret": "***"}]})
+        );
+    }
+
+    #[test]
+    fn ten_megabytes_are_cut_and_say_so() {
+        let huge: Map<String, Value> = (0..1_000)
+            .map(|i| (format!("k{i}"), "x".repeat(10_000).into()))
+            .collect();
+        let out = frozen(Value::Object(huge));
+        assert_eq!(out["audithog_truncated"], true);
+        assert!(out.as_object().is_some_and(|fields| fields.len() > 5));
+        let one = frozen(json!({"big": "é".repeat(5_000_000)}));
+        assert!(
+            one["big"]
+                .as_str()
+                .is_some_and(|text| text.ends_with('…') && text.len() <= limits::PROPERTY_TEXT)
+        );
+    }
+
+    #[test]
+    fn deep_nesting_and_odd_numbers_are_harmless() {
+        let mut deep = json!(1);
+        for _ in 0..100 {
+            deep = json!([deep]);
+        }
+        assert!(frozen(json!({"deep": deep, "nan": f64::NAN}))["nan"].is_null());
+    }
+}
