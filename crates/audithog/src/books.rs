@@ -77,6 +77,12 @@ impl Losses {
         self.0[reason as usize]
     }
 
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
     pub(crate) fn total(&self) -> u64 {
         self.0.iter().sum()
     }
@@ -115,5 +121,12 @@ impl Episode {
         self.count += n;
         self.first = self.first.min(now);
         self.last = self.last.max(now);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.inexact |= other.inexact;
     }
 }

@@ -36,7 +36,11 @@ pub(crate) enum Command {
     /// Commit and fsync every row accepted before this, then answer with the head.
     Flush { answer: Box<dyn FnOnce(i64) + Send> },
     /// Commit everything, close the store, end the thread.
-    Close { answer: Box<dyn FnOnce() + Send> },
+    /// Trying to write ends at the deadline.
+    Close {
+        deadline: Instant,
+        answer: Box<dyn FnOnce() + Send>,
+    },
 }
 
 /// What the writer takes in one go.

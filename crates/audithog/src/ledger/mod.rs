@@ -4,6 +4,10 @@
 //! file and, for `AUDITHOG_DB=off`, a bounded memory. The writer thread owns the one [`Store`];
 //! everyone else reads through a [`Reader`] of their own.
 
+pub(crate) mod own_rows;
+pub(crate) mod progress;
+pub(crate) mod writer;
+
 use std::collections::BTreeMap;
 
 use crate::books::{LossReason, Losses};
@@ -31,8 +35,9 @@ pub(crate) struct Committed {
     /// Indexes into `Group::rows` that were refused: their caller-supplied id exists. They took no
     /// sequence number and were added to the persisted total of `LossReason::DuplicateId`.
     pub(crate) duplicates: Vec<usize>,
-    /// Undelivered rows that a bounded memory store dropped to make room; already in its totals.
-    pub(crate) evicted: u64,
+    /// The last n rows of the group, which a bounded memory store had no room for; they took no
+    /// sequence number and were added to the total of `LossReason::MemoryFull`.
+    pub(crate) not_stored: usize,
 }
 
 /// What is settled of one sink's rows since its last settlement.
@@ -97,6 +102,13 @@ pub(crate) struct SinkTotals {
     pub(crate) dead: u64,
     pub(crate) stragglers: u64,
     pub(crate) verified: bool,
+}
+
+impl SinkTotals {
+    /// Rows that wait: after the cursor, or stragglers.
+    pub(crate) fn pending(&self, head: i64) -> u64 {
+        u64::try_from(head - self.cursor).unwrap_or(0) + self.stragglers
+    }
 }
 
 /// The write side. One thread owns it.

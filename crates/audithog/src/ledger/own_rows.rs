@@ -1,0 +1,190 @@
+//! audithog's own rows: `audit_started`, `audit_config_changed`, `audit_heartbeat`, `audit_loss`,
+//! `audit_retention` and `audit_stopped`. They are what tells silence from a stopped log.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::Totals;
+use crate::books::{Episode, LossReason, Losses};
+use crate::clock::Clock;
+use crate::queue::Counts;
+use crate::record::{Actor, Micros, Row, properties};
+
+/// Distance between heartbeats.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(300);
+/// Losses of one reason within this time are one row.
+const LOSS_EVERY: Duration = Duration::from_secs(1);
+
+/// Makes audithog's own rows at the right time.
+pub(crate) struct OwnRows {
+    clock: Clock,
+    next_heartbeat: Duration,
+    next_loss: Duration,
+    waiting: Vec<Episode>,
+    /// Counted, but not yet in the persisted totals.
+    untold: Losses,
+    retained: u64,
+}
+
+impl OwnRows {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let now = clock.monotonic();
+        Self {
+            next_heartbeat: now + HEARTBEAT_EVERY,
+            next_loss: now,
+            clock,
+            waiting: Vec::new(),
+            untold: Losses::default(),
+            retained: 0,
+        }
+    }
+
+    /// Time until one of these rows is due without anybody asking.
+    pub(crate) fn due_in(&self) -> Duration {
+        let next = if self.waiting.is_empty() {
+            self.next_heartbeat
+        } else {
+            self.next_heartbeat.min(self.next_loss)
+        };
+        next.saturating_sub(self.clock.monotonic())
+    }
+
+    /// Takes note of losses; they become rows with [`OwnRows::make`].
+    pub(crate) fn note(&mut self, losses: &mut Vec<Episode>) {
+        for episode in losses.drain(..) {
+            // The store counts these two itself, in the transaction that refused the rows.
+            if !matches!(
+                episode.reason,
+                LossReason::DuplicateId | LossReason::MemoryFull
+            ) {
+                self.untold.add(episode.reason, episode.count);
+            }
+            // The row exists: only the second copy was refused, and its caller was told.
+            if episode.reason == LossReason::DuplicateId {
+                continue;
+            }
+            match self
+                .waiting
+                .iter_mut()
+                .find(|known| known.reason == episode.reason && !known.inexact)
+            {
+                Some(known) => known.merge(&episode),
+                None => self.waiting.push(episode),
+            }
+        }
+    }
+
+    pub(crate) fn note_pruned(&mut self, rows: u64) {
+        self.retained += rows;
+    }
+
+    /// Losses since the last call, for the persisted totals.
+    pub(crate) fn take_untold(&mut self) -> Losses {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// The other way round: the commit that should have told them failed for good.
+    pub(crate) fn put_back(&mut self, losses: Losses) {
+        self.untold.merge(losses);
+    }
+
+    /// Appends the rows that are due.
+    pub(crate) fn make(
+        &mut self,
+        counts: &Counts,
+        totals: &Totals,
+        stopping: bool,
+        rows: &mut Vec<Row>,
+    ) {
+        let now = self.clock.monotonic();
+        if stopping || (!self.waiting.is_empty() && now >= self.next_loss) {
+            self.next_loss = now + LOSS_EVERY;
+            for episode in std::mem::take(&mut self.waiting) {
+                rows.push(self.loss(&episode));
+            }
+        }
+        if self.retained > 0 {
+            let removed = std::mem::take(&mut self.retained);
+            rows.push(self.row(
+                "audit_retention",
+                json!({"removed": removed, "prunedThrough": totals.pruned}),
+            ));
+        }
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = now + HEARTBEAT_EVERY;
+            rows.push(self.row("audit_heartbeat", counters(counts, totals)));
+        }
+        if stopping {
+            rows.push(self.row("audit_stopped", counters(counts, totals)));
+        }
+    }
+
+    /// One of audithog's own rows, by the system, now.
+    pub(crate) fn row(&self, event: &'static str, details: Value) -> Row {
+        own_row(&self.clock, event, details)
+    }
+
+    fn loss(&self, episode: &Episode) -> Row {
+        let details = json!({
+            "reason": episode.reason.as_str(),
+            "count": episode.count,
+            "from": episode.first.to_string(),
+            "until": episode.last.to_string(),
+            "exact": !episode.inexact,
+        });
+        self.row("audit_loss", details)
+    }
+}
+
+/// One of audithog's own rows.
+pub(crate) fn own_row(clock: &Clock, event: &'static str, details: Value) -> Row {
+    let mut row = Row::event(Uuid::now_v7(), clock.wall(), event.into());
+    row.actor = Actor::system();
+    if let Value::Object(details) = details {
+        row.properties = properties::freeze(details);
+    }
+    row
+}
+
+fn counters(counts: &Counts, totals: &Totals) -> Value {
+    let lost: Map<String, Value> = counts
+        .losses
+        .iter()
+        .map(|(reason, n)| (reason.to_string(), n.into()))
+        .collect();
+    let sinks: Map<String, Value> = totals
+        .sinks
+        .iter()
+        .map(|(name, sink)| {
+            let sink = json!({
+                "delivered": sink.delivered,
+                "sampledOut": sink.sampled_out,
+                "heldBack": sink.held_back,
+                "dead": sink.dead,
+                "pending": sink.pending(totals.head),
+            });
+            (name.clone(), sink)
+        })
+        .collect();
+    json!({
+        "accepted": counts.accepted,
+        "stored": counts.stored,
+        "queued": counts.queued(),
+        "lost": lost,
+        "head": totals.head,
+        "sinks": sinks,
+    })
+}
+
+/// The start of the time range of an inexact loss, as the row says it.
+pub(crate) fn unclean_stop(count: u64, last_sign: Micros, found: Micros) -> Episode {
+    Episode {
+        reason: LossReason::UncleanStop,
+        count,
+        first: last_sign,
+        last: found,
+        inexact: true,
+    }
+}
