@@ -7,6 +7,7 @@ pub(crate) mod mask;
 mod outcome;
 pub(crate) mod properties;
 mod row;
+pub(crate) mod sanitize;
 mod time;
 
 pub use actor::{Actor, ActorType};

@@ -1,0 +1,160 @@
+//! Business events: the same queue, ledger, retry and drain as request rows.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::Inner;
+use crate::books::LossReason;
+use crate::error::{Error, Kind};
+use crate::queue::Refusal;
+use crate::record::{Actor, Micros, RequestId, Row, Text, limits, properties, sanitize};
+
+/// Name of an event that was logged with an empty one.
+const UNNAMED: &str = "unnamed_event";
+
+/// A business event on its way to the log. Nothing is recorded before [`log`](Self::log) or
+/// [`log_durable`](Self::log_durable).
+///
+/// From [`Logger::event`](crate::Logger::event) it names an actor only if one is set; from
+/// [`RequestHandle::event`](crate::RequestHandle::event), or while a request is being handled on
+/// this task, it carries the request id, the trace id and the actor known at that moment.
+#[must_use = "nothing is recorded before `log` or `log_durable`"]
+#[derive(Debug)]
+pub struct Event {
+    inner: Arc<Inner>,
+    row: Row,
+    properties: Map<String, Value>,
+}
+
+/// What an event inherits from the request that it is logged in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Context {
+    pub(crate) request_id: Option<RequestId>,
+    pub(crate) actor: Actor,
+    pub(crate) trace_id: Option<[u8; 16]>,
+    pub(crate) trace_trusted: bool,
+}
+
+impl Event {
+    pub(super) fn new(inner: Arc<Inner>, name: Cow<'static, str>, context: Context) -> Self {
+        let mut row = Row::event(Uuid::now_v7(), inner.clock.wall(), event_name(name));
+        row.request_id = context.request_id;
+        row.actor = context.actor;
+        row.trace_id = context.trace_id;
+        row.trace_trusted = context.trace_trusted;
+        Self { inner, row, properties: Map::new() }
+    }
+
+    /// Adds a property. Values under a secret name (`token`, `password`, …) become `***`; a text
+    /// is cut at 8 KiB, all properties together at 64 KiB; a number that is not finite becomes null.
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.properties.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds every field of a struct or map as a property. A value that is no struct or map, or
+    /// cannot be serialised, becomes the one property `value` or `serialization_error`: the event
+    /// itself is never lost over it.
+    pub fn properties(mut self, fields: impl Serialize) -> Self {
+        match serde_json::to_value(fields) {
+            Ok(Value::Object(fields)) => self.properties.extend(fields),
+            Ok(other) => self = self.property("value", other),
+            Err(error) => self = self.property("serialization_error", error.to_string()),
+        }
+        self
+    }
+
+    /// Who did it, in place of the request's actor.
+    pub fn actor(mut self, actor: Actor) -> Self {
+        self.row.actor = actor;
+        self
+    }
+
+    /// The event's own id, for imports: a second event with the same id is refused
+    /// (`duplicate_id`). Default: a new UUIDv7.
+    pub fn id(mut self, id: Uuid) -> Self {
+        self.row.id = id;
+        self.row.caller_id = true;
+        self
+    }
+
+    /// When it happened, for imports. Stored in UTC with microseconds. Default: now.
+    pub fn at(mut self, time: SystemTime) -> Self {
+        self.row.ts = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => Micros(0).saturating_add(since),
+            Err(before) => Micros(0).saturating_sub(before.duration()),
+        };
+        self
+    }
+
+    /// Like [`at`](Self::at), from RFC 3339 text with any offset.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`] with the text in its message when it is no such time.
+    pub fn at_rfc3339(mut self, time: &str) -> Result<Self, Error> {
+        let parsed: jiff::Timestamp = time.parse().map_err(|error: jiff::Error| {
+            Error::new(Kind::Config, format!("`{}` is no RFC 3339 time", sanitize::text(time, 64))).with_source(error)
+        })?;
+        self.row.ts = Micros(parsed.as_microsecond());
+        Ok(self)
+    }
+
+    /// PostHog's distinct id, for imports. Default: the user id, else one made of the request id.
+    pub fn distinct_id(mut self, id: impl Into<String>) -> Self {
+        let id = sanitize::text(&id.into(), limits::ACTOR);
+        self.row.distinct_id = (!id.trim().is_empty()).then_some(id);
+        self
+    }
+
+    /// Records the event. Never blocks and never fails: what cannot be kept is counted by reason
+    /// (see [`LossReason`]).
+    pub fn log(self) {
+        let (inner, row) = self.freeze();
+        inner.push(row, None);
+    }
+
+    /// Records the event and returns once an fsync covers it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_duplicate`] when an event with this id exists, [`Error::is_closed`] after
+    /// shutdown, [`Error::is_lost`] when it could not be kept. Dropping the future does not take
+    /// the event back.
+    pub async fn log_durable(self) -> Result<(), Error> {
+        let (inner, row) = self.freeze();
+        let (done, kept) = oneshot::channel();
+        inner.push(row, Some(Box::new(move |answer| drop(done.send(answer)))));
+        match kept.await {
+            Ok(Ok(_seq)) => Ok(()),
+            Ok(Err(refusal)) => Err(refused(refusal)),
+            Err(_) => Err(refused(Refusal(LossReason::LedgerFailed))),
+        }
+    }
+
+    fn freeze(self) -> (Arc<Inner>, Row) {
+        let mut row = self.row;
+        row.properties = properties::freeze(self.properties);
+        (self.inner, row)
+    }
+}
+
+fn refused(refusal: Refusal) -> Error {
+    match refusal.0 {
+        LossReason::DuplicateId => Error::new(Kind::Duplicate, "an event with this id is in the ledger already"),
+        LossReason::AfterShutdown => Error::new(Kind::Closed, "the logger has been shut down"),
+        reason => Error::new(Kind::Lost, format!("the event could not be kept: {reason}")),
+    }
+}
+
+/// PostHog refuses an empty name; the row is worth more than the complaint.
+fn event_name(name: Cow<'static, str>) -> Text {
+    let name = sanitize::cow(name, limits::EVENT);
+    if name.trim().is_empty() { UNNAMED.into() } else { name }
+}
