@@ -5,9 +5,12 @@ mod clock;
 mod config;
 mod error;
 mod ledger;
+mod logger;
 mod queue;
 mod record;
 mod sink;
 
+pub use books::LossReason;
 pub use error::Error;
+pub use logger::{Blocked, Event, FlushReport, Health, LedgerHealth, ShutdownReport, SinkHealth};
 pub use record::{Actor, ActorType, Row};

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Inner;
+use super::intake::Intake;
 use crate::books::LossReason;
 use crate::error::{Error, Kind};
 use crate::queue::Refusal;
@@ -27,7 +27,7 @@ const UNNAMED: &str = "unnamed_event";
 #[must_use = "nothing is recorded before `log` or `log_durable`"]
 #[derive(Debug)]
 pub struct Event {
-    inner: Arc<Inner>,
+    intake: Arc<Intake>,
     row: Row,
     properties: Map<String, Value>,
 }
@@ -42,13 +42,17 @@ pub(crate) struct Context {
 }
 
 impl Event {
-    pub(super) fn new(inner: Arc<Inner>, name: Cow<'static, str>, context: Context) -> Self {
-        let mut row = Row::event(Uuid::now_v7(), inner.clock.wall(), event_name(name));
+    pub(super) fn new(intake: Arc<Intake>, name: Cow<'static, str>, context: Context) -> Self {
+        let mut row = Row::event(Uuid::now_v7(), intake.wall(), event_name(name));
         row.request_id = context.request_id;
         row.actor = context.actor;
         row.trace_id = context.trace_id;
         row.trace_trusted = context.trace_trusted;
-        Self { inner, row, properties: Map::new() }
+        Self {
+            intake,
+            row,
+            properties: Map::new(),
+        }
     }
 
     /// Adds a property. Values under a secret name (`token`, `password`, …) become `***`; a text
@@ -100,7 +104,11 @@ impl Event {
     /// [`Error::is_config`] with the text in its message when it is no such time.
     pub fn at_rfc3339(mut self, time: &str) -> Result<Self, Error> {
         let parsed: jiff::Timestamp = time.parse().map_err(|error: jiff::Error| {
-            Error::new(Kind::Config, format!("`{}` is no RFC 3339 time", sanitize::text(time, 64))).with_source(error)
+            Error::new(
+                Kind::Config,
+                format!("`{}` is no RFC 3339 time", sanitize::text(time, 64)),
+            )
+            .with_source(error)
         })?;
         self.row.ts = Micros(parsed.as_microsecond());
         Ok(self)
@@ -116,8 +124,8 @@ impl Event {
     /// Records the event. Never blocks and never fails: what cannot be kept is counted by reason
     /// (see [`LossReason`]).
     pub fn log(self) {
-        let (inner, row) = self.freeze();
-        inner.push(row, None);
+        let (intake, row) = self.freeze();
+        intake.push(row, None);
     }
 
     /// Records the event and returns once an fsync covers it.
@@ -128,9 +136,9 @@ impl Event {
     /// shutdown, [`Error::is_lost`] when it could not be kept. Dropping the future does not take
     /// the event back.
     pub async fn log_durable(self) -> Result<(), Error> {
-        let (inner, row) = self.freeze();
+        let (intake, row) = self.freeze();
         let (done, kept) = oneshot::channel();
-        inner.push(row, Some(Box::new(move |answer| drop(done.send(answer)))));
+        intake.push(row, Some(Box::new(move |answer| drop(done.send(answer)))));
         match kept.await {
             Ok(Ok(_seq)) => Ok(()),
             Ok(Err(refusal)) => Err(refused(refusal)),
@@ -138,16 +146,19 @@ impl Event {
         }
     }
 
-    fn freeze(self) -> (Arc<Inner>, Row) {
+    fn freeze(self) -> (Arc<Intake>, Row) {
         let mut row = self.row;
         row.properties = properties::freeze(self.properties);
-        (self.inner, row)
+        (self.intake, row)
     }
 }
 
 fn refused(refusal: Refusal) -> Error {
     match refusal.0 {
-        LossReason::DuplicateId => Error::new(Kind::Duplicate, "an event with this id is in the ledger already"),
+        LossReason::DuplicateId => Error::new(
+            Kind::Duplicate,
+            "an event with this id is in the ledger already",
+        ),
         LossReason::AfterShutdown => Error::new(Kind::Closed, "the logger has been shut down"),
         reason => Error::new(Kind::Lost, format!("the event could not be kept: {reason}")),
     }
@@ -156,5 +167,9 @@ fn refused(refusal: Refusal) -> Error {
 /// PostHog refuses an empty name; the row is worth more than the complaint.
 fn event_name(name: Cow<'static, str>) -> Text {
     let name = sanitize::cow(name, limits::EVENT);
-    if name.trim().is_empty() { UNNAMED.into() } else { name }
+    if name.trim().is_empty() {
+        UNNAMED.into()
+    } else {
+        name
+    }
 }

@@ -62,14 +62,21 @@ mod tests {
     #[test]
     fn long_text_is_cut_at_a_character_boundary() {
         let cut = bytes("é".repeat(1_000_000).as_bytes(), 512);
-        assert!(cut.len() <= 512 && cut.ends_with('…'), "{} bytes", cut.len());
+        assert!(
+            cut.len() <= 512 && cut.ends_with('…'),
+            "{} bytes",
+            cut.len()
+        );
         let escaped = text(&"\n".repeat(1_000), 64);
         assert!(escaped.len() <= 64 && escaped.ends_with('…'), "{escaped}");
     }
 
     #[test]
     fn a_text_that_needs_no_change_is_not_copied() {
-        assert!(matches!(cow(Cow::Borrowed("fine"), 10), Cow::Borrowed("fine")));
+        assert!(matches!(
+            cow(Cow::Borrowed("fine"), 10),
+            Cow::Borrowed("fine")
+        ));
         assert_eq!(cow(Cow::Owned("x".repeat(20)), 10), "xxxxxxx…");
     }
 }

@@ -1,0 +1,155 @@
+//! The books, for people and machines: one consistent look at where every row is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::queue::Counts;
+
+/// A snapshot of the pipeline. The counts of one snapshot fit together:
+///
+/// ```text
+/// requests_seen = requests_in_progress + requests_accepted
+/// accepted      = stored + queued + lost (all reasons)
+/// ```
+///
+/// and, for each sink, from the row where it began:
+///
+/// ```text
+/// ledger head - began = delivered + sampled_out + held_back + dead + pending
+/// ```
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// Requests seen by this process.
+    pub requests_seen: u64,
+    /// Requests that have no row yet.
+    pub requests_in_progress: u64,
+    /// Requests whose row was accepted.
+    pub requests_accepted: u64,
+    /// Rows accepted by this process: requests, events and audithog's own.
+    pub accepted: u64,
+    /// Rows this process has stored in the ledger.
+    pub stored: u64,
+    /// Rows in memory on their way to the ledger.
+    pub queued: u64,
+    /// Rows that could not be kept, by reason; reasons without a loss are absent.
+    pub lost: BTreeMap<String, u64>,
+    /// The ledger.
+    pub ledger: LedgerHealth,
+    /// The sinks, by name.
+    pub sinks: BTreeMap<String, SinkHealth>,
+}
+
+/// The ledger's side of [`Health`]. Its counts cover all runs of all processes.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LedgerHealth {
+    /// The file; absent for memory only.
+    pub path: Option<PathBuf>,
+    /// The last sequence number: how many rows were ever stored.
+    pub head: u64,
+    /// The last row that an fsync covers.
+    pub synced: u64,
+    /// Rows up to here were removed by retention.
+    pub pruned: u64,
+    /// Requests seen, all runs.
+    pub requests: u64,
+    /// Rows lost, all runs, by reason. `unclean_stop` is an upper bound.
+    pub lost: BTreeMap<String, u64>,
+    /// Why nothing can be written now; absent while all is well.
+    pub trouble: Option<String>,
+}
+
+/// One sink's side of [`Health`].
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct SinkHealth {
+    /// The sink's first row is the one after this.
+    pub began: u64,
+    /// Every row up to here is settled or waits on its own.
+    pub cursor: u64,
+    /// Rows the destination took.
+    pub delivered: u64,
+    /// Rows left out by a sampling rule.
+    pub sampled_out: u64,
+    /// Rows older than the back-fill limit when the first key came.
+    pub held_back: u64,
+    /// Rows the destination refused for good.
+    pub dead: u64,
+    /// Rows that wait.
+    pub pending: u64,
+    /// Of these, rows that wait for another try on their own.
+    pub stragglers: u64,
+    /// Age of the oldest pending row, in seconds; absent when none waits.
+    #[serde(rename = "oldest_pending_seconds", serialize_with = "seconds")]
+    pub oldest_pending: Option<Duration>,
+    /// Why sending stopped until somebody acts: `bad_key`, `forbidden`, `quota`.
+    pub hold: Option<String>,
+    /// What to do about the hold.
+    pub remedy: Option<String>,
+    /// `closed` (all is well), `open` (an outage: one probe at a time) or `half_open` (probing).
+    pub breaker: String,
+    /// Another process drives this sink now.
+    pub lease_elsewhere: bool,
+    /// A row was read back from the destination: the key belongs to a project that keeps rows.
+    pub verified: bool,
+    /// Age of the last successful delivery, in seconds.
+    #[serde(rename = "last_success_seconds", serialize_with = "seconds")]
+    pub last_success: Option<Duration>,
+}
+
+impl Health {
+    /// The equations of the type's documentation; `Err` names the first one that does not hold.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with both sides of the equation.
+    pub fn check(&self) -> Result<(), String> {
+        let equal = |name: &str, left: u64, right: u64| {
+            if left == right {
+                Ok(())
+            } else {
+                Err(format!("{name}: {left} on the left, {right} on the right"))
+            }
+        };
+        let lost: u64 = self.lost.values().sum();
+        equal(
+            "requests seen = in progress + accepted",
+            self.requests_seen,
+            self.requests_in_progress + self.requests_accepted,
+        )?;
+        equal(
+            "accepted = stored + queued + lost",
+            self.accepted,
+            self.stored + self.queued + lost,
+        )?;
+        for (name, sink) in &self.sinks {
+            let settled = sink.delivered + sink.sampled_out + sink.held_back + sink.dead;
+            let stored = self.ledger.head - sink.began;
+            equal(
+                &format!("{name}: stored = settled + pending"),
+                stored,
+                settled + sink.pending,
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn lost(counts: &Counts) -> BTreeMap<String, u64> {
+        counts
+            .losses
+            .iter()
+            .map(|(reason, n)| (reason.to_string(), n))
+            .collect()
+    }
+}
+
+fn seconds<S: serde::Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
+}

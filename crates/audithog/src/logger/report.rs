@@ -1,0 +1,151 @@
+//! What flush and shutdown say when they return.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::health::{Health, SinkHealth};
+
+/// Why a flush or a drain ended before everything was settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Blocked {
+    /// The sink stopped until somebody acts; the text is the reason.
+    Hold(String),
+    /// An outage: behind the breaker one probe goes out at a time.
+    BreakerOpen,
+    /// Another process drives the sink and will deliver the rows.
+    LeaseElsewhere,
+    /// The ledger cannot be written; the text is the cause.
+    LedgerNotWriting(String),
+    /// The deadline passed.
+    Deadline,
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hold(reason) => write!(f, "on hold: {reason}"),
+            Self::BreakerOpen => {
+                f.write_str("the destination does not answer; it is probed from time to time")
+            }
+            Self::LeaseElsewhere => f.write_str("another process delivers from this ledger"),
+            Self::LedgerNotWriting(cause) => write!(f, "the ledger cannot be written: {cause}"),
+            Self::Deadline => f.write_str("the deadline passed"),
+        }
+    }
+}
+
+/// What [`Logger::flush`](crate::Logger::flush) did.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+#[must_use = "a flush can end before everything is settled; `blocked` says why"]
+pub struct FlushReport {
+    /// Absent when every row accepted before the call is settled at every sink.
+    pub blocked: Option<Blocked>,
+    /// How long it took.
+    #[serde(skip)]
+    pub took: Duration,
+    /// The books afterwards.
+    pub health: Health,
+}
+
+/// What [`Logger::shutdown`](crate::Logger::shutdown) did. `Display` is the text an operator sees.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+#[must_use = "rows may be pending or lost; print or log the report"]
+pub struct ShutdownReport {
+    /// Absent when every row is settled and the ledger is closed in good order.
+    pub blocked: Option<Blocked>,
+    /// Requests that were still open and were recorded with `SERVER_SHUTDOWN`.
+    pub requests_cut: u64,
+    /// Where pending rows wait for the next start; absent for memory only.
+    pub pending_in: Option<PathBuf>,
+    /// The ledger was closed: everything accepted is committed and fsynced.
+    pub closed: bool,
+    /// How long it took.
+    #[serde(skip)]
+    pub took: Duration,
+    /// The books afterwards.
+    pub health: Health,
+}
+
+impl ShutdownReport {
+    /// Rows that wait in the ledger for a sink, the largest number of all sinks.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.health
+            .sinks
+            .values()
+            .map(|sink| sink.pending)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Rows that this process could not keep.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.health.lost.values().sum()
+    }
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let books = &self.health;
+        writeln!(f, "audit log closed after {:.1} s", self.took.as_secs_f64())?;
+        writeln!(
+            f,
+            "  requests  {} seen, {} recorded, {} cut by the shutdown",
+            books.requests_seen, books.requests_accepted, self.requests_cut
+        )?;
+        writeln!(
+            f,
+            "  rows      {} accepted = {} stored + {} still in memory + {} lost{}",
+            books.accepted,
+            books.stored,
+            books.queued,
+            self.lost(),
+            reasons(&books.lost)
+        )?;
+        for (name, sink) in &books.sinks {
+            write_sink(f, name, sink)?;
+        }
+        if let Some(blocked) = &self.blocked {
+            writeln!(f, "  stopped   {blocked}")?;
+        }
+        match &self.pending_in {
+            Some(path) if self.pending() > 0 || !self.closed => {
+                write!(
+                    f,
+                    "  pending rows wait in {} and are sent at the next start",
+                    path.display()
+                )
+            }
+            Some(path) => write!(f, "  table     {}", path.display()),
+            None => write!(f, "  table     none: memory only"),
+        }
+    }
+}
+
+fn write_sink(f: &mut fmt::Formatter<'_>, name: &str, sink: &SinkHealth) -> fmt::Result {
+    writeln!(
+        f,
+        "  {name:<9} {} delivered, {} sampled out, {} held back, {} dead, {} pending",
+        sink.delivered, sink.sampled_out, sink.held_back, sink.dead, sink.pending
+    )
+}
+
+fn reasons(lost: &BTreeMap<String, u64>) -> String {
+    if lost.is_empty() {
+        return String::new();
+    }
+    let parts: Vec<String> = lost
+        .iter()
+        .map(|(reason, n)| format!("{reason} {n}"))
+        .collect();
+    format!(" ({})", parts.join(", "))
+}
