@@ -14,6 +14,8 @@ pub(crate) struct Settings {
     pub(crate) queue: QueueSettings,
     /// Rows older than this are removed once settled. None keeps them for ever.
     pub(crate) retention: Option<Duration>,
+    /// The oldest settled rows go when the file is larger.
+    pub(crate) max_bytes: Option<u64>,
     /// Flush when this many rows are pending (`LOG_BATCH_SIZE`).
     pub(crate) batch_size: usize,
     /// Flush when this long has passed since the first pending row (`LOG_BATCH_INTERVAL_MS`).

@@ -1,0 +1,171 @@
+//! What code may say: defaults that the environment overrides, and pins that it cannot.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::variables;
+use crate::capture::{Exclusion, MaskedParam};
+
+/// Settings for a [`Logger`](crate::Logger): environment over code over default.
+///
+/// Every setter takes the place of the environment variable that its documentation names, and
+/// counts only where that variable is unset; [`pin`](Self::pin) turns this round. All problems,
+/// of code and environment alike, are reported together by [`start`](Self::start).
+#[must_use = "nothing runs before `start`"]
+#[derive(Clone)]
+pub struct Builder {
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) code: BTreeMap<&'static str, String>,
+    pub(crate) pinned: BTreeMap<&'static str, String>,
+    pub(crate) problems: Vec<String>,
+    pub(crate) exclusions: Vec<Exclusion>,
+    pub(crate) masked: Vec<MaskedParam>,
+}
+
+impl Builder {
+    /// Reads the process's environment.
+    pub(crate) fn from_process() -> Self {
+        Self::from_environment(std::env::vars_os())
+    }
+
+    pub(crate) fn from_environment(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self {
+            environment: environment.into_iter().collect(),
+            code: BTreeMap::new(),
+            pinned: BTreeMap::new(),
+            problems: Vec::new(),
+            exclusions: Vec::new(),
+            masked: Vec::new(),
+        }
+    }
+
+    /// Replaces the environment: nothing of the process's own is read. For tests and for programs
+    /// with a configuration of their own.
+    pub fn environment<K, V>(mut self, variables: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        self.environment = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self
+    }
+
+    /// Sets the default of any variable of the reference (`docs/reference/variables.md`).
+    pub fn set(mut self, variable: &str, value: impl Into<String>) -> Self {
+        match known(variable) {
+            Some(name) => drop(self.code.insert(name, value.into())),
+            None => self.problems.push(format!("{variable}, set in code, is no variable of audithog")),
+        }
+        self
+    }
+
+    /// Fixes any variable of the reference: the environment's value is ignored.
+    pub fn pin(mut self, variable: &str, value: impl Into<String>) -> Self {
+        match known(variable) {
+            Some(name) => drop(self.pinned.insert(name, value.into())),
+            None => self.problems.push(format!("{variable}, pinned in code, is no variable of audithog")),
+        }
+        self
+    }
+
+    /// The name of the service (`AUDITHOG_SERVICE`). Default: `OTEL_SERVICE_NAME`, then the
+    /// program's name.
+    pub fn service(self, name: impl Into<String>) -> Self {
+        self.set(variables::SERVICE, name)
+    }
+
+    /// `production`, `staging`, … (`AUDITHOG_ENVIRONMENT`). Default: OpenTelemetry's
+    /// `deployment.environment.name`, else absent.
+    pub fn deployment_environment(self, name: impl Into<String>) -> Self {
+        self.set(variables::ENVIRONMENT, name)
+    }
+
+    /// The service's version (`AUDITHOG_VERSION`): `.version(env!("CARGO_PKG_VERSION"))`.
+    pub fn version(self, version: impl Into<String>) -> Self {
+        self.set(variables::VERSION, version)
+    }
+
+    /// The ledger's file (`AUDITHOG_DB`). Default: `audit.db` in `$STATE_DIRECTORY` or the working
+    /// directory.
+    pub fn database(self, path: impl Into<PathBuf>) -> Self {
+        let path: PathBuf = path.into();
+        match path.into_os_string().into_string() {
+            Ok(path) => self.set(variables::DB, path),
+            Err(path) => {
+                let mut this = self;
+                this.problems.push(format!("the path {} of the ledger is not valid UTF-8", path.display()));
+                this
+            }
+        }
+    }
+
+    /// No ledger (`AUDITHOG_DB=off`): rows wait in a bounded memory and die with the process.
+    pub fn memory_only(self) -> Self {
+        self.set(variables::DB, "off")
+    }
+
+    /// The project's API key, `phc_…` (`POSTHOG_API_KEY`). Default: none, nothing leaves the process.
+    pub fn posthog_api_key(self, key: impl Into<String>) -> Self {
+        self.set(variables::POSTHOG_API_KEY, key)
+    }
+
+    /// Where PostHog is (`POSTHOG_HOST`). Default: `https://app.posthog.com`.
+    pub fn posthog_host(self, url: impl Into<String>) -> Self {
+        self.set(variables::POSTHOG_HOST, url)
+    }
+
+    /// Flush when this many rows are pending (`LOG_BATCH_SIZE`). Default: 100.
+    pub fn batch_size(self, rows: usize) -> Self {
+        self.set(variables::BATCH_SIZE, rows.to_string())
+    }
+
+    /// Flush when the first pending row has waited this long (`LOG_BATCH_INTERVAL_MS`). Default: 30 s.
+    pub fn batch_interval(self, interval: Duration) -> Self {
+        self.set(variables::BATCH_INTERVAL_MS, interval.as_millis().to_string())
+    }
+
+    /// Peers whose forwarding header is believed (`AUDITHOG_TRUSTED_PROXIES`): addresses, networks,
+    /// `loopback`, `private`. Default: nobody.
+    pub fn trusted_proxies(self, networks: impl Into<String>) -> Self {
+        self.set(variables::TRUSTED_PROXIES, networks)
+    }
+
+    /// Which request rows PostHog gets (`AUDITHOG_SAMPLE`): `2xx=0.05,GET /healthz=0.01`. The
+    /// ledger always has every row. Default: all.
+    pub fn sample(self, rules: impl Into<String>) -> Self {
+        self.set(variables::SAMPLE, rules)
+    }
+
+    /// Gives requests of a route no row at all. Only code can do this, and `audit_started` lists
+    /// every exclusion. `route` is the route template, compared as a whole; `method` none means any.
+    /// Prefer a sampling rule: it keeps the row in the ledger.
+    pub fn exclude(mut self, method: Option<&str>, route: impl Into<String>) -> Self {
+        let method = method.map(str::to_ascii_uppercase);
+        self.exclusions.push(Exclusion { method, route: route.into() });
+        self
+    }
+
+    /// Stores a route parameter that holds a secret under an innocent name as `{name}`. `route`
+    /// none means every route. Names like `token` or `password` are masked without being told.
+    pub fn mask_path_param(mut self, route: Option<&str>, name: impl Into<String>) -> Self {
+        self.masked.push(MaskedParam { route: route.map(str::to_owned), name: name.into() });
+        self
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    /// Names what is set, never a value: it may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("code", &self.code.keys())
+            .field("pinned", &self.pinned.keys())
+            .field("exclusions", &self.exclusions)
+            .finish_non_exhaustive()
+    }
+}
+
+fn known(variable: &str) -> Option<&'static str> {
+    variables::ALL.iter().map(|known| known.name).find(|name| *name == variable)
+}

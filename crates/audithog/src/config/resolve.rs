@@ -1,0 +1,299 @@
+//! From values to settings.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::env::{self, Values};
+use super::{
+    Builder, Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueSettings, RetrySettings, Secret, Settings,
+    sample, variables as var,
+};
+use crate::capture::client_ip::{ClientIpHeader, TrustedProxies};
+use crate::capture::{CaptureSettings, RequestIdPolicy};
+use crate::error::{Error, Kind};
+use crate::record::{Run, limits, sanitize};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const DEFAULT_HOST: &str = "https://app.posthog.com";
+const DEFAULT_FILE: &str = "audit.db";
+/// Below Kubernetes' 30 s between SIGTERM and SIGKILL.
+const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(25);
+
+/// Settings of all rooms.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    pub(crate) settings: Settings,
+    pub(crate) capture: CaptureSettings,
+}
+
+impl Builder {
+    /// Reads everything; reports every problem at once.
+    pub(crate) fn resolve(&self) -> Result<Resolved, Error> {
+        let mut values = Values::new(self.environment.iter().cloned(), self.code.clone(), self.pinned.clone());
+        for problem in &self.problems {
+            values.problem(problem.clone());
+        }
+        let run = run(&mut values);
+        let settings = settings(&mut values, run);
+        let capture = CaptureSettings {
+            trusted_proxies: values.parse(var::TRUSTED_PROXIES, TrustedProxies::default(), str::parse),
+            client_ip_header: values.parse(var::CLIENT_IP_HEADER, ClientIpHeader::default(), str::parse),
+            request_id: values.choice(
+                var::REQUEST_ID,
+                RequestIdPolicy::Own,
+                &[("own", RequestIdPolicy::Own), ("trusted", RequestIdPolicy::Trusted)],
+            ),
+            exclusions: self.exclusions.clone(),
+            masked_params: self.masked.clone(),
+        };
+        let problems = values.into_problems();
+        if problems.is_empty() {
+            return Ok(Resolved { settings, capture });
+        }
+        Err(Error::new(Kind::Config, problems.join("\n")))
+    }
+}
+
+fn settings(values: &mut Values, run: Run) -> Settings {
+    // The stronger guarantees are not built yet: a promise that is not kept would be worse.
+    values.parse(var::GUARANTEE, (), |text| match text {
+        "best-effort" => Ok(()),
+        "durable" | "fail-closed" => Err("is not available in this version; only best-effort is"),
+        _ => Err("is not one of: best-effort"),
+    });
+    let queue = QueueSettings::default();
+    Settings {
+        database: database(values, &run),
+        run,
+        queue: QueueSettings {
+            max_rows: values.number(var::QUEUE_ROWS, queue.max_rows, 16, 10_000_000),
+            max_bytes: values.parse(var::QUEUE_BYTES, queue.max_bytes, |text| {
+                let bytes = env::bytes(text)?;
+                usize::try_from(bytes)
+                    .ok()
+                    .filter(|bytes| *bytes >= 1 << 20)
+                    .ok_or_else(|| "is less than 1MiB or more than memory can hold".to_owned())
+            }),
+        },
+        retention: values.parse(var::RETENTION, Some(400 * DAY), |text| match text {
+            "never" => Ok(None),
+            text => env::duration(text).map(Some),
+        }),
+        max_bytes: values.parse(var::DB_MAX_BYTES, None, |text| env::bytes(text).map(Some)),
+        batch_size: values.number(var::BATCH_SIZE, 100, 1, 1_000_000),
+        batch_interval: values.millis(var::BATCH_INTERVAL_MS, Duration::from_secs(30), 1, 86_400_000),
+        shutdown_timeout: values.millis(var::SHUTDOWN_TIMEOUT_MS, DEFAULT_SHUTDOWN, 100, 3_600_000),
+        posthog: posthog(values),
+        retry: retry(values),
+    }
+}
+
+fn retry(values: &mut Values) -> RetrySettings {
+    let default = RetrySettings::default();
+    RetrySettings {
+        quick_attempts: values.number(var::RETRY_QUICK_ATTEMPTS, default.quick_attempts, 1, 100),
+        straggler_age: values.parse(var::RETRY_MAX_AGE, default.straggler_age, env::duration),
+        straggler_attempts: values.number(var::RETRY_MAX_ATTEMPTS, default.straggler_attempts, 1, 100_000),
+        ..default
+    }
+}
+
+fn posthog(values: &mut Values) -> Option<PosthogSettings> {
+    let settings = PosthogSettings {
+        key: key(values).unwrap_or_else(|| Secret::new("")),
+        host: host(values),
+        compression: values.choice(
+            var::POSTHOG_COMPRESSION,
+            Compression::Auto,
+            &[
+                ("auto", Compression::Auto),
+                ("zstd", Compression::Zstd),
+                ("gzip", Compression::Gzip),
+                ("none", Compression::None),
+            ],
+        ),
+        distinct_id: values.choice(
+            var::POSTHOG_DISTINCT_ID,
+            DistinctId::User,
+            &[("user", DistinctId::User), ("prefixed", DistinctId::Prefixed), ("hmac", DistinctId::Hmac)],
+        ),
+        hmac_key: values.secret(var::POSTHOG_HMAC_KEY),
+        ip: values.choice(
+            var::POSTHOG_IP,
+            IpDetail::Full,
+            &[("full", IpDetail::Full), ("truncated", IpDetail::Truncated), ("off", IpDetail::Off)],
+        ),
+        user_agent: values.choice(var::POSTHOG_USER_AGENT, true, &[("full", true), ("off", false)]),
+        user_plain: values.choice(var::POSTHOG_USER, true, &[("plain", true), ("hmac", false)]),
+        person_profiles: values.choice(var::POSTHOG_PERSON_PROFILES, false, &[("off", false), ("on", true)]),
+        group_type: values.text(var::POSTHOG_GROUP_TYPE),
+        backfill: values.parse(var::POSTHOG_BACKFILL, 7 * DAY, env::duration),
+        request_timeout: values.millis(var::POSTHOG_TIMEOUT_MS, Duration::from_secs(10), 100, 300_000),
+        ca_file: values.text(var::POSTHOG_CA_FILE).map(PathBuf::from),
+        sample: values.parse(var::SAMPLE, Vec::new(), sample::parse),
+    };
+    if let Some(path) = settings.ca_file.as_deref().filter(|path| !path.is_file()) {
+        values.problem(format!("{}: there is no file {}", var::POSTHOG_CA_FILE, path.display()));
+    }
+    let needs_hmac = settings.distinct_id == DistinctId::Hmac || !settings.user_plain;
+    if needs_hmac && settings.hmac_key.is_none() {
+        values.problem(format!(
+            "{} is required by {}=hmac and {}=hmac",
+            var::POSTHOG_HMAC_KEY,
+            var::POSTHOG_DISTINCT_ID,
+            var::POSTHOG_USER
+        ));
+    }
+    (!settings.key.expose().is_empty()).then_some(settings)
+}
+
+fn key(values: &mut Values) -> Option<Secret> {
+    let key = values.secret(var::POSTHOG_API_KEY);
+    let alias = values.secret(var::POSTHOG_PROJECT_TOKEN);
+    let (name, key) = match (key, alias) {
+        (Some(key), Some(alias)) if key != alias => {
+            values.problem(format!("{} and {} differ; keep one", var::POSTHOG_API_KEY, var::POSTHOG_PROJECT_TOKEN));
+            return None;
+        }
+        (Some(key), _) => (var::POSTHOG_API_KEY, key),
+        (None, Some(alias)) => (var::POSTHOG_PROJECT_TOKEN, alias),
+        (None, None) => return None,
+    };
+    if !cfg!(feature = "posthog") {
+        values.problem(format!("{name} is set, but this program was built without the feature `posthog`"));
+    }
+    #[cfg(feature = "posthog")]
+    if let Some(problem) = crate::sink::posthog::key_problem(key.expose()) {
+        values.problem(format!("{name} {problem}"));
+    }
+    Some(key)
+}
+
+fn host(values: &mut Values) -> String {
+    values.parse(var::POSTHOG_HOST, DEFAULT_HOST.to_owned(), |text| {
+        #[cfg(feature = "posthog")]
+        crate::sink::posthog::Endpoint::parse(text)?;
+        Ok::<_, String>(text.to_owned())
+    })
+}
+
+fn database(values: &mut Values, run: &Run) -> Database {
+    let max_rows = values.number(var::MEMORY_ROWS, 100_000, 100, 100_000_000);
+    let text = match values.text(var::DB) {
+        Some(text) if text.eq_ignore_ascii_case("off") => return Database::Off { max_rows },
+        Some(text) => text,
+        None => match values.foreign(var::STATE_DIRECTORY) {
+            // systemd lists several directories with colons; the first is the service's main one.
+            Some(list) => format!("{}/{DEFAULT_FILE}", list.split(':').next().unwrap_or(list)),
+            None => DEFAULT_FILE.to_owned(),
+        },
+    };
+    let host = run.instance.as_deref().unwrap_or("unknown");
+    // A host name can hold nothing that leaves the directory, but a configured instance can.
+    let safe: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' }).collect();
+    let path = PathBuf::from(text.replace("{hostname}", &safe));
+    match std::path::absolute(&path) {
+        Ok(path) => Database::File(path),
+        Err(error) => {
+            values.problem(format!("{}: `{}` is no usable path: {error}", var::DB, path.display()));
+            Database::File(path)
+        }
+    }
+}
+
+fn run(values: &mut Values) -> Run {
+    let otel = values.foreign(var::OTEL_RESOURCE_ATTRIBUTES).map(resource_attributes).unwrap_or_default();
+    let attribute = |names: &[&str]| {
+        names.iter().find_map(|name| otel.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
+    };
+    let otel_service = values.foreign(var::OTEL_SERVICE_NAME).map(str::to_owned);
+    let service = values
+        .text(var::SERVICE)
+        .or(otel_service)
+        .or_else(|| attribute(&["service.name"]))
+        .or_else(program_name)
+        .unwrap_or_else(|| "unknown".to_owned());
+    // The second name is the one that OpenTelemetry's semantic conventions used before 1.27.
+    let environment =
+        values.text(var::ENVIRONMENT).or_else(|| attribute(&["deployment.environment.name", "deployment.environment"]));
+    let version = values.text(var::VERSION).or_else(|| attribute(&["service.version"]));
+    let instance = values.text(var::INSTANCE).or_else(|| attribute(&["service.instance.id"])).or_else(host_name);
+    let clean = |text: String| sanitize::text(&text, limits::ACTOR).into_owned();
+    Run {
+        service: clean(service),
+        environment: environment.map(clean),
+        version: version.map(clean),
+        instance: instance.map(clean),
+    }
+}
+
+/// `key=value,key=value` with percent-encoded values (OpenTelemetry specification, "Resource SDK").
+fn resource_attributes(text: &str) -> Vec<(String, String)> {
+    text.split(',')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key.trim().to_owned(), percent_decoded(value.trim())))
+        .collect()
+}
+
+fn percent_decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+fn program_name() -> Option<String> {
+    let path = std::env::current_exe().ok()?;
+    path.file_stem().map(|name| name.to_string_lossy().into_owned())
+}
+
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok()?;
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+impl Resolved {
+    /// The settings as `audit_started` shows them: every one, and no secret.
+    pub(crate) fn public(&self) -> Value {
+        let Settings { database, queue, posthog, .. } = &self.settings;
+        let seconds = |time: Duration| time.as_secs_f64();
+        let capture = &self.capture;
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "guarantee": "best-effort",
+            "database": match database {
+                Database::File(path) => path.display().to_string(),
+                Database::Off { .. } => "off".to_owned(),
+            },
+            "retentionSeconds": self.settings.retention.map(seconds),
+            "maxBytes": self.settings.max_bytes,
+            "queueRows": queue.max_rows,
+            "queueBytes": queue.max_bytes,
+            "batchSize": self.settings.batch_size,
+            "batchIntervalSeconds": seconds(self.settings.batch_interval),
+            "shutdownTimeoutSeconds": seconds(self.settings.shutdown_timeout),
+            "trustedProxies": capture.trusted_proxies.to_string(),
+            "clientIpHeader": capture.client_ip_header.as_str(),
+            "requestId": format!("{:?}", capture.request_id).to_ascii_lowercase(),
+            "exclusions": capture.exclusions.iter().map(|exclusion| {
+                format!("{} {}", exclusion.method.as_deref().unwrap_or("*"), exclusion.route)
+            }).collect::<Vec<_>>(),
+            "posthog": posthog.as_ref().map(public_posthog),
+        })
+    }
+}
+
+fn public_posthog(posthog: &PosthogSettings) -> Value {
+    json!({
+        "host": posthog.host,
+        "compression": format!("{:?}", posthog.compression).to_ascii_lowercase(),
+        "distinctId": format!("{:?}", posthog.distinct_id).to_ascii_lowercase(),
+        "ip": format!("{:?}", posthog.ip).to_ascii_lowercase(),
+        "userAgent": posthog.user_agent,
+        "userPlain": posthog.user_plain,
+        "personProfiles": posthog.person_profiles,
+        "groupType": posthog.group_type,
+        "backfillSeconds": posthog.backfill.as_secs(),
+        "sampleRules": posthog.sample.len(),
+    })
+}
