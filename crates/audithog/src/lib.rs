@@ -1,14 +1,6 @@
 //! One audit row for every HTTP request.
 
 mod books;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "the layer that calls these parsers comes next"
-    )
-)]
 mod capture;
 mod clock;
 mod config;

@@ -66,14 +66,13 @@ fn parse_value(value: &[u8]) -> Option<IpAddr> {
     parse_node(unescape(inner, &mut buffer)?)
 }
 
-/// Resolves `\x` to `x` (RFC 9110 §5.6.4). `None` if the text ends in the middle, holds a bare quote or does not fit.
+/// Resolves `\x` to `x` (RFC 9110 §5.6.4). `None` if the text ends in the middle or does not fit.
 fn unescape<'b>(text: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
     let mut bytes = text.iter();
     let mut len = 0;
     while let Some(&byte) = bytes.next() {
         let byte = match byte {
             b'\\' => *bytes.next()?,
-            b'"' => return None,
             byte => byte,
         };
         *buffer.get_mut(len)? = byte;
@@ -84,25 +83,16 @@ fn unescape<'b>(text: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
 
 /// Finds the last `separator` outside quoted strings.
 ///
-/// Linear: the backslashes before different quotes are different backslashes.
+/// Inside one, a quote after a backslash is escaped. There is no need to count backslashes: what stands
+/// before an opening quote is `=`.
 fn rfind_unquoted(text: &[u8], separator: u8) -> Result<Option<usize>, OpenQuote> {
     let mut quoted = false;
     for (at, &byte) in text.iter().enumerate().rev() {
         if byte == b'"' {
-            quoted = !quoted || is_escaped(&text[..at]);
+            quoted = !quoted || text[..at].ends_with(b"\\");
         } else if byte == separator && !quoted {
             return Ok(Some(at));
         }
     }
     if quoted { Err(OpenQuote) } else { Ok(None) }
-}
-
-/// True if `before` ends in an odd number of backslashes.
-fn is_escaped(before: &[u8]) -> bool {
-    let backslashes = before
-        .iter()
-        .rev()
-        .take_while(|&&byte| byte == b'\\')
-        .count();
-    backslashes % 2 == 1
 }

@@ -33,9 +33,7 @@ pub(super) fn parse_node(text: &[u8]) -> Option<IpAddr> {
 fn parse_bare(text: &str) -> Option<IpAddr> {
     match text.split_once(':') {
         None => text.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-        Some((address, port)) if is_port(port) && address.contains('.') => {
-            address.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
-        }
+        Some((address, port)) if is_port(port) => address.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
         Some(_) => parse_v6(text).map(IpAddr::V6),
     }
 }

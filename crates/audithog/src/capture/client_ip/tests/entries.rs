@@ -132,6 +132,8 @@ fn broken_forwarded_elements_say_nothing() {
         "for=203.0.113.9;proto=http;FOR=_x",
         "for=\"203.0.113.9",
         "for=203.0.113.9\"",
+        "for=203.0.113.9;host=x\\\"",
+        "for=\"203.0.113.9\\\\\"",
         "for=\"203.0.113.9\\\"",
         "for=\"203.0.113.9\\\";host=\"a\"",
         "for=\"203.\"0.113.9\"",
@@ -153,6 +155,7 @@ fn bytes_that_are_no_text_say_nothing() {
         b"[2001:db8::1\x00]",
         b"[\xf0\x9f\xa6\x94]",
         b"203.0.113.9\0",
+        &[b"[fe80::1%".as_slice(), &[b'z'; 128], b"]"].concat(),
         &[b'1'; 4096],
         &[b'['; 4096],
     ] {
