@@ -1,6 +1,7 @@
 //! One audit row for every HTTP request.
 
 mod books;
+mod capture;
 mod clock;
 mod config;
 mod error;
