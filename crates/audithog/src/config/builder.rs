@@ -30,7 +30,9 @@ impl Builder {
         Self::from_environment(std::env::vars_os())
     }
 
-    pub(crate) fn from_environment(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+    pub(crate) fn from_environment(
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Self {
         Self {
             environment: environment.into_iter().collect(),
             code: BTreeMap::new(),
@@ -48,7 +50,10 @@ impl Builder {
         K: Into<OsString>,
         V: Into<OsString>,
     {
-        self.environment = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.environment = variables
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
         self
     }
 
@@ -56,7 +61,9 @@ impl Builder {
     pub fn set(mut self, variable: &str, value: impl Into<String>) -> Self {
         match known(variable) {
             Some(name) => drop(self.code.insert(name, value.into())),
-            None => self.problems.push(format!("{variable}, set in code, is no variable of audithog")),
+            None => self.problems.push(format!(
+                "{variable}, set in code, is no variable of audithog"
+            )),
         }
         self
     }
@@ -65,7 +72,9 @@ impl Builder {
     pub fn pin(mut self, variable: &str, value: impl Into<String>) -> Self {
         match known(variable) {
             Some(name) => drop(self.pinned.insert(name, value.into())),
-            None => self.problems.push(format!("{variable}, pinned in code, is no variable of audithog")),
+            None => self.problems.push(format!(
+                "{variable}, pinned in code, is no variable of audithog"
+            )),
         }
         self
     }
@@ -95,7 +104,10 @@ impl Builder {
             Ok(path) => self.set(variables::DB, path),
             Err(path) => {
                 let mut this = self;
-                this.problems.push(format!("the path {} of the ledger is not valid UTF-8", path.display()));
+                this.problems.push(format!(
+                    "the path {} of the ledger is not valid UTF-8",
+                    path.display()
+                ));
                 this
             }
         }
@@ -123,7 +135,10 @@ impl Builder {
 
     /// Flush when the first pending row has waited this long (`LOG_BATCH_INTERVAL_MS`). Default: 30 s.
     pub fn batch_interval(self, interval: Duration) -> Self {
-        self.set(variables::BATCH_INTERVAL_MS, interval.as_millis().to_string())
+        self.set(
+            variables::BATCH_INTERVAL_MS,
+            interval.as_millis().to_string(),
+        )
     }
 
     /// Peers whose forwarding header is believed (`AUDITHOG_TRUSTED_PROXIES`): addresses, networks,
@@ -143,14 +158,20 @@ impl Builder {
     /// Prefer a sampling rule: it keeps the row in the ledger.
     pub fn exclude(mut self, method: Option<&str>, route: impl Into<String>) -> Self {
         let method = method.map(str::to_ascii_uppercase);
-        self.exclusions.push(Exclusion { method, route: route.into() });
+        self.exclusions.push(Exclusion {
+            method,
+            route: route.into(),
+        });
         self
     }
 
     /// Stores a route parameter that holds a secret under an innocent name as `{name}`. `route`
     /// none means every route. Names like `token` or `password` are masked without being told.
     pub fn mask_path_param(mut self, route: Option<&str>, name: impl Into<String>) -> Self {
-        self.masked.push(MaskedParam { route: route.map(str::to_owned), name: name.into() });
+        self.masked.push(MaskedParam {
+            route: route.map(str::to_owned),
+            name: name.into(),
+        });
         self
     }
 }
@@ -167,5 +188,8 @@ impl std::fmt::Debug for Builder {
 }
 
 fn known(variable: &str) -> Option<&'static str> {
-    variables::ALL.iter().map(|known| known.name).find(|name| *name == variable)
+    variables::ALL
+        .iter()
+        .map(|known| known.name)
+        .find(|name| *name == variable)
 }

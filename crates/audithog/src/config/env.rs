@@ -27,7 +27,11 @@ impl Values {
         code: BTreeMap<&'static str, String>,
         pinned: BTreeMap<&'static str, String>,
     ) -> Self {
-        let mut values = Self { code, pinned, ..Self::default() };
+        let mut values = Self {
+            code,
+            pinned,
+            ..Self::default()
+        };
         for (name, value) in environment {
             values.add(&name, value);
         }
@@ -58,8 +62,17 @@ impl Values {
         if let Some(pinned) = self.pinned.get(name) {
             return Some(pinned.clone());
         }
-        let from_file = if is_secret(name) { self.from_file(name) } else { None };
-        let value = self.environment.get(name).cloned().or(from_file).or_else(|| self.code.get(name).cloned())?;
+        let from_file = if is_secret(name) {
+            self.from_file(name)
+        } else {
+            None
+        };
+        let value = self
+            .environment
+            .get(name)
+            .cloned()
+            .or(from_file)
+            .or_else(|| self.code.get(name).cloned())?;
         let value = value.trim().to_owned();
         (!value.is_empty()).then_some(value)
     }
@@ -74,19 +87,26 @@ impl Values {
     }
 
     fn from_file(&mut self, name: &'static str) -> Option<String> {
-        let path = self.environment.get(&format!("{name}_FILE"))?.trim().to_owned();
+        let path = self
+            .environment
+            .get(&format!("{name}_FILE"))?
+            .trim()
+            .to_owned();
         if self.environment.contains_key(name) {
-            self.problems.push(format!("{name} and {name}_FILE are both set; keep one"));
+            self.problems
+                .push(format!("{name} and {name}_FILE are both set; keep one"));
             return None;
         }
         match read_bounded(&path) {
             Ok(text) if text.trim().is_empty() => {
-                self.problems.push(format!("{name}_FILE names an empty file, {path}"));
+                self.problems
+                    .push(format!("{name}_FILE names an empty file, {path}"));
                 None
             }
             Ok(text) => Some(text),
             Err(error) => {
-                self.problems.push(format!("{name}_FILE: {path} cannot be read: {error}"));
+                self.problems
+                    .push(format!("{name}_FILE: {path} cannot be read: {error}"));
                 None
             }
         }
@@ -99,12 +119,18 @@ impl Values {
         default: T,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> T {
-        let Some(text) = self.text(name) else { return default };
+        let Some(text) = self.text(name) else {
+            return default;
+        };
         match parse(&text) {
             Ok(value) => value,
             Err(error) => {
                 // The value of a secret is not repeated, whatever is wrong with it.
-                let shown = if is_secret(name) { String::new() } else { format!("`{}` ", shorten(&text)) };
+                let shown = if is_secret(name) {
+                    String::new()
+                } else {
+                    format!("`{}` ", shorten(&text))
+                };
                 self.problems.push(format!("{name}: {shown}{error}"));
                 default
             }
@@ -123,15 +149,28 @@ impl Values {
     }
 
     /// A whole number of milliseconds within bounds.
-    pub(crate) fn millis(&mut self, name: &'static str, default: Duration, least: u64, most: u64) -> Duration {
+    pub(crate) fn millis(
+        &mut self,
+        name: &'static str,
+        default: Duration,
+        least: u64,
+        most: u64,
+    ) -> Duration {
         let default = u64::try_from(default.as_millis()).unwrap_or(most);
         Duration::from_millis(self.number(name, default, least, most))
     }
 
     /// One of a few words.
-    pub(crate) fn choice<T: Copy>(&mut self, name: &'static str, default: T, words: &[(&str, T)]) -> T {
+    pub(crate) fn choice<T: Copy>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        words: &[(&str, T)],
+    ) -> T {
         self.parse(name, default, |text| {
-            let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+            let found = words
+                .iter()
+                .find(|(word, _)| word.eq_ignore_ascii_case(text));
             found.map(|(_, value)| *value).ok_or_else(|| {
                 let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
                 format!("is not one of: {}", words.join(", "))
@@ -149,13 +188,20 @@ impl Values {
 }
 
 fn is_secret(name: &str) -> bool {
-    variables::ALL.iter().any(|Variable { name: known, secret }| *secret && *known == name)
+    variables::ALL.iter().any(
+        |Variable {
+             name: known,
+             secret,
+         }| *secret && *known == name,
+    )
 }
 
 fn read_bounded(path: &str) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_SECRET_FILE).read_to_string(&mut text)?;
+    std::fs::File::open(path)?
+        .take(MAX_SECRET_FILE)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -174,7 +220,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400,
         _ => return Err("is not a time like 90s, 15m, 12h or 400d".to_owned()),
     };
-    let amount: u64 = digits.trim().parse().map_err(|_| "is not a time like 90s, 15m, 12h or 400d".to_owned())?;
+    let amount: u64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| "is not a time like 90s, 15m, 12h or 400d".to_owned())?;
     // A hundred years: longer is a typing error, and far from any overflow.
     match amount.checked_mul(seconds) {
         Some(seconds) if seconds <= 100 * 366 * 86_400 => Ok(Duration::from_secs(seconds)),
@@ -196,8 +245,16 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let upper = text.to_ascii_uppercase();
     let (digits, factor) = UNITS
         .iter()
-        .find_map(|(unit, factor)| upper.strip_suffix(unit).map(|digits| (digits.trim(), *factor)))
+        .find_map(|(unit, factor)| {
+            upper
+                .strip_suffix(unit)
+                .map(|digits| (digits.trim(), *factor))
+        })
         .unwrap_or((upper.as_str(), 1));
-    let amount: u64 = digits.parse().map_err(|_| "is not a size like 500000000, 500MB or 2GiB".to_owned())?;
-    amount.checked_mul(factor).ok_or_else(|| "is too large".to_owned())
+    let amount: u64 = digits
+        .parse()
+        .map_err(|_| "is not a size like 500000000, 500MB or 2GiB".to_owned())?;
+    amount
+        .checked_mul(factor)
+        .ok_or_else(|| "is too large".to_owned())
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::env::{self, Values};
 use super::{
-    Builder, Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueSettings, RetrySettings, Secret, Settings,
-    sample, variables as var,
+    Builder, Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueSettings,
+    RetrySettings, Secret, Settings, sample, variables as var,
 };
 use crate::capture::client_ip::{ClientIpHeader, TrustedProxies};
 use crate::capture::{CaptureSettings, RequestIdPolicy};
@@ -31,19 +31,34 @@ pub(crate) struct Resolved {
 impl Builder {
     /// Reads everything; reports every problem at once.
     pub(crate) fn resolve(&self) -> Result<Resolved, Error> {
-        let mut values = Values::new(self.environment.iter().cloned(), self.code.clone(), self.pinned.clone());
+        let mut values = Values::new(
+            self.environment.iter().cloned(),
+            self.code.clone(),
+            self.pinned.clone(),
+        );
         for problem in &self.problems {
             values.problem(problem.clone());
         }
         let run = run(&mut values);
         let settings = settings(&mut values, run);
         let capture = CaptureSettings {
-            trusted_proxies: values.parse(var::TRUSTED_PROXIES, TrustedProxies::default(), str::parse),
-            client_ip_header: values.parse(var::CLIENT_IP_HEADER, ClientIpHeader::default(), str::parse),
+            trusted_proxies: values.parse(
+                var::TRUSTED_PROXIES,
+                TrustedProxies::default(),
+                str::parse,
+            ),
+            client_ip_header: values.parse(
+                var::CLIENT_IP_HEADER,
+                ClientIpHeader::default(),
+                str::parse,
+            ),
             request_id: values.choice(
                 var::REQUEST_ID,
                 RequestIdPolicy::Own,
-                &[("own", RequestIdPolicy::Own), ("trusted", RequestIdPolicy::Trusted)],
+                &[
+                    ("own", RequestIdPolicy::Own),
+                    ("trusted", RequestIdPolicy::Trusted),
+                ],
             ),
             exclusions: self.exclusions.clone(),
             masked_params: self.masked.clone(),
@@ -83,7 +98,12 @@ fn settings(values: &mut Values, run: Run) -> Settings {
         }),
         max_bytes: values.parse(var::DB_MAX_BYTES, None, |text| env::bytes(text).map(Some)),
         batch_size: values.number(var::BATCH_SIZE, 100, 1, 1_000_000),
-        batch_interval: values.millis(var::BATCH_INTERVAL_MS, Duration::from_secs(30), 1, 86_400_000),
+        batch_interval: values.millis(
+            var::BATCH_INTERVAL_MS,
+            Duration::from_secs(30),
+            1,
+            86_400_000,
+        ),
         shutdown_timeout: values.millis(var::SHUTDOWN_TIMEOUT_MS, DEFAULT_SHUTDOWN, 100, 3_600_000),
         posthog: posthog(values),
         retry: retry(values),
@@ -95,7 +115,12 @@ fn retry(values: &mut Values) -> RetrySettings {
     RetrySettings {
         quick_attempts: values.number(var::RETRY_QUICK_ATTEMPTS, default.quick_attempts, 1, 100),
         straggler_age: values.parse(var::RETRY_MAX_AGE, default.straggler_age, env::duration),
-        straggler_attempts: values.number(var::RETRY_MAX_ATTEMPTS, default.straggler_attempts, 1, 100_000),
+        straggler_attempts: values.number(
+            var::RETRY_MAX_ATTEMPTS,
+            default.straggler_attempts,
+            1,
+            100_000,
+        ),
         ..default
     }
 }
@@ -117,25 +142,50 @@ fn posthog(values: &mut Values) -> Option<PosthogSettings> {
         distinct_id: values.choice(
             var::POSTHOG_DISTINCT_ID,
             DistinctId::User,
-            &[("user", DistinctId::User), ("prefixed", DistinctId::Prefixed), ("hmac", DistinctId::Hmac)],
+            &[
+                ("user", DistinctId::User),
+                ("prefixed", DistinctId::Prefixed),
+                ("hmac", DistinctId::Hmac),
+            ],
         ),
         hmac_key: values.secret(var::POSTHOG_HMAC_KEY),
         ip: values.choice(
             var::POSTHOG_IP,
             IpDetail::Full,
-            &[("full", IpDetail::Full), ("truncated", IpDetail::Truncated), ("off", IpDetail::Off)],
+            &[
+                ("full", IpDetail::Full),
+                ("truncated", IpDetail::Truncated),
+                ("off", IpDetail::Off),
+            ],
         ),
-        user_agent: values.choice(var::POSTHOG_USER_AGENT, true, &[("full", true), ("off", false)]),
+        user_agent: values.choice(
+            var::POSTHOG_USER_AGENT,
+            true,
+            &[("full", true), ("off", false)],
+        ),
         user_plain: values.choice(var::POSTHOG_USER, true, &[("plain", true), ("hmac", false)]),
-        person_profiles: values.choice(var::POSTHOG_PERSON_PROFILES, false, &[("off", false), ("on", true)]),
+        person_profiles: values.choice(
+            var::POSTHOG_PERSON_PROFILES,
+            false,
+            &[("off", false), ("on", true)],
+        ),
         group_type: values.text(var::POSTHOG_GROUP_TYPE),
         backfill: values.parse(var::POSTHOG_BACKFILL, 7 * DAY, env::duration),
-        request_timeout: values.millis(var::POSTHOG_TIMEOUT_MS, Duration::from_secs(10), 100, 300_000),
+        request_timeout: values.millis(
+            var::POSTHOG_TIMEOUT_MS,
+            Duration::from_secs(10),
+            100,
+            300_000,
+        ),
         ca_file: values.text(var::POSTHOG_CA_FILE).map(PathBuf::from),
         sample: values.parse(var::SAMPLE, Vec::new(), sample::parse),
     };
     if let Some(path) = settings.ca_file.as_deref().filter(|path| !path.is_file()) {
-        values.problem(format!("{}: there is no file {}", var::POSTHOG_CA_FILE, path.display()));
+        values.problem(format!(
+            "{}: there is no file {}",
+            var::POSTHOG_CA_FILE,
+            path.display()
+        ));
     }
     let needs_hmac = settings.distinct_id == DistinctId::Hmac || !settings.user_plain;
     if needs_hmac && settings.hmac_key.is_none() {
@@ -154,7 +204,11 @@ fn key(values: &mut Values) -> Option<Secret> {
     let alias = values.secret(var::POSTHOG_PROJECT_TOKEN);
     let (name, key) = match (key, alias) {
         (Some(key), Some(alias)) if key != alias => {
-            values.problem(format!("{} and {} differ; keep one", var::POSTHOG_API_KEY, var::POSTHOG_PROJECT_TOKEN));
+            values.problem(format!(
+                "{} and {} differ; keep one",
+                var::POSTHOG_API_KEY,
+                var::POSTHOG_PROJECT_TOKEN
+            ));
             return None;
         }
         (Some(key), _) => (var::POSTHOG_API_KEY, key),
@@ -162,7 +216,9 @@ fn key(values: &mut Values) -> Option<Secret> {
         (None, None) => return None,
     };
     if !cfg!(feature = "posthog") {
-        values.problem(format!("{name} is set, but this program was built without the feature `posthog`"));
+        values.problem(format!(
+            "{name} is set, but this program was built without the feature `posthog`"
+        ));
     }
     #[cfg(feature = "posthog")]
     if let Some(problem) = crate::sink::posthog::key_problem(key.expose()) {
@@ -192,21 +248,41 @@ fn database(values: &mut Values, run: &Run) -> Database {
     };
     let host = run.instance.as_deref().unwrap_or("unknown");
     // A host name can hold nothing that leaves the directory, but a configured instance can.
-    let safe: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' }).collect();
+    let safe: String = host
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-._".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     let path = PathBuf::from(text.replace("{hostname}", &safe));
     match std::path::absolute(&path) {
         Ok(path) => Database::File(path),
         Err(error) => {
-            values.problem(format!("{}: `{}` is no usable path: {error}", var::DB, path.display()));
+            values.problem(format!(
+                "{}: `{}` is no usable path: {error}",
+                var::DB,
+                path.display()
+            ));
             Database::File(path)
         }
     }
 }
 
 fn run(values: &mut Values) -> Run {
-    let otel = values.foreign(var::OTEL_RESOURCE_ATTRIBUTES).map(resource_attributes).unwrap_or_default();
+    let otel = values
+        .foreign(var::OTEL_RESOURCE_ATTRIBUTES)
+        .map(resource_attributes)
+        .unwrap_or_default();
     let attribute = |names: &[&str]| {
-        names.iter().find_map(|name| otel.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
+        names.iter().find_map(|name| {
+            otel.iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        })
     };
     let otel_service = values.foreign(var::OTEL_SERVICE_NAME).map(str::to_owned);
     let service = values
@@ -216,10 +292,16 @@ fn run(values: &mut Values) -> Run {
         .or_else(program_name)
         .unwrap_or_else(|| "unknown".to_owned());
     // The second name is the one that OpenTelemetry's semantic conventions used before 1.27.
-    let environment =
-        values.text(var::ENVIRONMENT).or_else(|| attribute(&["deployment.environment.name", "deployment.environment"]));
-    let version = values.text(var::VERSION).or_else(|| attribute(&["service.version"]));
-    let instance = values.text(var::INSTANCE).or_else(|| attribute(&["service.instance.id"])).or_else(host_name);
+    let environment = values
+        .text(var::ENVIRONMENT)
+        .or_else(|| attribute(&["deployment.environment.name", "deployment.environment"]));
+    let version = values
+        .text(var::VERSION)
+        .or_else(|| attribute(&["service.version"]));
+    let instance = values
+        .text(var::INSTANCE)
+        .or_else(|| attribute(&["service.instance.id"]))
+        .or_else(host_name);
     let clean = |text: String| sanitize::text(&text, limits::ACTOR).into_owned();
     Run {
         service: clean(service),
@@ -238,12 +320,15 @@ fn resource_attributes(text: &str) -> Vec<(String, String)> {
 }
 
 fn percent_decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+    percent_encoding::percent_decode_str(text)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 fn program_name() -> Option<String> {
     let path = std::env::current_exe().ok()?;
-    path.file_stem().map(|name| name.to_string_lossy().into_owned())
+    path.file_stem()
+        .map(|name| name.to_string_lossy().into_owned())
 }
 
 fn host_name() -> Option<String> {
@@ -255,7 +340,12 @@ fn host_name() -> Option<String> {
 impl Resolved {
     /// The settings as `audit_started` shows them: every one, and no secret.
     pub(crate) fn public(&self) -> Value {
-        let Settings { database, queue, posthog, .. } = &self.settings;
+        let Settings {
+            database,
+            queue,
+            posthog,
+            ..
+        } = &self.settings;
         let seconds = |time: Duration| time.as_secs_f64();
         let capture = &self.capture;
         json!({

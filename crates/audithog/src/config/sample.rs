@@ -13,17 +13,31 @@ use super::{SampleRule, StatusMatch};
 
 /// Parses the rules; the error says which one is wrong and why.
 pub(crate) fn parse(text: &str) -> Result<Vec<SampleRule>, String> {
-    text.split(',').map(str::trim).filter(|rule| !rule.is_empty()).map(rule).collect()
+    text.split(',')
+        .map(str::trim)
+        .filter(|rule| !rule.is_empty())
+        .map(rule)
+        .collect()
 }
 
 fn rule(text: &str) -> Result<SampleRule, String> {
     let wrong = |why: &str| format!("has a rule `{}` that {why}", super::env::shorten(text));
-    let (what, rate) = text.rsplit_once('=').ok_or_else(|| wrong("has no `=rate`"))?;
-    let rate: f64 = rate.trim().parse().map_err(|_| wrong("has a rate that is no number"))?;
+    let (what, rate) = text
+        .rsplit_once('=')
+        .ok_or_else(|| wrong("has no `=rate`"))?;
+    let rate: f64 = rate
+        .trim()
+        .parse()
+        .map_err(|_| wrong("has a rate that is no number"))?;
     if !(0.0..=1.0).contains(&rate) {
         return Err(wrong("has a rate outside 0 to 1"));
     }
-    let mut rule = SampleRule { method: None, route: None, status: StatusMatch::Success, rate };
+    let mut rule = SampleRule {
+        method: None,
+        route: None,
+        status: StatusMatch::Success,
+        rate,
+    };
     let mut has_status = false;
     for word in what.split_whitespace() {
         if word.starts_with('/') {
@@ -59,7 +73,15 @@ fn status(word: &str) -> Option<StatusMatch> {
     }
     let class = word.strip_suffix("xx").or_else(|| word.strip_suffix("XX"));
     match class {
-        Some(class) => class.parse().ok().filter(|class| (1..=5).contains(class)).map(StatusMatch::Class),
-        None => word.parse().ok().filter(|code| (100..=599).contains(code)).map(StatusMatch::Code),
+        Some(class) => class
+            .parse()
+            .ok()
+            .filter(|class| (1..=5).contains(class))
+            .map(StatusMatch::Class),
+        None => word
+            .parse()
+            .ok()
+            .filter(|code| (100..=599).contains(code))
+            .map(StatusMatch::Code),
     }
 }

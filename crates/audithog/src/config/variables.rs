@@ -9,7 +9,10 @@ pub(crate) struct Variable {
 }
 
 const fn plain(name: &'static str) -> Variable {
-    Variable { name, secret: false }
+    Variable {
+        name,
+        secret: false,
+    }
 }
 
 const fn secret(name: &'static str) -> Variable {
@@ -109,7 +112,12 @@ pub(crate) fn unknown(name: &str, value: &str) -> Option<String> {
     }
     let nearest = ALL
         .iter()
-        .map(|variable| (strsim::damerau_levenshtein(name, variable.name), variable.name))
+        .map(|variable| {
+            (
+                strsim::damerau_levenshtein(name, variable.name),
+                variable.name,
+            )
+        })
         .filter(|(distance, _)| *distance <= name.len() / 3)
         .min();
     Some(match nearest {
@@ -120,14 +128,18 @@ pub(crate) fn unknown(name: &str, value: &str) -> Option<String> {
 
 fn is_known(name: &str) -> bool {
     ALL.iter().any(|variable| {
-        variable.name == name || (variable.secret && name.strip_suffix("_FILE") == Some(variable.name))
+        variable.name == name
+            || (variable.secret && name.strip_suffix("_FILE") == Some(variable.name))
     })
 }
 
 /// Kubernetes puts these into every pod for each service (Kubernetes documentation, "Service",
 /// section "Environment variables").
 fn is_service_link(name: &str, value: &str) -> bool {
-    let has_port = name.split("_PORT_").nth(1).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let has_port = name
+        .split("_PORT_")
+        .nth(1)
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_")
