@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::books::{Episode, LossReason, Losses};
 use crate::config::QueueSettings;
-use crate::ledger::Settlement;
+use crate::ledger::progress::Ticket;
+use crate::ledger::{Settlement, SinkTotals};
 use crate::record::{Micros, Row};
 
 /// Called once with the row's sequence number, or why there is none.
@@ -26,13 +27,9 @@ pub(crate) enum Command {
     /// Fsync what is committed.
     Sync,
     /// Commit with the next group.
-    Settle(Settlement),
-    /// Take, renew or release the right to drive a sink.
-    Lease {
-        sink: &'static str,
-        until: Micros,
-        answer: Box<dyn FnOnce(bool) + Send>,
-    },
+    Settle(Settlement, Ticket),
+    /// Take, renew or release the right to drive a sink, after what was handed over before it.
+    Lease(LeaseRequest),
     /// Commit and fsync every row accepted before this, then answer with the head.
     Flush { answer: Box<dyn FnOnce(i64) + Send> },
     /// Commit everything, close the store, end the thread.
@@ -41,6 +38,15 @@ pub(crate) enum Command {
         deadline: Instant,
         answer: Box<dyn FnOnce() + Send>,
     },
+}
+
+/// A wish to drive a sink.
+pub(crate) struct LeaseRequest {
+    pub(crate) sink: &'static str,
+    pub(crate) holder: String,
+    pub(crate) until: Micros,
+    /// Called with the sink's totals if it is the holder's. Dropped if the ledger could not say.
+    pub(crate) answer: Box<dyn FnOnce(Option<SinkTotals>) + Send>,
 }
 
 /// What the writer takes in one go.

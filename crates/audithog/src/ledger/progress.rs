@@ -1,34 +1,44 @@
 //! How far the writer has come, for everyone who is not the writer.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::{StoreError, Totals};
 
-/// Shared by the writer, delivery, flush and health.
+/// How far the ledger's writer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    requests_seen: AtomicU64,
-    head: AtomicI64,
-    synced: AtomicI64,
-    writing: AtomicBool,
-    trouble: Mutex<Option<String>>,
-    totals: Mutex<Totals>,
-    /// Counts commits, syncs and settlements; a change wakes delivery.
-    changed: watch::Sender<u64>,
+    /// Number of the last committed row.
+    pub(crate) head: i64,
+    /// Rows up to here are fsynced: they may be read and sent.
+    pub(crate) synced: i64,
+    /// Settlements up to here are committed.
+    pub(crate) settled: Ticket,
+    /// The last attempt to write failed.
+    pub(crate) failing: bool,
 }
 
-impl Progress {
+/// Numbers settlements in the order in which they were handed over, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// Shared by the writer, delivery, flush and health.
+pub(crate) struct Board {
+    requests_seen: AtomicU64,
+    progress: watch::Sender<Progress>,
+    trouble: Mutex<Option<String>>,
+    totals: Mutex<Totals>,
+}
+
+impl Board {
     pub(crate) fn new() -> Self {
         Self {
             requests_seen: AtomicU64::new(0),
-            head: AtomicI64::new(0),
-            synced: AtomicI64::new(0),
-            writing: AtomicBool::new(true),
+            progress: watch::Sender::default(),
             trouble: Mutex::default(),
             totals: Mutex::default(),
-            changed: watch::Sender::new(0),
         }
     }
 
@@ -41,19 +51,14 @@ impl Progress {
         self.requests_seen.load(Ordering::Relaxed)
     }
 
-    /// The last committed row.
-    pub(crate) fn head(&self) -> i64 {
-        self.head.load(Ordering::Acquire)
+    /// Where the writer is now.
+    pub(crate) fn progress(&self) -> Progress {
+        *self.progress.borrow()
     }
 
-    /// The last row that an fsync covers.
-    pub(crate) fn synced(&self) -> i64 {
-        self.synced.load(Ordering::Acquire)
-    }
-
-    /// False while commits fail.
-    pub(crate) fn is_writing(&self) -> bool {
-        self.writing.load(Ordering::Acquire)
+    /// Changes with each commit, sync and settlement.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
     }
 
     /// Why commits fail, while they do.
@@ -66,40 +71,33 @@ impl Progress {
         lock(&self.totals).clone()
     }
 
-    /// Changes with each commit, sync and settlement.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
     /// Called by the writer after a commit.
-    pub(super) fn committed(&self, totals: &Totals, synced: bool) {
-        self.head.store(totals.head, Ordering::Release);
-        if synced {
-            self.synced.store(totals.head, Ordering::Release);
-        }
+    pub(super) fn committed(&self, totals: &Totals, synced: bool, settled: Ticket) {
         lock(&self.totals).clone_from(totals);
-        self.changed.send_modify(|n| *n += 1);
+        self.progress.send_modify(|progress| {
+            progress.head = totals.head;
+            progress.settled = settled;
+            progress.failing = false;
+            if synced {
+                progress.synced = totals.head;
+            }
+        });
+        if lock(&self.trouble).take().is_some() {
+            tracing::info!("the audit ledger is written again");
+        }
     }
 
     /// Says once per episode that commits fail.
     pub(super) fn failed(&self, error: &StoreError) {
-        let mut trouble = lock(&self.trouble);
-        if trouble.replace(error.to_string()).is_none() {
-            self.writing.store(false, Ordering::Release);
-            tracing::error!(%error, cause = error.source.as_ref().map(tracing::field::display),
-                "the audit ledger cannot be written; rows wait in memory and are written as soon as it can");
-            self.changed.send_modify(|n| *n += 1);
-        }
-    }
-
-    /// Says once that they no longer do.
-    pub(super) fn recovered(&self) {
-        if self.is_writing() {
-            return;
-        }
-        if lock(&self.trouble).take().is_some() {
-            self.writing.store(true, Ordering::Release);
-            tracing::info!("the audit ledger is written again");
+        let first = lock(&self.trouble).replace(error.to_string()).is_none();
+        if first {
+            tracing::error!(
+                %error,
+                cause = error.source.as_ref().map(tracing::field::display),
+                "the audit ledger cannot be written; rows wait in memory and are written as soon as it can"
+            );
+            self.progress
+                .send_modify(|progress| progress.failing = true);
         }
     }
 }

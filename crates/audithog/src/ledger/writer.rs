@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::own_rows::OwnRows;
-use super::progress::Progress;
+use super::progress::{Board, Ticket};
 use super::{Committed, Group, Settlement, Store, StoreError, StoreErrorKind};
 use crate::books::LossReason;
 use crate::clock::Clock;
-use crate::queue::{Command, Queue, Refusal, Waiter, Work};
+use crate::queue::{Command, LeaseRequest, Queue, Refusal, Waiter, Work};
 use crate::record::Row;
 
 /// How long the writer lets a group gather after its first row. Bounds what a crash can take.
@@ -37,13 +37,14 @@ pub(crate) struct Writer {
     queue: Arc<Queue>,
     store: Box<dyn Store>,
     reopen: Reopen,
-    progress: Arc<Progress>,
+    board: Arc<Board>,
     clock: Clock,
     own: OwnRows,
     retention: Option<Duration>,
-    /// Names this process as the holder of leases.
-    holder: String,
     settlements: Vec<Settlement>,
+    /// The last of `settlements`, or the last one committed.
+    ticket: Ticket,
+    leases: Vec<LeaseRequest>,
     requests_told: u64,
     last_sync: Instant,
     last_prune: Instant,
@@ -65,11 +66,10 @@ pub(crate) struct WriterParts {
     pub(crate) queue: Arc<Queue>,
     pub(crate) store: Box<dyn Store>,
     pub(crate) reopen: Reopen,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) board: Arc<Board>,
     pub(crate) clock: Clock,
     pub(crate) own: OwnRows,
     pub(crate) retention: Option<Duration>,
-    pub(crate) holder: String,
 }
 
 impl Writer {
@@ -79,12 +79,13 @@ impl Writer {
             queue: parts.queue,
             store: parts.store,
             reopen: parts.reopen,
-            progress: parts.progress,
+            board: parts.board,
             clock: parts.clock,
             own: parts.own,
             retention: parts.retention,
-            holder: parts.holder,
             settlements: Vec::new(),
+            ticket: Ticket::default(),
+            leases: Vec::new(),
             requests_told: 0,
             last_sync: now,
             last_prune: now,
@@ -98,7 +99,8 @@ impl Writer {
     /// Runs until a `Close` command.
     pub(crate) fn run(mut self) {
         let mut work = Work::default();
-        self.progress.committed(self.store.totals(), false);
+        self.board
+            .committed(self.store.totals(), false, self.ticket);
         while self.closing.is_none() {
             self.queue.take(&mut work, Some(self.wake_at()), LINGER);
             self.round(&mut work);
@@ -144,7 +146,10 @@ impl Writer {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Sync => self.sync_asked = true,
-            Command::Settle(settlement) => self.settlements.push(settlement),
+            Command::Settle(settlement, ticket) => {
+                self.settlements.push(settlement);
+                self.ticket = ticket;
+            }
             Command::Flush { answer } => {
                 self.sync_asked = true;
                 self.flushes.push(answer);
@@ -158,19 +163,7 @@ impl Writer {
                 closing.deadline = closing.deadline.min(deadline);
                 closing.answers.push(answer);
             }
-            Command::Lease {
-                sink,
-                until,
-                answer,
-            } => {
-                let taken = self
-                    .store
-                    .lease(sink, &self.holder, self.clock.wall(), until);
-                if let Err(error) = &taken {
-                    tracing::debug!(%error, sink, "the lease could not be asked for");
-                }
-                answer(taken.unwrap_or(false));
-            }
+            Command::Lease(request) => self.leases.push(request),
         }
     }
 
@@ -197,18 +190,45 @@ impl Writer {
                 }
             }
         }
-        if self.progress.is_writing() {
-            let head = self.progress.head();
-            for answer in self.flushes.drain(..) {
-                answer(head);
-            }
+        let progress = self.board.progress();
+        if progress.failing {
+            return;
+        }
+        for answer in self.flushes.drain(..) {
+            answer(progress.head);
+        }
+        for request in std::mem::take(&mut self.leases) {
+            self.lease(request);
+        }
+    }
+
+    /// After the commit, so that the answer's totals hold every settlement handed over before it.
+    fn lease(&mut self, request: LeaseRequest) {
+        let LeaseRequest {
+            sink,
+            holder,
+            until,
+            answer,
+        } = request;
+        match self.store.lease(sink, &holder, self.clock.wall(), until) {
+            Ok(taken) => answer(taken.then(|| {
+                self.store
+                    .totals()
+                    .sinks
+                    .get(sink)
+                    .cloned()
+                    .unwrap_or_default()
+            })),
+            // Unanswered, the holder asks again.
+            Err(error) => tracing::debug!(%error, sink, "the lease could not be asked for"),
         }
     }
 
     /// Tries until the group is kept or the process closes.
     fn commit_group(&mut self, rows: &[Row], waiters: Vec<(usize, Waiter)>, sync: bool) {
         let settlements = std::mem::take(&mut self.settlements);
-        let requests = self.progress.requests_seen();
+        let ticket = self.ticket;
+        let requests = self.board.requests_seen();
         let group = Group {
             rows,
             losses: self.own.take_untold(),
@@ -226,15 +246,14 @@ impl Writer {
                         self.last_sync = Instant::now();
                         self.sync_asked = false;
                     }
-                    self.progress.recovered();
-                    self.progress.committed(self.store.totals(), sync);
+                    self.board.committed(self.store.totals(), sync, ticket);
                     self.book(rows, waiters, &committed);
                     return;
                 }
                 Err(error) => {
                     // Busy is another process's turn, not trouble, until it lasts.
                     if error.kind != StoreErrorKind::Busy || pause >= RETRY_MAX {
-                        self.progress.failed(&error);
+                        self.board.failed(&error);
                     }
                     if !self.wait_and_mend(&error, &mut pause) {
                         self.own.put_back(group.losses);
@@ -313,7 +332,7 @@ impl Writer {
         ) {
             match (self.reopen)() {
                 Ok(store) => self.store = store,
-                Err(error) => self.progress.failed(&error),
+                Err(error) => self.board.failed(&error),
             }
         }
         true
@@ -323,7 +342,7 @@ impl Writer {
         let Some(retention) = self.retention else {
             return;
         };
-        if self.last_prune.elapsed() < PRUNE_EVERY || !self.progress.is_writing() {
+        if self.last_prune.elapsed() < PRUNE_EVERY || self.board.progress().failing {
             return;
         }
         let before = self.clock.wall().saturating_sub(retention);

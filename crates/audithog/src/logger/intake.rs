@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::ledger::progress::Progress;
+use crate::ledger::progress::Board;
 use crate::queue::{Queue, Waiter};
 use crate::record::{Micros, Row};
 
 /// The queue with what belongs to every row that enters it.
 pub(crate) struct Intake {
     pub(crate) queue: Arc<Queue>,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) board: Arc<Board>,
     pub(crate) clock: Clock,
 }
 
