@@ -123,6 +123,30 @@ impl Actor {
         self.user_id.as_deref()
     }
 
+    /// The role, if one is set.
+    #[must_use]
+    pub fn user_role(&self) -> Option<&str> {
+        self.user_role.as_deref()
+    }
+
+    /// The organisation, if one is set.
+    #[must_use]
+    pub fn org_id(&self) -> Option<&str> {
+        self.org_id.as_deref()
+    }
+
+    /// The kind of actor, if one is set.
+    #[must_use]
+    pub fn actor_type(&self) -> Option<ActorType> {
+        self.kind
+    }
+
+    /// The person for whom the actor acts, if one is set.
+    #[must_use]
+    pub fn acts_for(&self) -> Option<&str> {
+        self.on_behalf_of.as_deref()
+    }
+
     fn identified(kind: ActorType, id: String) -> Self {
         Self {
             user_id: bounded(id),

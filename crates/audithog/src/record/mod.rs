@@ -1,6 +1,7 @@
 //! What a row is: fields, limits, masking, actor, outcome. No I/O, and knows nobody.
 
 mod actor;
+mod getters;
 mod id;
 pub(crate) mod limits;
 pub(crate) mod mask;
