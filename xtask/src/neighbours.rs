@@ -74,7 +74,10 @@ mod tests {
 
     #[test]
     fn a_directory_without_packages_is_no_success() {
-        let problem = manifests(Path::new("/nowhere")).unwrap_err().to_string();
-        assert!(problem.contains(DIRECTORY), "{problem}");
+        let root = std::env::temp_dir().join(format!("xtask-neighbours-{}", std::process::id()));
+        std::fs::create_dir_all(root.join(DIRECTORY).join("no-package")).unwrap();
+        let problem = manifests(&root).unwrap_err().to_string();
+        assert!(problem.contains("holds no package"), "{problem}");
+        std::fs::remove_dir_all(&root).unwrap();
     }
 }

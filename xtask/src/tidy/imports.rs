@@ -105,8 +105,20 @@ const ROOMS: &[Room] = &[
     },
 ];
 
+/// Arrows that point the wrong way and are accepted: the file, what it reaches, and why.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "crates/audithog/src/queue.rs",
+    "ledger",
+    "commands to the writer travel beside the rows, and one of them carries a settlement",
+)];
+
 pub(super) fn rooms_know_only_their_left(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let accepted = |path: &str, name: &str| {
+        EXCEPTIONS
+            .iter()
+            .any(|(file, reached, _)| *file == path && *reached == name)
+    };
     for (path, text) in tree
         .with_ending("rs")
         .filter(|(path, _)| !is_test_file(path))
@@ -119,7 +131,7 @@ pub(super) fn rooms_know_only_their_left(tree: &Tree) -> Vec<Finding> {
         };
         let code = without_tests(text, Keep::Code);
         for (at, name) in crate_paths(&code, module.len()) {
-            if room.rooms.contains(&name) {
+            if room.rooms.contains(&name) && !accepted(path, name) {
                 findings.push(Finding::new(
                     path,
                     line_of(&code, at),
@@ -251,7 +263,8 @@ mod tests {
                 "{findings:?}"
             );
         }
-        assert_eq!(found("queue.rs", "\nuse super::ledger::Writer;")[0].0, 2);
+        assert_eq!(found("logger.rs", "use super::ledger::Writer;").len(), 0);
+        assert_eq!(found("queue.rs", "\nuse super::sink::Sink;")[0].0, 2);
         assert_eq!(found("sink/mod.rs", "use super::ledger::Reader;").len(), 1);
     }
 

@@ -13,7 +13,10 @@ pub(super) enum Keep {
 pub(super) fn is_test_file(path: &str) -> bool {
     let in_directory =
         |name: &str| path.starts_with(&format!("{name}/")) || path.contains(&format!("/{name}/"));
-    path.ends_with("/tests.rs") || in_directory("tests") || in_directory("benches")
+    path.ends_with("/tests.rs")
+        || path.ends_with("_tests.rs")
+        || in_directory("tests")
+        || in_directory("benches")
 }
 
 /// The source with everything that `keep` leaves out replaced by spaces.
