@@ -1,0 +1,236 @@
+//! Installs what the tests need on a Debian machine that has only rustup's toolchain and apt.
+//!
+//! Every part first looks whether it is there: a second run installs nothing and takes a moment.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{Run, find};
+use crate::deny;
+
+/// A program that a step calls, and the Debian packages that bring it.
+#[derive(Debug)]
+struct Tool {
+    name: &'static str,
+    packages: &'static [&'static str],
+    present: fn() -> bool,
+}
+
+const TOOLS: &[Tool] = &[
+    // SQLite, ring and zstd are built from their C sources; gcc alone comes without the headers.
+    Tool {
+        name: "cc",
+        packages: &["gcc", "libc6-dev"],
+        present: || find("cc").is_some(),
+    },
+    // The tests read the table as a user does.
+    Tool {
+        name: "sqlite3",
+        packages: &["sqlite3"],
+        present: || find("sqlite3").is_some(),
+    },
+    // PostHog's SDKs.
+    Tool {
+        name: "node",
+        packages: &["nodejs"],
+        present: || find("node").is_some(),
+    },
+    Tool {
+        name: "npm",
+        packages: &["npm"],
+        present: || find("npm").is_some(),
+    },
+    Tool {
+        name: "python3",
+        packages: &["python3"],
+        present: || find("python3").is_some(),
+    },
+    Tool {
+        name: "pip",
+        packages: &["python3-pip"],
+        present: has_pip,
+    },
+];
+
+/// The components of the toolchain, each with the cargo command that shows that it is there.
+const COMPONENTS: &[(&str, &str)] = &[("rustfmt", "fmt --version"), ("clippy", "clippy --version")];
+
+/// Where the manifests of PostHog's own SDKs are; they are installed into [`SDKS_TARGET`].
+const SDKS: &str = "checks/official-sdks/sdks";
+const SDKS_TARGET: &str = "target/official-sdks";
+
+pub(crate) fn run(root: &Path) -> Result<()> {
+    system(root)?;
+    components(root)?;
+    deny::install(root)?;
+    sdks(root)
+}
+
+fn has_pip() -> bool {
+    Run::new("python3", Path::new("."))
+        .words("-m pip --version")
+        .succeeds()
+}
+
+fn system(root: &Path) -> Result<()> {
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !(tool.present)()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|tool| tool.name).collect();
+    println!("missing: {}", names.join(", "));
+    let install = install_line(&missing);
+    if find("apt-get").is_none() {
+        bail!(
+            "{} not found, and there is no apt-get here to install it: please install it by hand",
+            names.join(", ")
+        );
+    }
+    if !is_root(root)? {
+        bail!(
+            "{} not found; as root run: apt-get update && {install}",
+            names.join(", ")
+        );
+    }
+    Run::new("apt-get", root).arg("update").check()?;
+    Run::new("env", root)
+        .arg("DEBIAN_FRONTEND=noninteractive")
+        .words(&install)
+        .check()?;
+    match missing.iter().find(|tool| !(tool.present)()) {
+        Some(tool) => bail!("`{}` is still not found after `{install}`", tool.name),
+        None => Ok(()),
+    }
+}
+
+fn install_line(missing: &[&Tool]) -> String {
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|tool| tool.packages)
+        .copied()
+        .collect();
+    format!(
+        "apt-get install -y --no-install-recommends {}",
+        packages.join(" ")
+    )
+}
+
+fn is_root(root: &Path) -> Result<bool> {
+    Ok(Run::new("id", root).arg("-u").output()?.trim() == "0")
+}
+
+fn components(root: &Path) -> Result<()> {
+    for (component, probe) in COMPONENTS {
+        if !Run::cargo(root).words(probe).succeeds() {
+            Run::new("rustup", root)
+                .words("component add")
+                .arg(component)
+                .check()?;
+        }
+    }
+    Ok(())
+}
+
+/// Installs the SDKs exactly as their lock files say, when the packages that use them are part of the tree.
+fn sdks(root: &Path) -> Result<()> {
+    if !root.join(SDKS).is_dir() {
+        println!("no {SDKS}: no SDK to install");
+        return Ok(());
+    }
+    once(
+        root,
+        "node",
+        &["package.json", "package-lock.json"],
+        |root| {
+            let target = root.join(SDKS_TARGET);
+            // npm installs beside the manifest: the copy keeps the source tree clean.
+            for file in ["package.json", "package-lock.json"] {
+                fs::copy(root.join(SDKS).join("node").join(file), target.join(file))?;
+            }
+            Run::new("npm", &target)
+                .words("ci --no-audit --no-fund --ignore-scripts")
+                .check()
+        },
+    )?;
+    once(root, "python", &["requirements.txt"], |root| {
+        let target = root.join(SDKS_TARGET).join("python");
+        if target.exists() {
+            fs::remove_dir_all(&target)?;
+        }
+        let requirements = Path::new(SDKS).join("python/requirements.txt");
+        Run::new("python3", root)
+            .words("-m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target")
+            .arg(Path::new(SDKS_TARGET).join("python"))
+            .arg("--requirement")
+            .arg(requirements)
+            .check()
+    })
+}
+
+/// Runs `install` unless it already ran for the present contents of the manifests.
+///
+/// The stamp is written last, so that an interrupted installation is done again.
+fn once(
+    root: &Path,
+    language: &str,
+    manifests: &[&str],
+    install: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let mut wanted = String::new();
+    for manifest in manifests {
+        let path = root.join(SDKS).join(language).join(manifest);
+        wanted += &fs::read_to_string(&path)
+            .with_context(|| format!("`{}` cannot be read", path.display()))?;
+    }
+    let target = root.join(SDKS_TARGET);
+    fs::create_dir_all(&target)?;
+    let stamp = target.join(format!("{language}.installed"));
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    install(root)?;
+    fs::write(&stamp, wanted).with_context(|| format!("`{}` cannot be written", stamp.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_to_type_names_the_packages_of_everything_missing() {
+        let missing: Vec<&Tool> = TOOLS
+            .iter()
+            .filter(|tool| ["cc", "pip"].contains(&tool.name))
+            .collect();
+        let line = install_line(&missing);
+        assert_eq!(
+            line,
+            "apt-get install -y --no-install-recommends gcc libc6-dev python3-pip"
+        );
+    }
+
+    #[test]
+    fn an_installation_is_repeated_only_when_its_manifest_changed_or_it_failed() {
+        let root = std::env::temp_dir().join(format!("xtask-once-{}", std::process::id()));
+        fs::create_dir_all(root.join(SDKS).join("x")).unwrap();
+        let manifest = root.join(SDKS).join("x/manifest");
+        let runs = std::cell::Cell::new(0);
+        let attempt = |works: bool| {
+            once(&root, "x", &["manifest"], |_| {
+                runs.set(runs.get() + 1);
+                if works { Ok(()) } else { bail!("refused") }
+            })
+        };
+        fs::write(&manifest, "a").unwrap();
+        attempt(false).unwrap_err();
+        attempt(true).unwrap();
+        attempt(true).unwrap();
+        assert_eq!(runs.get(), 2);
+        fs::write(&manifest, "b").unwrap();
+        attempt(true).unwrap();
+        assert_eq!(runs.get(), 3);
+        fs::remove_dir_all(&root).unwrap();
+    }
+}
