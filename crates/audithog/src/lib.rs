@@ -1,1 +1,4 @@
 //! One audit row for every HTTP request.
+
+#[cfg(feature = "testing")]
+pub mod testing;
