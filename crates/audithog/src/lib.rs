@@ -10,6 +10,8 @@ mod logger;
 mod queue;
 mod record;
 mod sink;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use books::LossReason;
 pub use error::Error;

@@ -1,0 +1,1 @@
+//! PostHog's own SDKs, unchanged, against the stand-in: see `tests/`.
