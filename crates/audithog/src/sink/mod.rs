@@ -2,6 +2,10 @@
 //! it sends a batch and says what became of each row. When to send, what to try again and
 //! what to give up is decided in `delivery`.
 
+#[cfg(feature = "posthog")]
+pub(crate) mod posthog;
+pub(crate) mod sampling;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;

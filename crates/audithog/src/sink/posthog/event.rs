@@ -1,0 +1,399 @@
+//! A row as PostHog's event, written straight into the request body.
+//!
+//! An event depends on nothing but the row and the settings, so every retry sends the same bytes.
+//! `properties` are the same bytes on capture v1 and v0, too: what v1 wants said in `options` is
+//! said there in addition.
+//!
+//! Properties that audithog adds to those of the design: `eventId`, the event's uuid, on every row
+//! whose request id is another (two equal events at the same microsecond stay distinguishable), and
+//! `sample_rate` on events that stand for others.
+//!
+//! Business properties are placed beside audithog's own. One whose name is taken, begins with `$`
+//! (PostHog's own names), or would be read by PostHog as part of the envelope goes under
+//! `properties` instead: `path` becomes `properties.path`.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write as _};
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ring::hmac;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::distinct_id;
+use crate::config::{DistinctId, IpDetail, PosthogSettings};
+use crate::record::{Actor, Exchange, Row, Run, StoredRow};
+
+/// What an event has besides its texts: names, ids, punctuation.
+const FIXED_WEIGHT: usize = 1_000;
+
+/// What of a row leaves the machine, and in which form.
+pub(super) struct Shape {
+    pub(super) distinct_id: DistinctId,
+    pub(super) hmac_key: Option<hmac::Key>,
+    user_plain: bool,
+    ip: IpDetail,
+    user_agent: bool,
+    person_profiles: bool,
+    group_type: Option<String>,
+}
+
+/// Which capture protocol an event is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    V0,
+    V1,
+}
+
+impl Shape {
+    /// # Errors
+    ///
+    /// A form needs the HMAC key, and there is none.
+    pub(super) fn new(settings: &PosthogSettings) -> Result<Self, &'static str> {
+        let hmac_key = settings
+            .hmac_key
+            .as_ref()
+            .map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes()));
+        let needed = settings.distinct_id == DistinctId::Hmac || !settings.user_plain;
+        if needed && hmac_key.is_none() {
+            return Err("user ids are to be sent as HMAC, but there is no HMAC key");
+        }
+        Ok(Self {
+            distinct_id: settings.distinct_id,
+            hmac_key,
+            user_plain: settings.user_plain,
+            ip: settings.ip,
+            user_agent: settings.user_agent,
+            person_profiles: settings.person_profiles,
+            group_type: settings.group_type.clone(),
+        })
+    }
+
+    /// About how many bytes [`Shape::write`] adds.
+    pub(super) fn weight(row: &StoredRow) -> usize {
+        let StoredRow { run, row, .. } = row;
+        let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let actor = [
+            &row.actor.user_id,
+            &row.actor.user_role,
+            &row.actor.org_id,
+            &row.actor.on_behalf_of,
+            &row.distinct_id,
+        ];
+        let actor: usize = actor.into_iter().flatten().map(|text| text.len()).sum();
+        let exchange = row.exchange.as_ref().map_or(0, |exchange| {
+            let texts = [
+                &exchange.route,
+                &exchange.error_code,
+                &exchange.user_agent,
+                &exchange.upstream_request_id,
+            ];
+            let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+            exchange.path.len() + exchange.method.len() + texts
+        });
+        let properties = row.properties.as_ref().map_or(0, |json| json.len());
+        let run =
+            run.service.len() + len(&run.environment) + len(&run.version) + len(&run.instance);
+        FIXED_WEIGHT + row.event.len() + actor + exchange + properties + run
+    }
+
+    /// Appends the event as one JSON object.
+    pub(super) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        row: &StoredRow,
+        sample_rate: Option<f64>,
+        protocol: Protocol,
+    ) {
+        let StoredRow { run, row, .. } = row;
+        let mut event = Object::open(out);
+        event.text("event", &row.event);
+        event.shown("uuid", row.id.as_hyphenated());
+        event.text("distinct_id", &distinct_id::of(row, run, self));
+        event.shown("timestamp", row.ts);
+        let profile = self.person_profiles || self.group(&row.actor).is_some();
+        if protocol == Protocol::V1 {
+            let mut options = event.object("options");
+            options.plain("disable_skew_correction", true);
+            options.plain("process_person_profile", profile);
+            options.close();
+        }
+        let mut properties = event.object("properties");
+        self.write_request(&mut properties, row);
+        self.write_actor(&mut properties, &row.actor);
+        if let Some(exchange) = &row.exchange {
+            self.write_exchange(&mut properties, exchange);
+        }
+        write_run(&mut properties, run);
+        self.write_special(&mut properties, row, profile);
+        if let Some(rate) = sample_rate {
+            properties.plain("sample_rate", rate);
+        }
+        if let Some(json) = &row.properties {
+            write_business(&mut properties, json);
+        }
+        properties.close();
+        event.close();
+    }
+
+    fn write_request(&self, properties: &mut Object<'_>, row: &Row) {
+        use crate::record::RequestId;
+        if let Some(id) = &row.request_id {
+            properties.text("requestId", &id.to_string());
+        }
+        if row.request_id != Some(RequestId::Uuid(row.id)) {
+            properties.shown("eventId", row.id.as_hyphenated());
+        }
+        if let Some(trace_id) = &row.trace_id {
+            properties.text("traceId", &hex(trace_id));
+        }
+    }
+
+    fn write_actor(&self, properties: &mut Object<'_>, actor: &Actor) {
+        if let Some(id) = &actor.user_id {
+            properties.text("userId", &self.user(id));
+        }
+        properties.optional("userRole", actor.user_role.as_deref());
+        properties.optional("orgId", actor.org_id.as_deref());
+        if let Some(kind) = actor.kind {
+            properties.text("actorType", kind.as_str());
+        }
+        if let Some(id) = &actor.on_behalf_of {
+            properties.text("onBehalfOf", &self.user(id));
+        }
+    }
+
+    fn write_exchange(&self, properties: &mut Object<'_>, exchange: &Exchange) {
+        properties.optional("upstreamRequestId", exchange.upstream_request_id.as_deref());
+        properties.text("method", &exchange.method);
+        properties.text("path", &exchange.path);
+        properties.optional("route", exchange.route.as_deref());
+        if let Some(status) = exchange.status_code {
+            properties.plain("statusCode", status);
+        }
+        properties.text("result", exchange.outcome.as_str());
+        properties.optional("errorCode", exchange.error_code.as_deref());
+        properties.plain("duration_ms", Millis(exchange.duration_us));
+        if self.user_agent {
+            properties.optional("userAgent", exchange.user_agent.as_deref());
+        }
+        if let Some(ip) = exchange.ip.and_then(|ip| self.ip(ip)) {
+            properties.shown("ip", ip);
+        }
+    }
+
+    /// PostHog's own properties.
+    fn write_special(&self, properties: &mut Object<'_>, row: &Row, profile: bool) {
+        let ip = row.exchange.as_ref().and_then(|exchange| exchange.ip);
+        match ip.and_then(|ip| self.ip(ip)) {
+            Some(ip) => properties.shown("$ip", ip),
+            // PostHog fills in the peer's address, this server's, unless the name is there.
+            None => properties.plain("$ip", "null"),
+        }
+        properties.plain("$geoip_disable", true);
+        properties.plain("$process_person_profile", profile);
+        properties.plain("$ignore_sent_at", true);
+        properties.plain("$is_server", true);
+        properties.text("$lib", "audithog");
+        properties.text("$lib_version", env!("CARGO_PKG_VERSION"));
+        if let Some((kind, key)) = self.group(&row.actor) {
+            let mut groups = properties.object("$groups");
+            groups.text(kind, key);
+            groups.close();
+        }
+    }
+
+    /// Group type and key. PostHog has no groups on events without a person profile.
+    fn group<'a>(&'a self, actor: &'a Actor) -> Option<(&'a str, &'a str)> {
+        Some((self.group_type.as_deref()?, actor.org_id.as_deref()?))
+    }
+
+    /// A user id in the form that may leave the machine.
+    pub(super) fn user<'a>(&self, id: &'a str) -> Cow<'a, str> {
+        match &self.hmac_key {
+            Some(key) if !self.user_plain => Cow::Owned(keyed(key, id)),
+            _ => Cow::Borrowed(id),
+        }
+    }
+
+    fn ip(&self, ip: IpAddr) -> Option<IpAddr> {
+        match self.ip {
+            IpDetail::Full => Some(ip),
+            IpDetail::Truncated => Some(truncated(ip)),
+            IpDetail::Off => None,
+        }
+    }
+}
+
+/// HMAC-SHA256 of `text`, in hex.
+pub(super) fn keyed(key: &hmac::Key, text: &str) -> String {
+    hex(hmac::sign(key, text.as_bytes()).as_ref())
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// The network: IPv4 /24, IPv6 /48. An IPv4 address in IPv6 form is cut as IPv4.
+fn truncated(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & (u32::MAX << 8)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 80)).into(),
+    }
+}
+
+fn write_run(properties: &mut Object<'_>, run: &Run) {
+    let service = Some(run.service.as_str()).filter(|service| !service.is_empty());
+    properties.optional("service", service);
+    properties.optional("environment", run.environment.as_deref());
+    properties.optional("version", run.version.as_deref());
+    properties.optional("instance", run.instance.as_deref());
+}
+
+/// Names a business property cannot have at the top level.
+fn is_reserved(name: &str) -> bool {
+    name.starts_with('$')
+        || matches!(
+            name,
+            "requestId" | "upstreamRequestId" | "eventId" | "traceId" | "userId" | "userRole" | "orgId" | "actorType"
+                | "onBehalfOf" | "method" | "path" | "route" | "statusCode" | "result" | "errorCode"
+                | "duration_ms" | "userAgent" | "ip" | "service" | "environment" | "version"
+                | "instance" | "sample_rate" | "properties"
+                // Capture v0 looks for these inside `properties` as well.
+                | "distinct_id" | "token"
+        )
+}
+
+/// Splices `json`, an object, into `properties`.
+fn write_business(properties: &mut Object<'_>, json: &str) {
+    let Ok(fields) = serde_json::from_str::<Fields<'_>>(json) else {
+        // Only a damaged ledger: as text, so that it cannot spoil the batch.
+        properties.text("properties", json);
+        return;
+    };
+    for (name, value) in &fields.0 {
+        if !is_reserved(name) {
+            properties.spliced(name, value);
+        }
+    }
+    if fields.0.iter().any(|(name, _)| is_reserved(name)) {
+        let mut nested = properties.object("properties");
+        for (name, value) in &fields.0 {
+            if is_reserved(name) {
+                nested.spliced(name, value);
+            }
+        }
+        nested.close();
+    }
+}
+
+/// The fields of an object, their values unparsed.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    fields.push((name, value));
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// Microseconds, shown as milliseconds.
+struct Millis(u64);
+
+impl Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 1_000, self.0 % 1_000) {
+            (whole, 0) => write!(f, "{whole}"),
+            (whole, rest) => write!(f, "{whole}.{rest:03}"),
+        }
+    }
+}
+
+/// A JSON object under construction. Writing to memory does not fail, so nothing is returned.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    fn open(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, empty: true }
+    }
+
+    fn close(self) {
+        self.out.push(b'}');
+    }
+
+    fn name(&mut self, name: &str) {
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+        self.string(name);
+        self.out.push(b':');
+    }
+
+    fn string(&mut self, text: &str) {
+        let _ = serde_json::to_writer(&mut *self.out, text);
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.string(value);
+    }
+
+    fn optional(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    /// A value whose text needs quotes but no escapes.
+    fn shown(&mut self, name: &str, value: impl Display) {
+        self.name(name);
+        let _ = write!(self.out, "\"{value}\"");
+    }
+
+    /// A value whose text is JSON.
+    fn plain(&mut self, name: &str, value: impl Display) {
+        self.name(name);
+        let _ = write!(self.out, "{value}");
+    }
+
+    fn spliced(&mut self, name: &str, value: &RawValue) {
+        self.name(name);
+        self.out.extend_from_slice(value.get().as_bytes());
+    }
+
+    fn object(&mut self, name: &str) -> Object<'_> {
+        self.name(name);
+        Object::open(self.out)
+    }
+}
