@@ -10,8 +10,13 @@ mod logger;
 mod queue;
 mod record;
 mod sink;
+mod tower;
 
 pub use books::LossReason;
+pub use capture::{RequestHandle, Scoped, UpgradeGuard, current};
 pub use error::Error;
 pub use logger::{Blocked, Event, FlushReport, Health, LedgerHealth, ShutdownReport, SinkHealth};
 pub use record::{Actor, ActorType, Row};
+#[cfg(feature = "axum")]
+pub use tower::{MissingLayer, RouteTap, RouteTapLayer};
+pub use tower::{AuditLayer, AuditService, ErrorCode, PeerAddr, ResponseBody, ResponseFuture};
