@@ -12,8 +12,13 @@ mod record;
 mod sink;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tower;
 
 pub use books::LossReason;
+pub use capture::{RequestHandle, Scoped, UpgradeGuard, current};
 pub use error::Error;
 pub use logger::{Blocked, Event, FlushReport, Health, LedgerHealth, ShutdownReport, SinkHealth};
 pub use record::{Actor, ActorType, Row};
+#[cfg(feature = "axum")]
+pub use tower::{MissingLayer, RouteTap, RouteTapLayer};
+pub use tower::{AuditLayer, AuditService, ErrorCode, PeerAddr, ResponseBody, ResponseFuture};

@@ -1,8 +1,215 @@
-//! Names whose values are secrets.
+//! Which names say that their value is a secret: of route parameters and of business properties.
+//!
+//! A name is read as words: `resetToken`, `reset_token` and `Reset-Token` are "reset token". It is
+//! secret if
+//!
+//! * it is one of the words of design: `token`, `code`, `secret`, `key`, `password`, `email`, or of
+//!   the same family (`passwd`, `passphrase`, `pwd`, `otp`, `jwt`, `apikey`, `authorization`, `cookie`, `credential`);
+//! * its last word is `token`, `secret`, `email` or `credential` (`reset_token`, `clientSecret`), also
+//!   when nothing separates the words (`accesstoken`), or one of these is followed by `value`,
+//!   `hash` or `address` (`email_address`);
+//! * any of its words is `password` or of its family (`password_confirmation`);
+//! * it ends in `key` or `code` after a word that makes it a credential (`api_key`, `private-key`,
+//!   `inviteCode`, `verification_code`).
+//!
+//! `status_code`, `countryCode`, `sort_key`, `token_count` and `max_tokens` are not secret: masking what is
+//! harmless would teach people to turn masking off.
 
-/// Whether a value under this name is masked.
+/// The value is a secret when the whole name is one of these.
+const WHOLE: &[&str] = &[
+    "token",
+    "code",
+    "secret",
+    "key",
+    "email",
+    "otp",
+    "jwt",
+    "apikey",
+    "authorization",
+    "cookie",
+    "credential",
+];
+
+/// The value is a secret when one of these is the last word.
+const LAST: &[&str] = &["token", "secret", "email", "credential"];
+
+/// ... also in front of one of these.
+const AFTER_LAST: &[&str] = &["value", "hash", "address"];
+
+/// The value is a secret when any word is one of these.
+const ANY: &[&str] = &["password", "passwd", "passphrase", "pwd"];
+
+/// The words that make the `key` after them a credential.
+const BEFORE_KEY: &[&str] = &[
+    "api",
+    "access",
+    "auth",
+    "encryption",
+    "license",
+    "licence",
+    "private",
+    "secret",
+    "signing",
+];
+
+/// The words that make the `code` after them a credential.
+const BEFORE_CODE: &[&str] = &[
+    "access",
+    "activation",
+    "auth",
+    "authorization",
+    "backup",
+    "confirmation",
+    "device",
+    "invitation",
+    "invite",
+    "login",
+    "mfa",
+    "otp",
+    "pin",
+    "recovery",
+    "reset",
+    "verification",
+];
+
+/// True if a value of this name is masked. The rule is in the module's documentation.
 pub(crate) fn is_secret_name(name: &str) -> bool {
-    ["token", "code", "secret", "key", "password", "email"]
-        .iter()
-        .any(|secret| name.eq_ignore_ascii_case(secret))
+    let words = words(name);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if words.iter().any(|word| ANY.contains(&singular(word))) {
+        return true;
+    }
+    match words.as_slice() {
+        [] => false,
+        [whole] => WHOLE.contains(&singular_unless_count(whole)) || is_glued(whole),
+        [.., before, "key" | "keys"] => BEFORE_KEY.contains(before),
+        [.., before, "code" | "codes"] => BEFORE_CODE.contains(before),
+        [.., before, last] => {
+            LAST.contains(&singular_unless_count(last))
+                || is_glued(last)
+                || AFTER_LAST.contains(last) && LAST.contains(before)
+        }
+    }
+}
+
+/// `accesstoken`: lower case without a separator.
+fn is_glued(word: &str) -> bool {
+    LAST.iter()
+        .chain(ANY)
+        .chain(&["apikey"])
+        .any(|secret| word.ends_with(secret))
+}
+
+fn singular(word: &str) -> &str {
+    word.strip_suffix('s').unwrap_or(word)
+}
+
+/// `tokens` is how many, of a language model; `emails` is a list of them.
+fn singular_unless_count(word: &str) -> &str {
+    if word == "tokens" {
+        word
+    } else {
+        singular(word)
+    }
+}
+
+/// The words of a name in lower case: split at everything but letters and digits, and where a
+/// capital follows a small letter (`apiKey`) or starts a word after capitals (`APIKey`).
+fn words(name: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut chars = name.chars().peekable();
+    let mut previous = None;
+    while let Some(c) = chars.next() {
+        if !c.is_alphanumeric() {
+            take_into(&mut words, &mut word);
+            previous = None;
+            continue;
+        }
+        let after_small = previous.is_some_and(|p: char| !p.is_uppercase());
+        let before_small = chars.peek().is_some_and(|next| next.is_lowercase());
+        if c.is_uppercase() && (after_small || before_small) {
+            take_into(&mut words, &mut word);
+        }
+        word.extend(c.to_lowercase());
+        previous = Some(c);
+    }
+    take_into(&mut words, &mut word);
+    words
+}
+
+fn take_into(words: &mut Vec<String>, word: &mut String) {
+    if !word.is_empty() {
+        words.push(std::mem::take(word));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_secret_name;
+
+    #[test]
+    fn secret_names_are_found_in_every_spelling() {
+        for name in [
+            "token",
+            "code",
+            "secret",
+            "key",
+            "password",
+            "email",
+            "Token",
+            "PASSWORD",
+            "emails",
+            "reset_token",
+            "resetToken",
+            "Reset-Token",
+            "user.email",
+            "clientSecret",
+            "accesstoken",
+            "useremail",
+            "email_address",
+            "token_hash",
+            "newPassword",
+            "password_confirmation",
+            "oldpasswd",
+            "api_key",
+            "apiKey",
+            "APIKey",
+            "apikey",
+            "x-api-key",
+            "private_keys",
+            "inviteCode",
+            "verification_code",
+            "otp",
+            "JWT",
+        ] {
+            assert!(is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn harmless_names_are_left_alone() {
+        for name in [
+            "",
+            "_",
+            "id",
+            "name",
+            "status_code",
+            "errorCode",
+            "countryCode",
+            "zipcode",
+            "sort_key",
+            "primaryKey",
+            "keyboard",
+            "monkey",
+            "token_count",
+            "tokens",
+            "max_tokens",
+            "email_verified",
+            "secretary",
+            "codec",
+        ] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
 }

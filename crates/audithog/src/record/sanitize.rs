@@ -1,82 +1,138 @@
-//! Text from outside, made safe to store and to show: valid UTF-8, no control characters, bounded.
+//! Text from outside, made fit for a row: valid UTF-8, bounded, and harmless to whoever prints it.
 //!
-//! A control character (C0, DEL, C1) becomes its escape `\u{…}`, so that a row can neither forge a
-//! line of a log nor steer a terminal. Bytes that are no UTF-8 become U+FFFD.
+//! * A control character, a line or paragraph separator and a character that turns the writing
+//!   direction become `\u{1b}` (their code point in hexadecimal digits).
+//! * A byte that is no UTF-8 becomes `\xff`.
+//! * Everything else stays, a backslash too: the escapes are for reading, not for reversing.
+//! * Then the text is cut at its limit (see [`super::limits`]).
 
-use std::borrow::Cow;
+use std::fmt::Write;
 
-use super::limits::cut;
+use super::Actor;
+use super::limits::{ACTOR, cut};
 use super::row::Text;
+
+/// Bounded, escaped copy of bytes from outside. Reads no more of them than the limit can show.
+pub(crate) fn bytes(raw: &[u8], limit: usize) -> Text {
+    // A character takes up to four bytes. One that this cuts in half lies beyond the limit.
+    let seen = &raw[..raw.len().min(limit.saturating_add(4))];
+    let text = escaped(seen);
+    if text.len() <= limit {
+        return text.into();
+    }
+    cut(&text, limit).into_owned().into()
+}
 
 /// Bounded, escaped copy of `text`.
 pub(crate) fn text(text: &str, limit: usize) -> Text {
-    Cow::Owned(clean(text, limit).into_owned())
+    bytes(text.as_bytes(), limit)
 }
 
 /// Like [`text`], without a copy where nothing has to change.
-pub(crate) fn cow(text: Text, limit: usize) -> Text {
-    match text {
-        Cow::Borrowed(text) => clean(text, limit),
-        Cow::Owned(text) => match clean(&text, limit) {
-            Cow::Borrowed(same) if same.len() == text.len() => Cow::Owned(text),
-            changed => Cow::Owned(changed.into_owned()),
-        },
+pub(crate) fn cow(value: Text, limit: usize) -> Text {
+    if value.len() <= limit && !value.contains(needs_escape) {
+        value
+    } else {
+        text(&value, limit)
     }
 }
 
-/// Like [`text`], for header values and paths, which are bytes.
-pub(crate) fn bytes(bytes: &[u8], limit: usize) -> Text {
-    // Looks at no more than can stay: a huge header costs no more than a long one.
-    let head = &bytes[..bytes.len().min(limit.saturating_mul(2))];
-    Cow::Owned(clean(&String::from_utf8_lossy(head), limit).into_owned())
+/// An actor as the application passed it: what it holds may come from outside.
+pub(crate) fn actor(actor: Actor) -> Actor {
+    let bounded = |value: Option<Text>| value.map(|value| cow(value, ACTOR));
+    Actor {
+        user_id: bounded(actor.user_id),
+        user_role: bounded(actor.user_role),
+        org_id: bounded(actor.org_id),
+        kind: actor.kind,
+        on_behalf_of: bounded(actor.on_behalf_of),
+    }
 }
 
-fn clean(text: &str, limit: usize) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return cut(text, limit);
+fn escaped(raw: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(raw)
+        && !text.chars().any(needs_escape)
+    {
+        return text.to_owned();
     }
-    let mut escaped = String::with_capacity(text.len().min(limit) + 16);
-    for c in text.chars() {
-        if c.is_control() {
-            escaped.extend(c.escape_unicode());
-        } else {
-            escaped.push(c);
+    let mut out = String::with_capacity(raw.len() + 16);
+    for chunk in raw.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if needs_escape(c) {
+                out.extend(c.escape_unicode());
+            } else {
+                out.push(c);
+            }
         }
-        if escaped.len() > limit {
-            break;
+        for byte in chunk.invalid() {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
         }
     }
-    Cow::Owned(cut(&escaped, limit).into_owned())
+    out
+}
+
+/// True for what could end a line, start a terminal sequence or reorder the text around it.
+fn needs_escape(c: char) -> bool {
+    match c {
+        ' '..='~' => false,
+        '\u{2028}' | '\u{2029}' => true,
+        // Unicode Standard Annex #9: the explicit directional formatting characters.
+        '\u{61c}' | '\u{200e}' | '\u{200f}' => true,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::borrow::Cow;
+
+    use super::{bytes, cow, text};
 
     #[test]
-    fn control_characters_are_escaped_and_nothing_else() {
-        assert_eq!(text("a\nb\u{0}\u{9b}c é", 100), "a\\u{a}b\\u{0}\\u{9b}c é");
-        assert_eq!(bytes(b"\xff\x1b[31m", 100), "\u{fffd}\\u{1b}[31m");
+    fn ordinary_text_stays_as_it_is() {
+        for value in ["", "curl/8.5.0", "/a/b%20c", r"C:\temp", "Grüße 日本", "{}"] {
+            assert_eq!(bytes(value.as_bytes(), 512), value);
+            assert_eq!(text(value, 512), value);
+        }
     }
 
     #[test]
-    fn long_text_is_cut_at_a_character_boundary() {
-        let cut = bytes("é".repeat(1_000_000).as_bytes(), 512);
-        assert!(
-            cut.len() <= 512 && cut.ends_with('…'),
-            "{} bytes",
-            cut.len()
-        );
-        let escaped = text(&"\n".repeat(1_000), 64);
-        assert!(escaped.len() <= 64 && escaped.ends_with('…'), "{escaped}");
+    fn what_could_deceive_a_reader_is_escaped() {
+        for (raw, shown) in [
+            (&b"a\nb"[..], r"a\u{a}b"),
+            (b"a\0b\x7f", r"a\u{0}b\u{7f}"),
+            (b"\x1b[31mred", r"\u{1b}[31mred"),
+            (b"\xff\xfea", r"\xff\xfea"),
+            (b"caf\xe9", r"caf\xe9"),
+            ("\u{85}\u{2028}".as_bytes(), r"\u{85}\u{2028}"),
+            ("abc\u{202e}gpj".as_bytes(), r"abc\u{202e}gpj"),
+        ] {
+            assert_eq!(bytes(raw, 512), shown);
+        }
+        assert_eq!(text("a\r\nb", 512), r"a\u{d}\u{a}b");
+        assert_eq!(cow("a\r\nb".into(), 512), r"a\u{d}\u{a}b");
+    }
+
+    #[test]
+    fn a_cut_shows_and_keeps_whole_characters() {
+        assert_eq!(bytes(&[b'x'; 1_000_000], 8), "xxxxx…");
+        assert_eq!(bytes("ääääää".as_bytes(), 8), "ää…");
+        assert_eq!(bytes(&b"\n".repeat(9), 8), r"\u{a}…");
+        assert_eq!(text("123456789", 8), "12345…");
+        assert_eq!(cow("12345678".into(), 8), "12345678");
+        // The last character that is looked at is cut in half there, and does not show.
+        for pad in 0..8 {
+            let value = format!("{}{}", "x".repeat(pad), "€".repeat(20));
+            let shown = bytes(value.as_bytes(), 16);
+            assert!(!shown.contains('\\') && shown.len() <= 16, "{shown}");
+        }
     }
 
     #[test]
     fn a_text_that_needs_no_change_is_not_copied() {
-        assert!(matches!(
-            cow(Cow::Borrowed("fine"), 10),
-            Cow::Borrowed("fine")
-        ));
+        assert!(matches!(cow("fine".into(), 10), Cow::Borrowed("fine")));
         assert_eq!(cow(Cow::Owned("x".repeat(20)), 10), "xxxxxxx…");
     }
 }

@@ -1,0 +1,78 @@
+//! The current request: which request this thread is working on right now.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::handle::RequestHandle;
+
+thread_local! {
+    static CURRENT: RefCell<Option<RequestHandle>> = const { RefCell::new(None) };
+}
+
+/// The request that this thread is working on, if there is one.
+///
+/// Known inside handlers and middleware below the layer, and while a response body is polled. Not known
+/// inside a task that they spawn or on a thread that they hand work to: move a [`RequestHandle`]
+/// there, or wrap the future with [`RequestHandle::scope`].
+#[must_use]
+pub fn current() -> Option<RequestHandle> {
+    // None also while the thread is being torn down.
+    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+}
+
+/// Makes `handle` the current request until the guard is dropped, which brings back the one before, also when
+/// a panic unwinds.
+pub(super) fn enter(handle: RequestHandle) -> Entered {
+    Entered {
+        before: swap(Some(handle)),
+    }
+}
+
+#[must_use = "the context ends when this is dropped"]
+pub(super) struct Entered {
+    before: Option<RequestHandle>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        swap(self.before.take());
+    }
+}
+
+/// The handle that comes out is dropped by the caller, after the cell is free again.
+fn swap(handle: Option<RequestHandle>) -> Option<RequestHandle> {
+    CURRENT
+        .try_with(|current| current.replace(handle))
+        .unwrap_or(None)
+}
+
+pin_project! {
+    /// A future that works on a request: made by [`RequestHandle::scope`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scoped<F> {
+        handle: RequestHandle,
+        #[pin]
+        inner: F,
+    }
+}
+
+impl<F> Scoped<F> {
+    pub(super) fn new(handle: RequestHandle, inner: F) -> Self {
+        Self { handle, inner }
+    }
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let _entered = enter(this.handle.clone());
+        this.inner.poll(cx)
+    }
+}

@@ -1,0 +1,113 @@
+//! Request ids: UUIDs of version 7 (RFC 9562 §5.7), made without a lock or a system call.
+//!
+//! The leading bits are time: milliseconds, and their fraction in the twelve bits of `rand_a` (method 3 of
+//! §6.2). They only grow within a process, so that ids sort in the order of arrival. The other 62
+//! bits are SipHash of the time under a key that the operating system gave: unique across
+//! processes, and not to be guessed from other ids.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uuid::{Builder, Uuid};
+
+use crate::record::Micros;
+
+/// Units of [`stamp`] in a second: 4096 in a millisecond.
+const PER_SECOND: u64 = 4096 * 1000;
+
+/// A clock that is set back by more than this takes the ids with it; otherwise ids of one machine
+/// that once ran in the future would stay there.
+const MAX_LEAD: u64 = 10 * PER_SECOND;
+
+static LAST: AtomicU64 = AtomicU64::new(0);
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// A new id that says it was made at `now`.
+pub(crate) fn next(now: Micros) -> Uuid {
+    let stamp = advance(&LAST, stamp(now));
+    build(stamp, KEY.hash_one(stamp))
+}
+
+/// Time since the epoch in 1/4096 of a millisecond: 60 bits.
+fn stamp(now: Micros) -> u64 {
+    let micros = u64::try_from(now.0).unwrap_or(0);
+    let fraction = micros % 1000 * 4096 / 1000;
+    (micros / 1000) << 12 | fraction
+}
+
+/// The next stamp: `now`, or the one after the last if the clock has not moved on.
+fn advance(last: &AtomicU64, now: u64) -> u64 {
+    let step = |last: u64| {
+        if now > last || last - now > MAX_LEAD {
+            now
+        } else {
+            last + 1
+        }
+    };
+    let before = last
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+            Some(step(last))
+        })
+        .unwrap_or_default();
+    step(before)
+}
+
+fn build(stamp: u64, random: u64) -> Uuid {
+    let mut bytes = [0; 16];
+    let (time, rest) = bytes.split_at_mut(8);
+    // 48 bits of milliseconds, then the fraction below the four bits of the version.
+    time.copy_from_slice(&(stamp >> 12 << 16 | stamp & 0x0fff).to_be_bytes());
+    rest.copy_from_slice(&random.to_be_bytes());
+    // Sets the version and the variant.
+    Builder::from_bytes(bytes)
+        .with_version(uuid::Version::SortRand)
+        .with_variant(uuid::Variant::RFC4122)
+        .into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::atomic::AtomicU64;
+    use std::thread;
+
+    use super::{MAX_LEAD, advance, build, next, stamp};
+    use crate::record::Micros;
+
+    #[test]
+    fn an_id_is_a_version_7_uuid_of_its_time() {
+        let id = build(stamp(Micros(1_700_000_000_123_456)), u64::MAX);
+        assert_eq!(id.get_version_num(), 7);
+        assert_eq!(id.get_variant(), uuid::Variant::RFC4122);
+        let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
+        assert_eq!((seconds, nanos), (1_700_000_000, 123_000_000));
+        let later = build(stamp(Micros(1_700_000_000_123_457)), 0);
+        assert!(later > id);
+    }
+
+    #[test]
+    fn ids_only_grow_also_when_the_clock_stands_or_steps_back() {
+        let last = AtomicU64::new(0);
+        assert_eq!(advance(&last, 100_000_000), 100_000_000);
+        assert_eq!(advance(&last, 100_000_000), 100_000_001);
+        assert_eq!(advance(&last, 99_999_000), 100_000_002);
+        let long_ago = 100_000_002 - MAX_LEAD - 1;
+        assert_eq!(advance(&last, long_ago), long_ago);
+    }
+
+    #[test]
+    fn ids_made_at_once_on_many_threads_differ_and_sort_on_each() {
+        let threads: Vec<_> = (0..4)
+            .map(|_| thread::spawn(|| (0..2_000).map(|_| next(Micros::now())).collect::<Vec<_>>()))
+            .collect();
+        let mut all = HashSet::new();
+        for thread in threads {
+            let ids = thread.join().unwrap();
+            assert!(ids.is_sorted());
+            all.extend(ids);
+        }
+        assert_eq!(all.len(), 8_000);
+    }
+}

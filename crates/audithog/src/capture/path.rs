@@ -1,0 +1,281 @@
+//! The path as it is stored: secret route parameters masked, bounded.
+//!
+//! The route template says which segments are parameters. Template and path are aligned segment by segment; empty segments
+//! (`//`, a trailing `/`) count on neither side, because routers and path normalisers disagree about them. A
+//! secret segment is replaced as a whole by its part of the template, percent-encoded or not.
+//!
+//! Where they cannot be aligned (something rewrote the path between the layer and the router), and the template has a
+//! secret parameter, the template is stored in place of the path: nothing is known about where the secret is.
+//!
+//! Templates of axum (`{id}`, `{*rest}`, formerly `:id`, `*rest`) and of actix (`{id}`, `{id:regex}`, `{rest}*`) are understood.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::record::{Text, limits, mask, sanitize};
+
+/// The path to store. `is_masked` names the secrets besides [`mask::is_secret_name`].
+pub(super) fn stored(path: &str, route: Option<&str>, is_masked: impl Fn(&str) -> bool) -> Text {
+    let is_secret = |name: &str| mask::is_secret_name(name) || is_masked(name);
+    let masked = match route {
+        Some(route) => masked(path, route, is_secret),
+        None => path.into(),
+    };
+    sanitize::text(&masked, limits::PATH)
+}
+
+fn masked<'a>(path: &'a str, route: &str, is_secret: impl Fn(&str) -> bool) -> Cow<'a, str> {
+    if !route.contains(['{', ':', '*']) {
+        return path.into();
+    }
+    let template: Vec<Segment<'_>> = template_segments(route).map(Segment::parse).collect();
+    let secret = |segment: &Segment<'_>| segment.params.iter().any(|name| is_secret(name));
+    if !template.iter().any(secret) {
+        return path.into();
+    }
+    let found = path_segments(path);
+    let Some(skipped) = align(path, &found, &template) else {
+        return template.iter().map(|s| format!("/{}", s.shown)).collect();
+    };
+    let mut out = String::with_capacity(path.len());
+    let mut copied = 0;
+    for (segment, range) in template.iter().zip(&found[skipped..]) {
+        if secret(segment) {
+            out.push_str(&path[copied..range.start]);
+            out.push_str(&segment.shown);
+            copied = if segment.rest { path.len() } else { range.end };
+        }
+    }
+    out.push_str(&path[copied..]);
+    out.into()
+}
+
+/// How many segments of the path come before the template's first: none, or a prefix that something between the layer and the
+/// router took away.
+fn align(path: &str, found: &[Range<usize>], template: &[Segment<'_>]) -> Option<usize> {
+    let rest = template.last().is_some_and(|segment| segment.rest);
+    let fits = |skipped: usize| {
+        let found = &found[skipped..];
+        let enough = if rest {
+            found.len() >= template.len()
+        } else {
+            found.len() == template.len()
+        };
+        enough
+            && found
+                .iter()
+                .zip(template)
+                .all(|(range, segment)| segment.could_be(&path[range.clone()]))
+    };
+    // With a catch-all, more than one prefix could fit: then only none at all is certain.
+    let last = if rest {
+        0
+    } else {
+        found.len().checked_sub(template.len())?
+    };
+    [0, last].into_iter().find(|&skipped| fits(skipped))
+}
+
+/// One segment of a template.
+struct Segment<'a> {
+    /// Names of its parameters.
+    params: Vec<&'a str>,
+    /// Takes the whole rest of the path.
+    rest: bool,
+    /// The text before the first parameter; the whole segment if there is none.
+    prefix: String,
+    /// As it is stored in place of a secret: `{name}` for each parameter.
+    shown: String,
+}
+
+impl<'a> Segment<'a> {
+    fn parse(text: &'a str) -> Self {
+        let mut segment = Self {
+            params: Vec::new(),
+            rest: text.ends_with("}*"),
+            prefix: String::new(),
+            shown: String::new(),
+        };
+        // The syntax before axum 0.8.
+        if let Some(name) = text.strip_prefix([':', '*']) {
+            segment.rest = text.starts_with('*');
+            segment.param(name);
+            return segment;
+        }
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            segment.literal(&rest[..at]);
+            let brace = &rest[at..=at];
+            let after = &rest[at + 1..];
+            if let Some(after) = after.strip_prefix(brace) {
+                // `{{` and `}}` are braces.
+                segment.literal(brace);
+                rest = after;
+            } else if brace == "{" {
+                let (inner, after) = split_param(after);
+                let name = inner.strip_prefix('*');
+                segment.rest |= name.is_some();
+                segment.param(name.unwrap_or(inner));
+                rest = after.strip_prefix('*').unwrap_or(after);
+            } else {
+                segment.literal(brace);
+                rest = after;
+            }
+        }
+        segment.literal(rest);
+        segment
+    }
+
+    fn literal(&mut self, text: &str) {
+        if self.params.is_empty() {
+            self.prefix.push_str(text);
+        }
+        self.shown.push_str(text);
+    }
+
+    fn param(&mut self, inner: &'a str) {
+        let name = inner.split_once(':').map_or(inner, |(name, _regex)| name);
+        self.params.push(name);
+        self.shown.extend(["{", name, "}"]);
+    }
+
+    /// False if this segment of a path was certainly not matched by the template's.
+    fn could_be(&self, found: &str) -> bool {
+        if self.params.is_empty() {
+            found == self.prefix
+        } else {
+            found.starts_with(&self.prefix)
+        }
+    }
+}
+
+/// Splits what follows `{` at the brace that closes it; a regular expression may hold braces itself.
+fn split_param(text: &str) -> (&str, &str) {
+    let mut depth = 1;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return (&text[..at], &text[at + 1..]);
+        }
+    }
+    (text, "")
+}
+
+/// Segments of a template: between slashes that are in no braces. Empty ones are left out.
+fn template_segments(route: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    route
+        .split(move |c| {
+            match c {
+                '{' => depth += 1,
+                '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            c == '/' && depth == 0
+        })
+        .filter(|segment| !segment.is_empty())
+}
+
+/// Where the segments of a path are. Empty ones are left out.
+fn path_segments(path: &str) -> Vec<Range<usize>> {
+    let mut segments = Vec::new();
+    let mut start = 0;
+    for part in path.split('/') {
+        if !part.is_empty() {
+            segments.push(start..start + part.len());
+        }
+        start += part.len() + 1;
+    }
+    segments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stored;
+
+    fn check(path: &str, route: &str, expected: &str) {
+        let masked = |name: &str| name == "link";
+        assert_eq!(
+            stored(path, Some(route), masked),
+            expected,
+            "{path} by {route}"
+        );
+    }
+
+    #[test]
+    fn only_secret_parameters_are_masked() {
+        check("/agents/7", "/agents/{id}", "/agents/7");
+        check("/reset/abc", "/reset/{token}", "/reset/{token}");
+        check(
+            "/u/1/reset/abc/x",
+            "/u/{id}/reset/{reset_token}/x",
+            "/u/1/reset/{reset_token}/x",
+        );
+        check("/magic/abc", "/magic/{link}", "/magic/{link}");
+        check("/token/abc", "/token/{id}", "/token/abc");
+        check("/reset/a%2Fb%20c", "/reset/{token}", "/reset/{token}");
+        check("/Reset/abc", "/Reset/{Token}", "/Reset/{Token}");
+        assert_eq!(stored("/reset/abc", None, |_| false), "/reset/abc");
+    }
+
+    #[test]
+    fn catch_alls_are_masked_to_the_end() {
+        check("/k/a/b/c", "/k/{*key}", "/k/{key}");
+        check("/f/abc/x/y", "/f/{token}/{*rest}", "/f/{token}/x/y");
+        check("/k/a/b/c", "/k/*key", "/k/{key}");
+        check("/k/a/b/c", "/k/{key}*", "/k/{key}");
+    }
+
+    #[test]
+    fn other_spellings_of_templates_are_understood() {
+        check("/reset/abc", "/reset/:token", "/reset/{token}");
+        check("/r/ab12/x", r"/r/{token:[a-z]{2}/?\d+}/x", "/r/{token}/x");
+        check("/t-abc.json/x", "/t-{token}.json/x", "/t-{token}.json/x");
+        check("/{token}/abc", "/{{token}}/{id}", "/{token}/abc");
+        check("/{x}/abc", "/{{x}}/{code}", "/{x}/{code}");
+    }
+
+    #[test]
+    fn empty_segments_do_not_shift_the_mask() {
+        check("/reset/abc/", "/reset/{token}", "/reset/{token}/");
+        check("//reset//abc", "/reset/{token}", "//reset//{token}");
+        check("/reset/abc", "/reset/{token}/", "/reset/{token}");
+    }
+
+    #[test]
+    fn a_prefix_that_was_taken_away_does_not_shift_the_mask() {
+        check(
+            "/v1/api/reset/abc",
+            "/reset/{token}",
+            "/v1/api/reset/{token}",
+        );
+    }
+
+    #[test]
+    fn a_path_that_was_rewritten_is_replaced_by_its_template() {
+        check("/legacy/abc", "/reset/{token}", "/reset/{token}");
+        check("/abc", "/reset/{token}/now", "/reset/{token}/now");
+        check("/v1/k/a/b", "/k/{*key}", "/k/{key}");
+        check("/abc", "/x/{token:.*}/y", "/x/{token}/y");
+    }
+
+    #[test]
+    fn long_and_odd_paths_are_cut_after_masking() {
+        let long = format!("/{}/abc", "x".repeat(5_000));
+        let shown = stored(&long, Some("/{id}/{token}"), |_| false);
+        assert!(shown.len() <= 2_048 && shown.ends_with('…'));
+        let secret = format!("/reset/{}", "s".repeat(5_000));
+        check(&secret, "/reset/{token}", "/reset/{token}");
+        for odd in ["", "*", "/", "//", "a", "/%", "/{", "/}"] {
+            for route in [
+                "", "/", "{", "}", "/{", "/{token", "/}token", "/{*", "/{}", "*", ":",
+            ] {
+                let _ = stored(odd, Some(route), |_| true);
+            }
+        }
+    }
+}

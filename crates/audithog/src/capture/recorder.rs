@@ -1,0 +1,161 @@
+//! Where requests are seen: what a request brings along, and where its row goes.
+
+use std::any::Any;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::client_ip::client_ip;
+use super::registry::Registry;
+use super::settings::CaptureSettings;
+use super::trace_context;
+use super::watch::{Guard, Watch};
+use crate::clock::Clock;
+use crate::record::{End, Row, Text, limits, sanitize};
+
+/// Where finished rows go. The logger implements it.
+///
+/// Called on request tasks and in `Drop`, so it never blocks and never panics.
+pub(crate) trait RowSink: Send + Sync + 'static {
+    /// Takes a row, or counts its loss.
+    fn accept(&self, row: Row);
+
+    /// A request arrived: `seen` + 1. Followed by exactly one `accept` of an `api_request` row, or by `request_excluded`.
+    fn request_seen(&self);
+
+    /// A request that was seen ended and gets no row, because its route is excluded.
+    fn request_excluded(&self);
+
+    fn clock(&self) -> &Clock;
+
+    /// For the logger, to get back to itself from a request handle.
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// Watches requests. Clones share everything.
+///
+/// It holds the sink, so the sink must not hold it: the logger's handle holds both.
+#[derive(Clone)]
+pub(crate) struct Recorder(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) settings: CaptureSettings,
+    pub(super) sink: Arc<dyn RowSink>,
+    pub(super) registry: Registry,
+    told_of_no_peer: AtomicBool,
+}
+
+/// What a server says about a request that has just arrived.
+pub(crate) struct Arrival<'a, H> {
+    pub(crate) method: &'a str,
+    /// As it was sent, without the query.
+    pub(crate) path: &'a [u8],
+    /// The route template, if routing has happened.
+    pub(crate) route: Option<&'a str>,
+    /// The other end of the connection.
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) headers: &'a H,
+}
+
+/// The headers of a request, whatever the framework's type.
+pub(crate) trait Headers {
+    /// The lines of one header, in order. `name` is in lower case.
+    fn values<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]>;
+}
+
+/// What the headers say, as far as the peer is believed.
+pub(super) struct Sent {
+    pub(super) user_agent: Option<Text>,
+    pub(super) ip: Option<IpAddr>,
+    /// The peer is a trusted proxy.
+    pub(super) trusted: bool,
+    /// From a trusted proxy only.
+    pub(super) request_id: Option<Text>,
+    pub(super) trace_id: Option<[u8; 16]>,
+}
+
+// === impl Recorder ===
+
+impl Recorder {
+    pub(crate) fn new(settings: CaptureSettings, sink: Arc<dyn RowSink>) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            sink,
+            registry: Registry::default(),
+            told_of_no_peer: AtomicBool::new(false),
+        }))
+    }
+
+    /// Begins to watch a request: counts it as seen and as in progress.
+    pub(crate) fn start<H: Headers>(&self, arrival: &Arrival<'_, H>) -> Guard {
+        let inner = &self.0;
+        let clock = inner.sink.clock();
+        let (arrived, started) = (clock.wall(), clock.monotonic());
+        let sent = Sent::by(arrival, &inner.settings);
+        inner.sink.request_seen();
+        Guard::new(inner, |ticket| {
+            Watch::new(Arc::clone(inner), ticket, (arrived, started), arrival, sent)
+        })
+    }
+
+    /// Ends every request that is still open. A request whose row is being made right now ends on its own: the rows of all
+    /// requests that were open when this was called have been accepted once [`Recorder::in_progress`] is 0.
+    pub(crate) fn finish_all(&self, end: End) {
+        for watch in self.0.registry.open() {
+            watch.finish(end);
+        }
+    }
+
+    /// Requests that were seen and whose row has not been accepted.
+    pub(crate) fn in_progress(&self) -> usize {
+        self.0.registry.len()
+    }
+
+    /// True for the first caller: the rest of the process's life it would only be noise.
+    pub(crate) fn tell_of_no_peer(&self) -> bool {
+        !self.0.told_of_no_peer.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder")
+            .field("settings", &self.0.settings)
+            .field("in_progress", &self.in_progress())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Sent ===
+
+impl Sent {
+    /// Sampling may believe the trace id.
+    pub(super) fn trace_trusted(&self) -> bool {
+        self.trusted && self.trace_id.is_some()
+    }
+
+    fn by<H: Headers>(arrival: &Arrival<'_, H>, settings: &CaptureSettings) -> Self {
+        let headers = arrival.headers;
+        let proxies = &settings.trusted_proxies;
+        let is_trusted = |peer: IpAddr| proxies.contains(peer.to_canonical());
+        let trusted = arrival.peer.is_some_and(is_trusted);
+        let header = &settings.client_ip_header;
+        let forwarded = headers.values(header.as_str());
+        let user_agent = headers.values("user-agent").next();
+        Self {
+            user_agent: user_agent.map(|value| sanitize::bytes(value, limits::USER_AGENT)),
+            ip: client_ip(arrival.peer, proxies, header, forwarded).ip,
+            trusted,
+            request_id: if trusted { request_id(headers) } else { None },
+            trace_id: trace_context::trace_id_of_request(headers.values("traceparent")),
+        }
+    }
+}
+
+fn request_id(headers: &impl Headers) -> Option<Text> {
+    // Several lines: the last one is the nearest hop's.
+    let id = headers.values("x-request-id").next_back()?;
+    let id = sanitize::bytes(id.trim_ascii(), limits::UPSTREAM_REQUEST_ID);
+    (!id.is_empty()).then_some(id)
+}

@@ -1,0 +1,404 @@
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::collector::{Collector, exchange};
+use super::{
+    Arrival, CaptureSettings, Exclusion, Guard, Headers, MaskedParam, Recorder, RequestIdPolicy,
+    current,
+};
+use crate::clock::Clock;
+use crate::record::{Actor, End, Micros, Outcome, RequestId, Row};
+
+const PROXY: &str = "10.0.0.1";
+const CLIENT: &str = "198.51.100.7";
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[derive(Default)]
+struct Sent(Vec<(&'static str, Vec<u8>)>);
+
+impl Headers for Sent {
+    fn values<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        let lines = self.0.iter().filter(move |(own, _)| *own == name);
+        // Collected, because the name does not live as long as the headers.
+        let lines: Vec<&[u8]> = lines.map(|(_, value)| value.as_slice()).collect();
+        lines.into_iter()
+    }
+}
+
+struct Fixture {
+    sink: Arc<Collector>,
+    recorder: Recorder,
+    clock: Clock,
+}
+
+fn fixture(settings: CaptureSettings) -> Fixture {
+    let clock = Clock::manual(Micros(1_700_000_000_000_000));
+    let sink = Collector::new(clock.clone());
+    let recorder = Recorder::new(settings, Arc::clone(&sink) as _);
+    Fixture {
+        sink,
+        recorder,
+        clock,
+    }
+}
+
+fn behind_proxy(request_id: RequestIdPolicy) -> Fixture {
+    fixture(CaptureSettings {
+        trusted_proxies: PROXY.parse().unwrap(),
+        request_id,
+        ..CaptureSettings::default()
+    })
+}
+
+impl Fixture {
+    fn start(&self, path: &str, route: Option<&str>) -> Guard {
+        self.start_from(None, Sent::default(), path, route)
+    }
+
+    fn start_from(
+        &self,
+        peer: Option<&str>,
+        headers: Sent,
+        path: &str,
+        route: Option<&str>,
+    ) -> Guard {
+        self.recorder.start(&Arrival {
+            method: "GET",
+            path: path.as_bytes(),
+            route,
+            peer: peer.map(|peer| peer.parse::<IpAddr>().unwrap()),
+            headers: &headers,
+        })
+    }
+
+    fn only_row(&self) -> Row {
+        let rows = self.sink.rows();
+        assert_eq!(rows.len(), 1, "{rows:#?}");
+        assert_eq!(self.recorder.in_progress(), 0);
+        rows.into_iter().next().unwrap()
+    }
+}
+
+fn sent(lines: &[(&'static str, &str)]) -> Sent {
+    let line = |&(name, value): &(&'static str, &str)| (name, value.as_bytes().to_vec());
+    Sent(lines.iter().map(line).collect())
+}
+
+#[test]
+fn a_complete_request_is_one_row_with_what_was_learnt() {
+    let fixture = fixture(CaptureSettings::default());
+    let headers = sent(&[
+        ("user-agent", "curl/8\u{7}"),
+        ("traceparent", TRACEPARENT),
+        ("x-request-id", "forged"),
+        ("x-forwarded-for", "192.0.2.66"),
+    ]);
+    let guard = fixture.start_from(Some(CLIENT), headers, "/agents/7", Some("/agents/{id}"));
+    assert_eq!(
+        (fixture.sink.seen(), fixture.recorder.in_progress()),
+        (1, 1)
+    );
+    let handle = guard.handle();
+    assert!(handle.set_actor(Actor::user("u1\n").role("admin")));
+    fixture.clock.advance(Duration::from_micros(1_500));
+    guard.set_status(200);
+    assert!(fixture.sink.rows().is_empty());
+    guard.finish(End::Complete);
+
+    let row = fixture.only_row();
+    assert_eq!(row.event, "api_request");
+    assert_eq!(row.ts, Micros(1_700_000_000_000_000));
+    assert_eq!(row.request_id, Some(RequestId::Uuid(row.id)));
+    assert_eq!(handle.request_id(), row.id.to_string());
+    assert_eq!(row.actor.user_id(), Some(r"u1\u{a}"));
+    assert!(row.trace_id.is_some() && !row.trace_trusted);
+    let exchange = exchange(&row);
+    assert_eq!((&*exchange.method, &*exchange.path), ("GET", "/agents/7"));
+    assert_eq!(exchange.route.as_deref(), Some("/agents/{id}"));
+    assert_eq!(exchange.status_code, Some(200));
+    assert_eq!(exchange.outcome, Outcome::Success);
+    assert_eq!(exchange.error_code, None);
+    assert_eq!(exchange.duration_us, 1_500);
+    assert_eq!(exchange.user_agent.as_deref(), Some(r"curl/8\u{7}"));
+    assert_eq!(exchange.ip, Some(CLIENT.parse().unwrap()));
+    assert_eq!(exchange.upstream_request_id, None);
+}
+
+#[test]
+fn only_the_first_end_makes_a_row_and_later_words_change_nothing() {
+    let fixture = fixture(CaptureSettings::default());
+    let guard = fixture.start("/", None);
+    let handle = guard.handle();
+    fixture.recorder.finish_all(End::ServerShutdown);
+    assert!(!handle.set_actor(Actor::user("late")));
+    assert!(!handle.set_error_code("LATE"));
+    guard.set_status(200);
+    guard.finish(End::Complete);
+    fixture.recorder.finish_all(End::ServerShutdown);
+    drop(handle);
+    let row = fixture.only_row();
+    assert_eq!(row.actor, Actor::default());
+    assert_eq!(
+        exchange(&row).error_code.as_deref(),
+        Some("SERVER_SHUTDOWN")
+    );
+    assert_eq!(exchange(&row).status_code, None);
+}
+
+#[test]
+fn a_dropped_guard_is_a_client_that_left() {
+    let before = fixture(CaptureSettings::default());
+    drop(before.start("/", None));
+    let row = before.only_row();
+    assert_eq!(
+        exchange(&row).error_code.as_deref(),
+        Some("CLIENT_CLOSED_BEFORE_RESPONSE")
+    );
+
+    let within = fixture(CaptureSettings::default());
+    let guard = within.start("/", None);
+    guard.set_status(200);
+    drop(guard);
+    let row = within.only_row();
+    assert_eq!(
+        (
+            exchange(&row).status_code,
+            exchange(&row).error_code.as_deref()
+        ),
+        (Some(200), Some("CLIENT_CLOSED_MID_BODY"))
+    );
+}
+
+#[test]
+fn a_panic_makes_the_row_before_it_goes_on_and_the_context_ends() {
+    let fixture = fixture(CaptureSettings::default());
+    let outer = fixture.start("/outer", None);
+    let inner = fixture.start("/inner", None);
+    outer.run(|| {
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            inner.run(|| {
+                current().unwrap().set_actor(Actor::user("u1"));
+                panic!("the message is private");
+            });
+        }));
+        assert!(caught.is_err());
+        assert_eq!(fixture.sink.rows().len(), 1);
+        let now = current().expect("the outer request");
+        assert_eq!(now.request_id(), outer.handle().request_id());
+    });
+    assert!(current().is_none());
+    drop(inner);
+    let row = &fixture.sink.rows()[0];
+    assert_eq!(exchange(row).error_code.as_deref(), Some("PANIC"));
+    assert_eq!(row.actor.user_id(), Some("u1"));
+    assert!(!format!("{row:?}").contains("private"));
+}
+
+#[test]
+fn a_scoped_future_is_part_of_the_request() {
+    let fixture = fixture(CaptureSettings::default());
+    let guard = fixture.start("/", None);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let id = runtime.block_on(async {
+        let work = async {
+            tokio::task::yield_now().await;
+            current().unwrap().request_id().to_owned()
+        };
+        let task = tokio::spawn(guard.handle().scope(work));
+        assert!(current().is_none());
+        task.await.unwrap()
+    });
+    assert_eq!(id, guard.handle().request_id());
+}
+
+#[test]
+fn the_applications_error_code_counts_only_for_failed_responses() {
+    let with_code = |status: Option<u16>, end| {
+        let fixture = fixture(CaptureSettings::default());
+        let guard = fixture.start("/", None);
+        guard.handle().set_error_code("AGENT\nLIMIT");
+        if let Some(status) = status {
+            guard.set_status(status);
+        }
+        guard.finish(end);
+        exchange(&fixture.only_row()).error_code.clone()
+    };
+    assert_eq!(with_code(Some(200), End::Complete), None);
+    let own = Some(r"AGENT\u{a}LIMIT".into());
+    assert_eq!(with_code(Some(409), End::Complete), own);
+    assert_eq!(with_code(Some(200), End::ResponseBodyError), own);
+    assert_eq!(
+        with_code(None, End::ServiceError),
+        Some("SERVICE_ERROR".into())
+    );
+}
+
+#[test]
+fn a_trusted_proxys_words_are_kept_and_anyone_elses_are_not() {
+    let headers = || {
+        sent(&[
+            ("x-request-id", "first"),
+            ("x-request-id", " up-1 "),
+            ("x-forwarded-for", "192.0.2.66, 203.0.113.9"),
+            ("traceparent", TRACEPARENT),
+        ])
+    };
+    for (peer, ip, upstream, trusted) in [
+        (PROXY, "203.0.113.9", Some("up-1"), true),
+        ("::ffff:10.0.0.1", "203.0.113.9", Some("up-1"), true),
+        (CLIENT, CLIENT, None, false),
+    ] {
+        let fixture = behind_proxy(RequestIdPolicy::Own);
+        drop(fixture.start_from(Some(peer), headers(), "/", None));
+        let row = fixture.only_row();
+        assert_eq!(exchange(&row).ip, Some(ip.parse().unwrap()));
+        assert_eq!(exchange(&row).upstream_request_id.as_deref(), upstream);
+        assert_eq!(row.request_id, Some(RequestId::Uuid(row.id)));
+        assert_eq!(row.trace_trusted, trusted);
+    }
+}
+
+#[test]
+fn an_upstream_id_is_adopted_if_it_can_be_sent_back() {
+    let uuid = "0190163d-8694-739b-aea5-966c26f8ad90";
+    let long = "x".repeat(200);
+    let cases = [
+        (uuid, Some(RequestId::Uuid(uuid.parse().unwrap())), None),
+        ("req_7", Some(RequestId::Adopted("req_7".into())), None),
+        (
+            "0190163D-8694-739B-AEA5-966C26F8AD90",
+            Some(RequestId::Adopted(
+                "0190163D-8694-739B-AEA5-966C26F8AD90".into(),
+            )),
+            None,
+        ),
+        ("a b", None, Some("a b".to_owned())),
+        ("  ", None, None),
+        (long.as_str(), None, Some(format!("{}…", "x".repeat(125)))),
+    ];
+    for (given, adopted, upstream) in cases {
+        let fixture = behind_proxy(RequestIdPolicy::Trusted);
+        let headers = sent(&[("x-request-id", given)]);
+        let guard = fixture.start_from(Some(PROXY), headers, "/", None);
+        let text = guard.handle().request_id().to_owned();
+        drop(guard);
+        let row = fixture.only_row();
+        let expected = adopted.unwrap_or(RequestId::Uuid(row.id));
+        assert_eq!(text, expected.to_string());
+        assert_eq!(row.request_id, Some(expected), "{given}");
+        assert_eq!(row.id.get_version_num(), 7);
+        assert_eq!(
+            exchange(&row).upstream_request_id.as_deref(),
+            upstream.as_deref()
+        );
+    }
+    let fixture = behind_proxy(RequestIdPolicy::Trusted);
+    drop(fixture.start_from(Some(CLIENT), sent(&[("x-request-id", "mine")]), "/", None));
+    let row = fixture.only_row();
+    assert_eq!(row.request_id, Some(RequestId::Uuid(row.id)));
+}
+
+#[test]
+fn secrets_in_paths_are_masked_by_name_by_settings_and_by_the_handle() {
+    let fixture = fixture(CaptureSettings {
+        masked_params: vec![MaskedParam {
+            route: Some("/magic/{link}".to_owned()),
+            name: "link".to_owned(),
+        }],
+        ..CaptureSettings::default()
+    });
+    drop(fixture.start("/reset/s3cret", Some("/reset/{token}")));
+    drop(fixture.start("/magic/s3cret", Some("/magic/{link}")));
+    drop(fixture.start("/other/fine", Some("/other/{link}")));
+    let guard = fixture.start("/x/s3cret", None);
+    let handle = guard.handle();
+    handle.mask_path_param("y");
+    handle.set_route_if_unknown("/x/{y}");
+    handle.set_route_if_unknown("/{later}");
+    drop(guard);
+    let rows = fixture.sink.rows();
+    let paths: Vec<&str> = rows.iter().map(|row| &*exchange(row).path).collect();
+    assert_eq!(
+        paths,
+        ["/reset/{token}", "/magic/{link}", "/other/fine", "/x/{y}"]
+    );
+    assert_eq!(exchange(&rows[3]).route.as_deref(), Some("/x/{y}"));
+}
+
+#[test]
+fn an_excluded_route_is_seen_and_has_no_row() {
+    let fixture = fixture(CaptureSettings {
+        exclusions: vec![Exclusion {
+            method: Some("GET".to_owned()),
+            route: "/health/{kind}".to_owned(),
+        }],
+        ..CaptureSettings::default()
+    });
+    drop(fixture.start("/health/live", Some("/health/{kind}")));
+    assert_eq!((fixture.sink.seen(), fixture.sink.excluded()), (1, 1));
+    assert_eq!(fixture.recorder.in_progress(), 0);
+    // Not by path: a client could choose one.
+    drop(fixture.start("/health/{kind}", None));
+    assert_eq!(exchange(&fixture.only_row()).route, None);
+}
+
+#[test]
+fn a_closed_connection_is_one_more_row_of_the_same_request() {
+    let fixture = fixture(CaptureSettings::default());
+    let guard = fixture.start("/ws", Some("/ws"));
+    let handle = guard.handle();
+    handle.set_actor(Actor::user("u1"));
+    guard.set_status(101);
+    guard.finish(End::Complete);
+    let connection = handle.upgraded();
+    connection.received(10);
+    connection.received(5);
+    connection.sent(7);
+    fixture.clock.advance(Duration::from_secs(60));
+    drop(connection);
+    handle.connection_closed(1, 1);
+    let rows = fixture.sink.rows();
+    assert_eq!(rows.len(), 2);
+    let (opened, closed) = (&rows[0], &rows[1]);
+    assert_eq!(exchange(opened).outcome, Outcome::Success);
+    assert_eq!(closed.event, "api_connection_closed");
+    assert_eq!(closed.request_id, opened.request_id);
+    assert_ne!(closed.id, opened.id);
+    assert_eq!(closed.actor, opened.actor);
+    assert_eq!(exchange(closed).duration_us, 60_000_000);
+    assert_eq!(
+        closed.properties.as_deref(),
+        Some(r#"{"bytesReceived":15,"bytesSent":7}"#)
+    );
+}
+
+#[test]
+fn the_registry_holds_what_is_open_from_any_thread() {
+    let fixture = fixture(CaptureSettings::default());
+    let guards: Vec<Guard> = std::thread::scope(|scope| {
+        let start = || {
+            (0..100)
+                .map(|_| fixture.start("/", None))
+                .collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert_eq!(fixture.recorder.in_progress(), 400);
+    let (now, later) = guards.split_at(150);
+    let later: Vec<_> = later.iter().map(Guard::handle).collect();
+    assert_eq!((now.len(), later.len()), (150, 250));
+    fixture.recorder.finish_all(End::ServerShutdown);
+    assert_eq!(fixture.recorder.in_progress(), 0);
+    drop(guards);
+    assert_eq!(fixture.sink.rows().len(), 400);
+    let _next = fixture.start("/", None);
+    assert_eq!(fixture.recorder.in_progress(), 1);
+}

@@ -1,0 +1,325 @@
+//! One request being watched, from its arrival to its row.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::handle::{RequestHandle, Snapshot};
+use super::recorder::{Arrival, Inner, Sent};
+use super::registry::Ticket;
+use super::{context, ids, path};
+use crate::record::{
+    Actor, End, Exchange, Micros, Outcome, RequestId, Row, Text, derived_error_code, limits,
+    sanitize,
+};
+
+/// How much of a path is kept until its row is made. Longer than any server accepts by default.
+const RAW_PATH: usize = 64 * 1024;
+
+/// One request. Shared by its guard and its handles.
+pub(super) struct Watch {
+    inner: Arc<Inner>,
+    ticket: Ticket,
+    row_id: Uuid,
+    request_id: RequestId,
+    request_id_text: Box<str>,
+    arrived: Micros,
+    started: Duration,
+    method: Text,
+    /// Not masked yet: the route may still be unknown.
+    path: Text,
+    upstream_request_id: Option<Text>,
+    sent: Sent,
+    state: Mutex<State>,
+}
+
+/// What is learnt on the way.
+#[derive(Default)]
+struct State {
+    actor: Actor,
+    error_code: Option<Text>,
+    route: Option<Text>,
+    masked: Vec<Text>,
+    status: Option<u16>,
+    grpc_status: Option<u32>,
+    /// The one flag: the row was made.
+    finished: bool,
+    /// The `api_connection_closed` row was made.
+    closed: bool,
+}
+
+/// The one owner of a watched request. Dropped before its end, it ends the request as abandoned by the client.
+pub(crate) struct Guard(Arc<Watch>);
+
+// === impl Guard ===
+
+impl Guard {
+    /// Registers the watch that `make` makes.
+    pub(super) fn new(inner: &Inner, make: impl FnOnce(Ticket) -> Watch) -> Self {
+        Self(Arc::new_cyclic(|watch| {
+            make(inner.registry.insert(watch.clone()))
+        }))
+    }
+
+    pub(crate) fn handle(&self) -> RequestHandle {
+        RequestHandle(Arc::clone(&self.0))
+    }
+
+    /// Runs the application's code with this request as the current one. A panic ends the request and is raised again.
+    pub(crate) fn run<T>(&self, code: impl FnOnce() -> T) -> T {
+        let entered = context::enter(self.handle());
+        // Nothing that the closure leaves half-done is looked at here: the panic goes on.
+        match catch_unwind(AssertUnwindSafe(code)) {
+            Ok(value) => value,
+            Err(panic) => {
+                self.0.finish(End::Panic);
+                drop(entered);
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    /// The response's head is known.
+    pub(crate) fn set_status(&self, status: u16) {
+        self.0.lock().status = Some(status);
+    }
+
+    pub(crate) fn set_grpc_status(&self, status: u32) {
+        self.0.lock().grpc_status = Some(status);
+    }
+
+    /// The response says why it is a failure.
+    pub(crate) fn set_error_code(&self, code: Text) {
+        self.0.set_error_code(code);
+    }
+
+    /// Ends the request. Only the first end counts.
+    pub(crate) fn finish(self, end: End) {
+        self.0.finish(end);
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    pub(super) fn new<H>(
+        inner: Arc<Inner>,
+        ticket: Ticket,
+        (arrived, started): (Micros, Duration),
+        arrival: &Arrival<'_, H>,
+        mut sent: Sent,
+    ) -> Self {
+        let row_id = ids::next(arrived);
+        let policy = inner.settings.request_id;
+        let (request_id, upstream_request_id) = policy.choose(row_id, sent.request_id.take());
+        Self {
+            inner,
+            ticket,
+            row_id,
+            request_id_text: request_id.to_string().into(),
+            request_id,
+            arrived,
+            started,
+            method: method(arrival.method),
+            path: sanitize::bytes(arrival.path, RAW_PATH),
+            upstream_request_id,
+            sent,
+            state: Mutex::new(State {
+                route: arrival.route.map(route),
+                ..State::default()
+            }),
+        }
+    }
+
+    pub(super) fn set_actor(&self, actor: Actor) -> bool {
+        let actor = sanitize::actor(actor);
+        self.update(|state| state.actor = actor)
+    }
+
+    pub(super) fn set_error_code(&self, code: Text) -> bool {
+        let code = sanitize::cow(code, limits::ERROR_CODE);
+        self.update(|state| state.error_code = Some(code).filter(|code| !code.trim().is_empty()))
+    }
+
+    pub(super) fn mask_path_param(&self, name: Text) -> bool {
+        self.update(|state| state.masked.push(name))
+    }
+
+    pub(super) fn set_route_if_unknown(&self, template: &str) {
+        self.update(|state| {
+            state.route.get_or_insert_with(|| route(template));
+        });
+    }
+
+    pub(super) fn request_id_text(&self) -> &str {
+        &self.request_id_text
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.lock().finished
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            request_id: self.request_id.clone(),
+            actor: self.lock().actor.clone(),
+            trace_id: self.sent.trace_id,
+            trace_trusted: self.sent.trace_trusted(),
+            sink: Arc::clone(&self.inner.sink),
+        }
+    }
+
+    /// Makes the `api_request` row, unless it was made before.
+    pub(super) fn finish(&self, end: End) {
+        let row = {
+            let mut state = self.lock();
+            if state.finished {
+                return;
+            }
+            state.finished = true;
+            self.request_row(&state, end)
+        };
+        match row {
+            Some(row) => self.inner.sink.accept(row),
+            None => self.inner.sink.request_excluded(),
+        }
+        // Only now: a request is in progress until its row is accepted.
+        self.inner.registry.remove(self.ticket);
+    }
+
+    /// The server dropped the request before its end: the client is gone.
+    fn abandon(&self) {
+        let end = match self.lock().status {
+            None => End::ClientClosedBeforeResponse,
+            Some(_) => End::ClientClosedMidBody,
+        };
+        self.finish(end);
+    }
+
+    pub(super) fn connection_closed(&self, bytes: Option<(u64, u64)>) {
+        let row = {
+            let mut state = self.lock();
+            if state.closed {
+                return;
+            }
+            state.closed = true;
+            self.closed_row(&state, bytes)
+        };
+        if let Some(row) = row {
+            self.inner.sink.accept(row);
+        }
+    }
+
+    fn request_row(&self, state: &State, end: End) -> Option<Row> {
+        let exchange = self.exchange(state, end)?;
+        Some(self.row(self.row_id, self.arrived, "api_request", state, exchange))
+    }
+
+    fn closed_row(&self, state: &State, bytes: Option<(u64, u64)>) -> Option<Row> {
+        let exchange = self.exchange(state, End::Complete)?;
+        let now = self.inner.sink.clock().wall();
+        let id = ids::next(now);
+        let mut row = self.row(id, now, "api_connection_closed", state, exchange);
+        row.properties = bytes.map(|(received, sent)| {
+            format!(r#"{{"bytesReceived":{received},"bytesSent":{sent}}}"#).into()
+        });
+        Some(row)
+    }
+
+    fn row(
+        &self,
+        id: Uuid,
+        ts: Micros,
+        event: &'static str,
+        state: &State,
+        exchange: Exchange,
+    ) -> Row {
+        Row {
+            id,
+            caller_id: false,
+            ts,
+            event: event.into(),
+            request_id: Some(self.request_id.clone()),
+            actor: state.actor.clone(),
+            exchange: Some(Box::new(exchange)),
+            trace_id: self.sent.trace_id,
+            trace_trusted: self.sent.trace_trusted(),
+            distinct_id: None,
+            properties: None,
+        }
+    }
+
+    /// None if the route is excluded.
+    fn exchange(&self, state: &State, end: End) -> Option<Exchange> {
+        let settings = &self.inner.settings;
+        let route = state.route.as_deref();
+        if settings.excludes(&self.method, route) {
+            return None;
+        }
+        let is_masked = |name: &str| {
+            state.masked.iter().any(|masked| masked == name)
+                || route.is_some_and(|route| settings.masks(route, name))
+        };
+        let now = self.inner.sink.clock().monotonic();
+        let duration = now.saturating_sub(self.started).as_micros();
+        let outcome = Outcome::of(end, state.status, state.grpc_status);
+        Some(Exchange {
+            method: self.method.clone(),
+            path: path::stored(&self.path, route, is_masked),
+            route: state.route.clone(),
+            status_code: state.status,
+            outcome,
+            error_code: error_code(state, end, outcome),
+            duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
+            user_agent: self.sent.user_agent.clone(),
+            ip: self.sent.ip,
+            upstream_request_id: self.upstream_request_id.clone(),
+        })
+    }
+
+    /// True if the row was not made yet, so that the change shows in it.
+    fn update(&self, change: impl FnOnce(&mut State)) -> bool {
+        let mut state = self.lock();
+        change(&mut state);
+        !state.finished
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Only a failure has one: the application's own, or what the end says when there was no response at all.
+fn error_code(state: &State, end: End, outcome: Outcome) -> Option<Text> {
+    if outcome == Outcome::Success {
+        return None;
+    }
+    let derived = || derived_error_code(end, state.status, state.grpc_status);
+    match (&state.error_code, state.status) {
+        (Some(code), Some(_)) => Some(code.clone()),
+        _ => derived(),
+    }
+}
+
+fn route(template: &str) -> Text {
+    sanitize::text(template, limits::ROUTE)
+}
+
+/// The registered methods need no copy.
+fn method(method: &str) -> Text {
+    const KNOWN: [&str; 9] = [
+        "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE",
+    ];
+    match KNOWN.into_iter().find(|known| *known == method) {
+        Some(known) => known.into(),
+        None => sanitize::text(method, limits::METHOD),
+    }
+}

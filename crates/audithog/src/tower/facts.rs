@@ -1,0 +1,50 @@
+//! What a request says about itself outside of its headers.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{Extensions, Request};
+
+/// The other end of a connection, for servers that do not say it in a way that the layer knows.
+///
+/// Put it into the extensions of each request before the layer sees it. With axum's
+/// `into_make_service_with_connect_info::<SocketAddr>()` it is not needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+pub(super) struct Facts<'a> {
+    /// Of the original URI, without the query.
+    pub(super) path: &'a str,
+    pub(super) route: Option<&'a str>,
+    pub(super) peer: Option<IpAddr>,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn of<B>(request: &'a Request<B>) -> Self {
+        let extensions = request.extensions();
+        Self {
+            path: original_path(extensions).unwrap_or(request.uri().path()),
+            route: route(extensions),
+            peer: peer(extensions),
+        }
+    }
+}
+
+fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    let own = extensions.get::<PeerAddr>().map(|peer| peer.0);
+    #[cfg(feature = "axum")]
+    let own = own.or_else(|| super::axum::peer(extensions));
+    own.map(|peer| peer.ip())
+}
+
+#[cfg(feature = "axum")]
+use super::axum::{original_path, route};
+
+#[cfg(not(feature = "axum"))]
+fn original_path(_: &Extensions) -> Option<&str> {
+    None
+}
+
+#[cfg(not(feature = "axum"))]
+fn route(_: &Extensions) -> Option<&str> {
+    None
+}

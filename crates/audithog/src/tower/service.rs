@@ -1,0 +1,102 @@
+//! The service: where a request is seen.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::facts::Facts;
+use super::future::ResponseFuture;
+use crate::capture::{Arrival, Guard, Headers, Recorder, RequestHandle};
+
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A service whose requests get a row. Made by [`AuditLayer`](super::AuditLayer).
+#[derive(Clone, Debug)]
+pub struct AuditService<S> {
+    inner: S,
+    recorder: Recorder,
+}
+
+impl<S> AuditService<S> {
+    pub(super) fn new(inner: S, recorder: Recorder) -> Self {
+        Self { inner, recorder }
+    }
+
+    /// Counts the request and puts its handle and its id on it.
+    fn start<B>(&self, request: &mut Request<B>) -> Guard {
+        let facts = Facts::of(request);
+        if facts.peer.is_none() && self.recorder.tell_of_no_peer() {
+            tracing::warn!(
+                "audit rows have no client address: serve with \
+                 `into_make_service_with_connect_info::<SocketAddr>()`, or put an \
+                 `audithog::PeerAddr` into the extensions of each request"
+            );
+        }
+        let guard = self.recorder.start(&Arrival {
+            method: request.method().as_str(),
+            path: facts.path.as_bytes(),
+            route: facts.route,
+            peer: facts.peer,
+            headers: request.headers(),
+        });
+        let handle = guard.handle();
+        match request_id_header(&handle) {
+            Some(id) => request.headers_mut().insert(X_REQUEST_ID, id),
+            // Not reached: ids are visible ASCII. What the client sent must not stay in any case.
+            None => request.headers_mut().remove(X_REQUEST_ID),
+        };
+        request.extensions_mut().insert(handle);
+        guard
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for AuditService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body<Data = Bytes>,
+{
+    type Response = Response<super::ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        if is_watched(&request) {
+            return ResponseFuture::pass_through(self.inner.call(request));
+        }
+        let guard = self.start(&mut request);
+        let method = request.method().clone();
+        let inner = guard.run(|| self.inner.call(request));
+        ResponseFuture::watched(inner, guard, &method)
+    }
+}
+
+/// True if a layer further out watches this request. Tells it the route if it could not know it.
+fn is_watched<B>(request: &Request<B>) -> bool {
+    // A handle whose row was made came with extensions that someone kept: this is another request.
+    let watched = request.extensions().get::<RequestHandle>();
+    let Some(handle) = watched.filter(|handle| !handle.is_finished()) else {
+        return false;
+    };
+    if let Some(route) = Facts::of(request).route {
+        handle.set_route_if_unknown(route);
+    }
+    true
+}
+
+pub(super) fn request_id_header(handle: &RequestHandle) -> Option<HeaderValue> {
+    HeaderValue::from_str(handle.request_id()).ok()
+}
+
+impl Headers for HeaderMap {
+    fn values<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        self.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
+}
