@@ -4,10 +4,18 @@
 //! file and, for `AUDITHOG_DB=off`, a bounded memory. The writer thread owns the one [`Store`];
 //! everyone else reads through a [`Reader`] of their own.
 
+mod memory;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use crate::books::{LossReason, Losses};
 use crate::record::{Micros, Row, StoredRow};
+
+pub(crate) use memory::MemoryStore;
+pub(crate) use sqlite::{OpenReport, SqliteReader, SqliteStore, UncleanStop};
 
 /// What one commit makes permanent, all or nothing.
 #[derive(Debug, Default)]
@@ -31,8 +39,9 @@ pub(crate) struct Committed {
     /// Indexes into `Group::rows` that were refused: their caller-supplied id exists. They took no
     /// sequence number and were added to the persisted total of `LossReason::DuplicateId`.
     pub(crate) duplicates: Vec<usize>,
-    /// Undelivered rows that a bounded memory store dropped to make room; already in its totals.
-    pub(crate) evicted: u64,
+    /// The last rows of `Group::rows` that a bounded memory store had no room for. They took no
+    /// sequence number and were added to the total of `LossReason::MemoryFull`.
+    pub(crate) not_stored: usize,
 }
 
 /// What is settled of one sink's rows since its last settlement.
