@@ -4,14 +4,22 @@
 //! file and, for `AUDITHOG_DB=off`, a bounded memory. The writer thread owns the one [`Store`];
 //! everyone else reads through a [`Reader`] of their own.
 
+mod memory;
 pub(crate) mod own_rows;
 pub(crate) mod progress;
+mod sqlite;
+#[cfg(test)]
+mod tests;
 pub(crate) mod writer;
+
 
 use std::collections::BTreeMap;
 
 use crate::books::{LossReason, Losses};
 use crate::record::{Micros, Row, StoredRow};
+
+pub(crate) use memory::MemoryStore;
+pub(crate) use sqlite::{OpenReport, SqliteReader, SqliteStore, UncleanStop};
 
 /// What one commit makes permanent, all or nothing.
 #[derive(Debug, Default)]
@@ -35,7 +43,7 @@ pub(crate) struct Committed {
     /// Indexes into `Group::rows` that were refused: their caller-supplied id exists. They took no
     /// sequence number and were added to the persisted total of `LossReason::DuplicateId`.
     pub(crate) duplicates: Vec<usize>,
-    /// The last n rows of the group, which a bounded memory store had no room for; they took no
+    /// The last rows of `Group::rows` that a bounded memory store had no room for. They took no
     /// sequence number and were added to the total of `LossReason::MemoryFull`.
     pub(crate) not_stored: usize,
 }

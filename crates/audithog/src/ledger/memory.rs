@@ -1,0 +1,244 @@
+//! The ledger for `AUDITHOG_DB=off`: a bounded memory with the same books.
+//!
+//! It keeps rows until every registered sink has settled them, and frees them at once then. When
+//! it is full, the newest rows are refused and counted as `memory_full`: what was accepted first
+//! is delivered first, and a row that was stored is never lost afterwards, so the books stay those
+//! of a file. Caller-supplied ids are checked against the rows that are held.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+use super::{
+    Committed, Group, Reader, Settlement, SinkTotals, Store, StoreError, Straggler, Totals,
+};
+use crate::books::LossReason;
+use crate::record::{Micros, Run, StoredRow};
+
+/// Rows in memory. Its readers share them.
+#[derive(Debug)]
+pub(crate) struct MemoryStore {
+    held: Arc<Mutex<Held>>,
+    run: Arc<Run>,
+    max_rows: usize,
+    totals: Totals,
+    ids: HashSet<Uuid>,
+    leases: HashMap<&'static str, (String, Micros)>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    rows: BTreeMap<i64, StoredRow>,
+    stragglers: HashMap<&'static str, BTreeMap<i64, Straggler>>,
+    head: i64,
+}
+
+#[derive(Debug)]
+struct MemoryReader(Arc<Mutex<Held>>);
+
+impl MemoryStore {
+    /// Holds at most `max_rows` unsettled rows.
+    pub(crate) fn new(max_rows: usize, run: &Run) -> Self {
+        Self {
+            held: Arc::default(),
+            run: Arc::new(run.clone()),
+            max_rows,
+            totals: Totals::default(),
+            ids: HashSet::new(),
+            leases: HashMap::new(),
+        }
+    }
+
+    fn append(&mut self, held: &mut Held, group: &Group<'_>) -> (Vec<usize>, usize) {
+        let mut duplicates = Vec::new();
+        for (at, row) in group.rows.iter().enumerate() {
+            if row.caller_id && self.ids.contains(&row.id) {
+                duplicates.push(at);
+                continue;
+            }
+            if held.rows.len() >= self.max_rows {
+                return (duplicates, group.rows.len() - at);
+            }
+            if row.caller_id {
+                self.ids.insert(row.id);
+            }
+            held.head += 1;
+            let stored = StoredRow {
+                seq: held.head,
+                run: Arc::clone(&self.run),
+                row: row.clone(),
+            };
+            held.rows.insert(held.head, stored);
+        }
+        (duplicates, 0)
+    }
+
+    fn settle(&mut self, held: &mut Held, settlement: &Settlement) {
+        let sink = self
+            .totals
+            .sinks
+            .entry(settlement.sink.to_owned())
+            .or_default();
+        sink.cursor = sink.cursor.max(settlement.cursor);
+        sink.delivered += settlement.delivered;
+        sink.sampled_out += settlement.sampled_out;
+        sink.held_back += settlement.held_back;
+        sink.dead += settlement.dead.len() as u64;
+        sink.verified |= settlement.verified;
+        let stragglers = held.stragglers.entry(settlement.sink).or_default();
+        for seq in &settlement.resolved {
+            stragglers.remove(seq);
+        }
+        for straggler in &settlement.stragglers {
+            stragglers.insert(straggler.seq, straggler.clone());
+        }
+        sink.stragglers = stragglers.len() as u64;
+    }
+
+    /// Frees what every sink has settled. Without a sink nothing is ever settled.
+    fn free(&mut self, held: &mut Held) {
+        let Some(settled) = self.totals.sinks.values().map(|sink| sink.cursor).min() else {
+            return;
+        };
+        let needed: BTreeSet<i64> = held
+            .stragglers
+            .values()
+            .flat_map(|stragglers| stragglers.keys().copied())
+            .collect();
+        let ids = &mut self.ids;
+        let unsettled = held.rows.split_off(&(settled + 1));
+        held.rows.retain(|seq, stored| {
+            let keep = needed.contains(seq);
+            if !keep && stored.row.caller_id {
+                ids.remove(&stored.row.id);
+            }
+            keep
+        });
+        held.rows.extend(unsettled);
+        let first = held.rows.keys().next();
+        self.totals.pruned = first.map_or(held.head, |first| first - 1);
+    }
+}
+
+impl Store for MemoryStore {
+    fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError> {
+        let shared = Arc::clone(&self.held);
+        let mut held = lock(&shared);
+        // Settled first: it makes room.
+        for settlement in group.settlements {
+            self.settle(&mut held, settlement);
+        }
+        if !group.settlements.is_empty() {
+            self.free(&mut held);
+        }
+        let (duplicates, not_stored) = self.append(&mut held, group);
+        let losses = &mut self.totals.losses;
+        for (reason, rows) in group.losses.iter() {
+            losses.add(reason, rows);
+        }
+        losses.add(LossReason::DuplicateId, duplicates.len() as u64);
+        losses.add(LossReason::MemoryFull, not_stored as u64);
+        self.totals.requests += group.requests;
+        self.totals.head = held.head;
+        Ok(Committed {
+            head: held.head,
+            duplicates,
+            not_stored,
+        })
+    }
+
+    /// There is nothing that could outlive the process.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn register_sink(&mut self, sink: &'static str) -> Result<SinkTotals, StoreError> {
+        let pruned = self.totals.pruned;
+        let known = self
+            .totals
+            .sinks
+            .entry(sink.to_owned())
+            .or_insert_with(|| SinkTotals {
+                began: pruned,
+                cursor: pruned,
+                ..SinkTotals::default()
+            });
+        Ok(known.clone())
+    }
+
+    fn lease(
+        &mut self,
+        sink: &'static str,
+        holder: &str,
+        now: Micros,
+        until: Micros,
+    ) -> Result<bool, StoreError> {
+        let mine = match self.leases.get(sink) {
+            Some((other, _)) if other == holder => true,
+            Some((_, end)) => until > now && *end <= now,
+            None => until > now,
+        };
+        if mine && until > now {
+            self.leases.insert(sink, (holder.to_owned(), until));
+        } else if mine {
+            self.leases.remove(sink);
+        }
+        Ok(mine)
+    }
+
+    fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Settled rows are gone already, and the others are not removed.
+    fn prune(&mut self, _before: Micros, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        Ok(Box::new(MemoryReader(Arc::clone(&self.held))))
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Reader for MemoryReader {
+    fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+        let held = lock(&self.0);
+        if upto <= after {
+            return Ok(Vec::new());
+        }
+        let range = held.rows.range(after + 1..=upto);
+        Ok(range.take(limit).map(|(_, row)| row.clone()).collect())
+    }
+
+    fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
+        let held = lock(&self.0);
+        let found = seqs.iter().filter_map(|seq| held.rows.get(seq));
+        Ok(found.cloned().collect())
+    }
+
+    fn stragglers(&mut self, sink: &str, limit: usize) -> Result<Vec<Straggler>, StoreError> {
+        let held = lock(&self.0);
+        let Some(stragglers) = held.stragglers.get(sink) else {
+            return Ok(Vec::new());
+        };
+        let mut found: Vec<&Straggler> = stragglers.values().collect();
+        found.sort_by_key(|straggler| (straggler.next, straggler.seq));
+        Ok(found.into_iter().take(limit).cloned().collect())
+    }
+
+    fn last_before(&mut self, before: Micros) -> Result<i64, StoreError> {
+        let held = lock(&self.0);
+        let young = held.rows.values().find(|stored| stored.row.ts >= before);
+        Ok(young.map_or(held.head, |stored| stored.seq - 1))
+    }
+}
+
+/// A panic elsewhere leaves the rows as they were: every change is complete before the lock goes.
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}

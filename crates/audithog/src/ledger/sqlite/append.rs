@@ -1,0 +1,146 @@
+//! Rows into the table, inside a group's transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::encode::{Binder, COLUMN_COUNT, COLUMNS};
+use super::names::Names;
+use crate::books::LossReason;
+use crate::ledger::Totals;
+use crate::record::{Micros, Row};
+
+/// Rows that share one line of `audit_blocks`.
+pub(super) const BLOCK_ROWS: i64 = 1_000;
+
+/// A line of `audit_blocks`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    min: i64,
+    max: i64,
+    pub(super) high: i64,
+}
+
+/// Appends `rows` after `totals.head` and moves it. Returns the positions of refused duplicates.
+pub(super) fn append(
+    connection: &Connection,
+    names: &mut Names,
+    totals: &mut Totals,
+    run: i64,
+    rows: &[Row],
+    now: Micros,
+) -> rusqlite::Result<Vec<usize>> {
+    let mut duplicates = Vec::new();
+    if rows.is_empty() {
+        return Ok(duplicates);
+    }
+    let mut insert = connection.prepare_cached(insert_sql())?;
+    let mut binder = Binder::new(connection, names);
+    let mut block = last_block(connection)?;
+    for (at, row) in rows.iter().enumerate() {
+        let seq = totals.head + 1;
+        if row.caller_id && !claim(connection, row, seq)? {
+            duplicates.push(at);
+            continue;
+        }
+        binder.row(&mut insert, seq, run, row)?;
+        insert.raw_execute()?;
+        totals.head = seq;
+        block = Some(extend(connection, block, seq, row.ts.0, now.0)?);
+    }
+    if let Some(block) = block {
+        write_block(connection, block)?;
+    }
+    totals
+        .losses
+        .add(LossReason::DuplicateId, duplicates.len() as u64);
+    Ok(duplicates)
+}
+
+fn insert_sql() -> &'static str {
+    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        let marks = vec!["?"; COLUMN_COUNT].join(", ");
+        format!("INSERT INTO audit_rows ({COLUMNS}) VALUES ({marks})")
+    });
+    &SQL
+}
+
+/// False if the id was claimed before.
+fn claim(connection: &Connection, row: &Row, seq: i64) -> rusqlite::Result<bool> {
+    let changed = connection
+        .prepare_cached("INSERT OR IGNORE INTO audit_ids (id, seq) VALUES (?1, ?2)")?
+        .execute(params![row.id.as_bytes(), seq])?;
+    Ok(changed == 1)
+}
+
+pub(super) fn last_block(connection: &Connection) -> rusqlite::Result<Option<Block>> {
+    block_at(connection, i64::MAX)
+}
+
+/// The block that holds `seq`, or the last one before it.
+pub(super) fn block_at(connection: &Connection, seq: i64) -> rusqlite::Result<Option<Block>> {
+    connection
+        .prepare_cached(
+            "SELECT first_seq, last_seq, min_ts, max_ts, high_ts FROM audit_blocks
+             WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1",
+        )?
+        .query_row([seq], |row| {
+            Ok(Block {
+                first: row.get(0)?,
+                last: row.get(1)?,
+                min: row.get(2)?,
+                max: row.get(3)?,
+                high: row.get(4)?,
+            })
+        })
+        .optional()
+}
+
+/// The block with the row added; a full one is written, and the next begun.
+fn extend(
+    connection: &Connection,
+    block: Option<Block>,
+    seq: i64,
+    ts: i64,
+    now: i64,
+) -> rusqlite::Result<Block> {
+    let high = block.map_or(i64::MIN, |block| block.high).max(ts.min(now));
+    match block {
+        Some(block) if seq - block.first < BLOCK_ROWS => Ok(Block {
+            last: seq,
+            min: block.min.min(ts),
+            max: block.max.max(ts),
+            high,
+            ..block
+        }),
+        full => {
+            if let Some(full) = full {
+                write_block(connection, full)?;
+            }
+            Ok(Block {
+                first: seq,
+                last: seq,
+                min: ts,
+                max: ts,
+                high,
+            })
+        }
+    }
+}
+
+fn write_block(connection: &Connection, block: Block) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO audit_blocks (first_seq, last_seq, min_ts, max_ts, high_ts)
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (first_seq) DO UPDATE
+             SET last_seq = ?2, min_ts = ?3, max_ts = ?4, high_ts = ?5",
+        )?
+        .execute(params![
+            block.first,
+            block.last,
+            block.min,
+            block.max,
+            block.high
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Moving the write-ahead log into the file, off the writer's thread.
+
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::error::failed;
+use super::{busy, open};
+use crate::ledger::{StoreError, StoreErrorKind};
+
+/// Growth of the log after which a checkpoint is asked for. SQLite's own default is 1,000 pages.
+const NUDGE: u64 = 4 << 20;
+/// A log of this size means that readers or a slow disk keep checkpoints from completing: the
+/// writer stops for one.
+pub(super) const LARGE: u64 = 64 << 20;
+/// The writer tries again only after this much more.
+const LARGE_STEP: u64 = 16 << 20;
+/// How long the writer waits for readers.
+const WRITER_PATIENCE: Duration = Duration::from_millis(20);
+/// How long closing waits for a checkpoint under way.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The thread `audithog-checkpoint` and its connection.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    nudge: Option<SyncSender<()>>,
+    stopped: Receiver<()>,
+    /// About how much was logged since the last nudge.
+    grown: u64,
+    /// The size at which the writer checkpoints itself.
+    large: u64,
+}
+
+impl Checkpointer {
+    pub(super) fn start(path: &Path) -> Result<Self, StoreError> {
+        let connection = open::checkpointer(path)?;
+        let (nudge, nudges) = mpsc::sync_channel(1);
+        let (stopping, stopped) = mpsc::channel();
+        thread::Builder::new()
+            .name("audithog-checkpoint".to_owned())
+            .spawn(move || {
+                run(&connection, &nudges);
+                drop(connection);
+                drop(stopping);
+            })
+            .map_err(|source| StoreError {
+                kind: StoreErrorKind::Io,
+                message: "the ledger could not start its checkpoint thread".to_owned(),
+                source: Some(Box::new(source)),
+            })?;
+        Ok(Self {
+            nudge: Some(nudge),
+            stopped,
+            grown: 0,
+            large: LARGE,
+        })
+    }
+
+    /// After each commit: `rows` were added, and the log file had `wal_bytes` before.
+    pub(super) fn after_commit(
+        &mut self,
+        connection: &Connection,
+        rows: usize,
+        wal_bytes: u64,
+    ) -> Result<(), StoreError> {
+        self.grown += estimate(rows);
+        if self.grown >= NUDGE {
+            self.grown = 0;
+            if let Some(nudge) = &self.nudge {
+                // Full means that a checkpoint is asked for already.
+                let _ = nudge.try_send(());
+            }
+        }
+        if wal_bytes < LARGE {
+            self.large = LARGE;
+        }
+        if wal_bytes < self.large {
+            return Ok(());
+        }
+        self.large = wal_bytes + LARGE_STEP;
+        let truncated = busy::with_patience(WRITER_PATIENCE, || checkpoint(connection, "TRUNCATE"));
+        truncated.map_err(failed("shorten its write-ahead log"))
+    }
+
+    /// Lets the thread end, and waits for it, but not for ever.
+    pub(super) fn stop(&mut self) {
+        self.nudge = None;
+        // Either the thread has dropped its sender, or it is stuck in the disk and is abandoned.
+        let _ = self.stopped.recv_timeout(STOP_PATIENCE);
+    }
+}
+
+fn run(connection: &Connection, nudges: &Receiver<()>) {
+    let mut failing = false;
+    while nudges.recv().is_ok() {
+        match checkpoint(connection, "PASSIVE") {
+            Ok(()) => failing = false,
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(%error, "audithog could not checkpoint its ledger; the write-ahead log grows");
+                }
+                failing = true;
+            }
+        }
+    }
+}
+
+/// Incomplete because of readers is no error: the next one goes on.
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<()> {
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+}
+
+/// Pages of 4 KiB that a commit logs: the rows' own, about 25 to a page, and the fixed ones (head,
+/// block, counters, inner pages). Readers of the log's size would see its high-water mark, because
+/// a log that was checkpointed is written again from its start.
+fn estimate(rows: usize) -> u64 {
+    (rows as u64 / 25 + 5) * 4_096
+}

@@ -1,0 +1,250 @@
+//! The columns of `audit_rows` as a row's fields. The inverse of `encode.rs`.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+
+use super::encode::ACTOR_TYPES;
+use super::error::{damaged, failed};
+use super::schema::flag;
+use crate::ledger::StoreError;
+use crate::record::{Actor, Exchange, Micros, Outcome, RequestId, Row, Run, StoredRow, Text};
+
+/// Texts known to a reader; beyond this the memory starts afresh.
+const KNOWN_NAMES: usize = 8_192;
+const KNOWN_RUNS: usize = 256;
+
+/// What rows refer to, remembered between reads.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    names: HashMap<i64, Box<str>>,
+    runs: HashMap<i64, Arc<Run>>,
+}
+
+/// Hands out the columns from left to right.
+struct Columns<'a, 'stmt> {
+    row: &'a rusqlite::Row<'stmt>,
+    next: usize,
+}
+
+impl Decoder {
+    pub(super) fn row(
+        &mut self,
+        connection: &Connection,
+        row: &rusqlite::Row<'_>,
+    ) -> Result<StoredRow, StoreError> {
+        let mut columns = Columns { row, next: 0 };
+        let seq = columns.int()?;
+        let run = columns.int()?;
+        let run = self.run(connection, run)?;
+        let flags = columns.int()?;
+        let id = columns.uuid()?.ok_or_else(|| damaged("a row has no id"))?;
+        let ts = Micros(columns.int()?);
+        let event = self
+            .text(connection, columns.value()?)?
+            .ok_or_else(|| damaged("a row has no event"))?;
+        let request_id = request_id(id, flags, columns.value()?)?;
+        let user_id = self.text(connection, columns.value()?)?;
+        let user_role = self.text(connection, columns.value()?)?;
+        let org_id = self.text(connection, columns.value()?)?;
+        let kind = match columns.opt_int()? {
+            Some(at) => Some(
+                usize::try_from(at)
+                    .ok()
+                    .and_then(|at| ACTOR_TYPES.get(at).copied())
+                    .ok_or_else(|| damaged("a row has an unknown actor type"))?,
+            ),
+            None => None,
+        };
+        let mut exchange = self.exchange(connection, flags, &mut columns)?;
+        let trace_id = columns.uuid()?.map(Uuid::into_bytes);
+        let upstream_request_id = self.text(connection, columns.value()?)?;
+        if let Some(exchange) = &mut exchange {
+            exchange.upstream_request_id = upstream_request_id;
+        }
+        let on_behalf_of = self.text(connection, columns.value()?)?;
+        let distinct_id = self.text(connection, columns.value()?)?;
+        let properties = self.text(connection, columns.value()?)?;
+        Ok(StoredRow {
+            seq,
+            run,
+            row: Row {
+                id,
+                caller_id: flags & flag::CALLER_ID != 0,
+                ts,
+                event,
+                request_id,
+                actor: Actor {
+                    user_id,
+                    user_role,
+                    org_id,
+                    kind,
+                    on_behalf_of,
+                },
+                exchange: exchange.map(Box::new),
+                trace_id,
+                trace_trusted: flags & flag::TRACE_TRUSTED != 0,
+                distinct_id,
+                properties: properties.map(|text| text.into_owned().into_boxed_str()),
+            },
+        })
+    }
+
+    fn exchange(
+        &mut self,
+        connection: &Connection,
+        flags: i64,
+        columns: &mut Columns<'_, '_>,
+    ) -> Result<Option<Exchange>, StoreError> {
+        if flags & flag::HTTP == 0 {
+            columns.next += 8;
+            return Ok(None);
+        }
+        let method = self.text(connection, columns.value()?)?;
+        let path = self.text(connection, columns.value()?)?;
+        let route = self.text(connection, columns.value()?)?;
+        let status_code = columns
+            .opt_int()?
+            .map(u16::try_from)
+            .transpose()
+            .map_err(|_| damaged("a row has an impossible status code"))?;
+        let error_code = self.text(connection, columns.value()?)?;
+        let duration_us = columns.opt_int()?.unwrap_or(0);
+        let user_agent = self.text(connection, columns.value()?)?;
+        let ip = ip(columns.value()?)?;
+        let path = if flags & flag::PATH_IS_ROUTE != 0 {
+            route.clone()
+        } else {
+            path
+        };
+        Ok(Some(Exchange {
+            method: method.ok_or_else(|| damaged("a row has no method"))?,
+            path: path.ok_or_else(|| damaged("a row has no path"))?,
+            route,
+            status_code,
+            outcome: if flags & flag::FAILURE != 0 {
+                Outcome::Failure
+            } else {
+                Outcome::Success
+            },
+            error_code,
+            duration_us: u64::try_from(duration_us).unwrap_or(0),
+            user_agent,
+            ip,
+            upstream_request_id: None,
+        }))
+    }
+
+    /// Text as it is, by number, or as a UUID.
+    fn text(
+        &mut self,
+        connection: &Connection,
+        value: ValueRef<'_>,
+    ) -> Result<Option<Text>, StoreError> {
+        match value {
+            ValueRef::Null => Ok(None),
+            ValueRef::Text(bytes) => Ok(Some(utf8(bytes)?.to_owned().into())),
+            ValueRef::Integer(name) => self.name(connection, name).map(Some),
+            ValueRef::Blob(bytes) => Ok(Some(blob_uuid(bytes)?.as_hyphenated().to_string().into())),
+            ValueRef::Real(_) => Err(damaged("a row has a number in place of a text")),
+        }
+    }
+
+    fn name(&mut self, connection: &Connection, name: i64) -> Result<Text, StoreError> {
+        if let Some(text) = self.names.get(&name) {
+            return Ok(text.to_string().into());
+        }
+        let text: Option<String> = connection
+            .prepare_cached("SELECT text FROM audit_names WHERE name = ?1")
+            .and_then(|mut by_name| by_name.query_row([name], |row| row.get(0)).optional())
+            .map_err(failed("read a text"))?;
+        let text = text.ok_or_else(|| damaged(format_args!("text {name} is missing")))?;
+        if self.names.len() >= KNOWN_NAMES {
+            self.names.clear();
+        }
+        self.names.insert(name, text.as_str().into());
+        Ok(text.into())
+    }
+
+    fn run(&mut self, connection: &Connection, run: i64) -> Result<Arc<Run>, StoreError> {
+        if let Some(known) = self.runs.get(&run) {
+            return Ok(Arc::clone(known));
+        }
+        let found = super::runs::constants(connection, run)
+            .map_err(failed("read a run"))?
+            .ok_or_else(|| damaged(format_args!("run {run} is missing")))?;
+        if self.runs.len() >= KNOWN_RUNS {
+            self.runs.clear();
+        }
+        let found = Arc::new(found);
+        self.runs.insert(run, Arc::clone(&found));
+        Ok(found)
+    }
+}
+
+impl<'a> Columns<'a, '_> {
+    fn value(&mut self) -> Result<ValueRef<'a>, StoreError> {
+        let at = self.next;
+        self.next += 1;
+        self.row.get_ref(at).map_err(failed("read a column"))
+    }
+
+    fn opt_int(&mut self) -> Result<Option<i64>, StoreError> {
+        match self.value()? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Integer(number) => Ok(Some(number)),
+            _ => Err(damaged("a row has something else in place of a number")),
+        }
+    }
+
+    fn int(&mut self) -> Result<i64, StoreError> {
+        self.opt_int()?
+            .ok_or_else(|| damaged("a row lacks a number"))
+    }
+
+    fn uuid(&mut self) -> Result<Option<Uuid>, StoreError> {
+        match self.value()? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Blob(bytes) => blob_uuid(bytes).map(Some),
+            _ => Err(damaged("a row has something else in place of an id")),
+        }
+    }
+}
+
+fn request_id(id: Uuid, flags: i64, value: ValueRef<'_>) -> Result<Option<RequestId>, StoreError> {
+    if flags & flag::REQUEST_IS_ID != 0 {
+        return Ok(Some(RequestId::Uuid(id)));
+    }
+    match value {
+        ValueRef::Null => Ok(None),
+        ValueRef::Blob(bytes) => Ok(Some(RequestId::Uuid(blob_uuid(bytes)?))),
+        ValueRef::Text(bytes) => Ok(Some(RequestId::Adopted(utf8(bytes)?.into()))),
+        _ => Err(damaged("a row has a number in place of a request id")),
+    }
+}
+
+fn ip(value: ValueRef<'_>) -> Result<Option<IpAddr>, StoreError> {
+    match value {
+        ValueRef::Null => Ok(None),
+        ValueRef::Integer(number) => i32::try_from(number)
+            .map(|bits| Some(Ipv4Addr::from_bits(bits.cast_unsigned()).into()))
+            .map_err(|_| damaged("a row has an impossible address")),
+        ValueRef::Text(bytes) => utf8(bytes)?
+            .parse()
+            .map(Some)
+            .map_err(|_| damaged("a row has an impossible address")),
+        _ => Err(damaged("a row has something else in place of an address")),
+    }
+}
+
+fn blob_uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {
+    Uuid::from_slice(bytes).map_err(|_| damaged("an id does not have 16 bytes"))
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, StoreError> {
+    std::str::from_utf8(bytes).map_err(|_| damaged("a text is not UTF-8"))
+}

@@ -1,0 +1,217 @@
+//! A row's fields as the columns of `audit_rows`.
+
+use std::net::IpAddr;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Statement};
+use uuid::Uuid;
+
+use super::names::{Names, Origin};
+use super::schema::flag;
+use crate::record::{ActorType, Exchange, Outcome, RequestId, Row};
+
+/// `audit_rows.actor_type` is a position in this list, which only ever grows at its end.
+pub(super) const ACTOR_TYPES: [ActorType; 5] = [
+    ActorType::User,
+    ActorType::Service,
+    ActorType::ApiKey,
+    ActorType::Anonymous,
+    ActorType::System,
+];
+
+/// The columns in the order in which they are bound here and read in `decode.rs`.
+pub(super) const COLUMNS: &str = "seq, run, flags, id, ts, event, request_id, user_id, user_role, \
+     org_id, actor_type, method, path, route, status_code, error_code, duration_us, user_agent, ip, \
+     trace_id, upstream_request_id, on_behalf_of, distinct_id, properties";
+
+pub(super) const COLUMN_COUNT: usize = 24;
+
+/// Binds rows to the one insert statement.
+pub(super) struct Binder<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) names: &'a mut Names,
+    /// Columns that hold something else than null: most columns of most rows are null, and a
+    /// binding stays until it is replaced.
+    bound: u32,
+    column: usize,
+}
+
+impl<'a> Binder<'a> {
+    /// For a statement whose parameters are all null, as cached statements are.
+    pub(super) fn new(connection: &'a Connection, names: &'a mut Names) -> Self {
+        Self {
+            connection,
+            names,
+            bound: 0,
+            column: 0,
+        }
+    }
+
+    pub(super) fn row(
+        &mut self,
+        to: &mut Statement<'_>,
+        seq: i64,
+        run: i64,
+        row: &Row,
+    ) -> rusqlite::Result<()> {
+        self.column = 0;
+        let exchange = row.exchange.as_deref();
+        self.int(to, seq)?;
+        self.int(to, run)?;
+        self.int(to, flags(row))?;
+        self.blob(to, row.id.as_bytes())?;
+        self.int(to, row.ts.0)?;
+        self.name(to, Some(&row.event), Origin::Application)?;
+        match &row.request_id {
+            Some(RequestId::Uuid(id)) if *id == row.id => self.null(to)?,
+            Some(RequestId::Uuid(id)) => self.blob(to, id.as_bytes())?,
+            Some(RequestId::Adopted(text)) => self.text(to, text)?,
+            None => self.null(to)?,
+        }
+        self.id(to, row.actor.user_id.as_deref())?;
+        self.name(to, row.actor.user_role.as_deref(), Origin::Application)?;
+        match row.actor.org_id.as_deref() {
+            Some(org) if canonical_uuid(org).is_some() => self.id(to, Some(org))?,
+            org => self.name(to, org, Origin::Peer)?,
+        }
+        self.opt_int(to, row.actor.kind.and_then(actor_type))?;
+        match exchange {
+            Some(exchange) => self.exchange(to, exchange)?,
+            None => {
+                for _ in 0..8 {
+                    self.null(to)?;
+                }
+            }
+        }
+        match &row.trace_id {
+            Some(id) => self.blob(to, id)?,
+            None => self.null(to)?,
+        }
+        self.id(to, exchange.and_then(|e| e.upstream_request_id.as_deref()))?;
+        self.id(to, row.actor.on_behalf_of.as_deref())?;
+        self.id(to, row.distinct_id.as_deref())?;
+        self.opt_text(to, row.properties.as_deref())
+    }
+
+    /// The eight columns from `method` to `ip`.
+    fn exchange(&mut self, to: &mut Statement<'_>, exchange: &Exchange) -> rusqlite::Result<()> {
+        self.name(to, Some(&exchange.method), Origin::Peer)?;
+        if path_is_route(exchange) {
+            self.null(to)?;
+        } else {
+            self.text(to, &exchange.path)?;
+        }
+        self.name(to, exchange.route.as_deref(), Origin::Application)?;
+        self.opt_int(to, exchange.status_code.map(i64::from))?;
+        self.name(to, exchange.error_code.as_deref(), Origin::Application)?;
+        self.int(to, i64::try_from(exchange.duration_us).unwrap_or(i64::MAX))?;
+        self.name(to, exchange.user_agent.as_deref(), Origin::Peer)?;
+        match exchange.ip {
+            // As a signed number, so that every address takes four bytes.
+            Some(IpAddr::V4(ip)) => self.int(to, i64::from(ip.to_bits().cast_signed())),
+            Some(IpAddr::V6(ip)) => self.text(to, &ip.to_string()),
+            None => self.null(to),
+        }
+    }
+
+    /// Through the dictionary where the text is in it.
+    fn name(
+        &mut self,
+        to: &mut Statement<'_>,
+        text: Option<&str>,
+        origin: Origin,
+    ) -> rusqlite::Result<()> {
+        let Some(text) = text else {
+            return self.null(to);
+        };
+        match self.names.number(self.connection, text, origin)? {
+            Some(name) => self.int(to, name),
+            None => self.text(to, text),
+        }
+    }
+
+    /// Text that may be a UUID.
+    fn id(&mut self, to: &mut Statement<'_>, text: Option<&str>) -> rusqlite::Result<()> {
+        match (text, text.and_then(canonical_uuid)) {
+            (_, Some(id)) => self.blob(to, id.as_bytes()),
+            (Some(text), None) => self.text(to, text),
+            (None, None) => self.null(to),
+        }
+    }
+
+    fn opt_text(&mut self, to: &mut Statement<'_>, text: Option<&str>) -> rusqlite::Result<()> {
+        match text {
+            Some(text) => self.text(to, text),
+            None => self.null(to),
+        }
+    }
+
+    fn opt_int(&mut self, to: &mut Statement<'_>, number: Option<i64>) -> rusqlite::Result<()> {
+        match number {
+            Some(number) => self.int(to, number),
+            None => self.null(to),
+        }
+    }
+
+    fn text(&mut self, to: &mut Statement<'_>, text: &str) -> rusqlite::Result<()> {
+        self.bind(to, ValueRef::Text(text.as_bytes()))
+    }
+
+    fn blob(&mut self, to: &mut Statement<'_>, bytes: &[u8]) -> rusqlite::Result<()> {
+        self.bind(to, ValueRef::Blob(bytes))
+    }
+
+    fn int(&mut self, to: &mut Statement<'_>, number: i64) -> rusqlite::Result<()> {
+        self.bind(to, ValueRef::Integer(number))
+    }
+
+    fn bind(&mut self, to: &mut Statement<'_>, value: ValueRef<'_>) -> rusqlite::Result<()> {
+        self.bound |= 1 << self.column;
+        self.column += 1;
+        to.raw_bind_parameter(self.column, ToSqlOutput::Borrowed(value))
+    }
+
+    fn null(&mut self, to: &mut Statement<'_>) -> rusqlite::Result<()> {
+        let bit = 1 << self.column;
+        self.column += 1;
+        if self.bound & bit == 0 {
+            return Ok(());
+        }
+        self.bound &= !bit;
+        to.raw_bind_parameter(self.column, ToSqlOutput::Borrowed(ValueRef::Null))
+    }
+}
+
+fn flags(row: &Row) -> i64 {
+    let exchange = row.exchange.as_deref();
+    let set = |condition: bool, bit: i64| if condition { bit } else { 0 };
+    set(exchange.is_some(), flag::HTTP)
+        | set(
+            exchange.is_some_and(|e| e.outcome == Outcome::Failure),
+            flag::FAILURE,
+        )
+        | set(
+            row.request_id == Some(RequestId::Uuid(row.id)),
+            flag::REQUEST_IS_ID,
+        )
+        | set(row.trace_trusted, flag::TRACE_TRUSTED)
+        | set(row.caller_id, flag::CALLER_ID)
+        | set(exchange.is_some_and(path_is_route), flag::PATH_IS_ROUTE)
+}
+
+fn path_is_route(exchange: &Exchange) -> bool {
+    exchange.route.as_deref() == Some(&*exchange.path)
+}
+
+fn actor_type(kind: ActorType) -> Option<i64> {
+    let at = ACTOR_TYPES.iter().position(|known| *known == kind)?;
+    i64::try_from(at).ok()
+}
+
+/// Lower case, hyphenated: what the view prints, so that text comes back as it went in.
+fn canonical_uuid(text: &str) -> Option<Uuid> {
+    if text.len() != 36 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    Uuid::try_parse(text).ok()
+}

@@ -1,0 +1,51 @@
+//! SQLite's errors as what the caller can do about them.
+
+use rusqlite::ErrorCode;
+
+use crate::ledger::{StoreError, StoreErrorKind};
+
+/// Turns an error of SQLite into one that says what was attempted.
+pub(super) fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |source| StoreError {
+        kind: kind(&source),
+        message: format!("the ledger could not {doing}"),
+        source: Some(Box::new(source)),
+    }
+}
+
+/// A value in the file that no version has written.
+pub(super) fn damaged(what: impl std::fmt::Display) -> StoreError {
+    StoreError {
+        kind: StoreErrorKind::Corrupt,
+        message: format!("the ledger is damaged: {what}"),
+        source: None,
+    }
+}
+
+pub(super) fn plain(kind: StoreErrorKind, message: impl Into<String>) -> StoreError {
+    StoreError {
+        kind,
+        message: message.into(),
+        source: None,
+    }
+}
+
+pub(super) fn kind(error: &rusqlite::Error) -> StoreErrorKind {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreErrorKind::Busy,
+        Some(ErrorCode::DiskFull) => StoreErrorKind::Full,
+        // A refused constraint means that the tables contradict each other.
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation) => {
+            StoreErrorKind::Corrupt
+        }
+        Some(
+            ErrorCode::NotADatabase
+            | ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly,
+        ) => StoreErrorKind::Unusable,
+        Some(_) => StoreErrorKind::Io,
+        // Not from SQLite: a value of the wrong type.
+        None => StoreErrorKind::Corrupt,
+    }
+}

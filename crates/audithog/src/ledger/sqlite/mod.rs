@@ -1,0 +1,60 @@
+//! The ledger in an SQLite file.
+//!
+//! # Format
+//!
+//! * `audit_rows` is the log: one compact line per row, by `seq`. `audit_logs` is the view for
+//!   people: every column as text, number or time. `schema.sql` has the tables.
+//! * `seq` is given here, from `audit_head.head`, which moves in the same transaction. It has no
+//!   gaps and no number comes twice, also after retention has emptied the table.
+//! * Ids are 16-byte blobs; a text that is not a UUID stays text. So a row is found by
+//!   `… FROM audit_logs WHERE id = '0192…'` (text, reads the whole log) and by
+//!   `… FROM audit_rows WHERE id = x'0192…'` (blob). There is no index on ids: keeping one in
+//!   random order costs ten times the append itself. A UUIDv7 begins with its time, and
+//!   `audit_blocks` leads from a time to a range of `seq`.
+//! * An integer where text is expected is a number in `audit_names`.
+//! * What is constant for a run of the process is in `audit_runs`.
+//! * `audit_blocks` has the times of about a thousand rows a line. `high_ts` is the largest time up
+//!   to the block's end, so it never falls along the log. There, a row dated in the future counts
+//!   as of its commit: it must not keep the rows after it for ever.
+//! * `application_id` is `AHOG`, `user_version` the schema version.
+//!
+//! # Writing
+//!
+//! One group is one transaction. Write-ahead log, `synchronous = NORMAL`: a commit survives the
+//! process; a group that asks for it is committed with `FULL`, whose fsync covers all frames
+//! before it. Several processes may write in turn: `PRAGMA data_version`, asked inside the write
+//! transaction, says when the counters must be read again.
+//!
+//! Before each group the files are compared with those that were opened: SQLite goes on writing
+//! into a deleted file without an error. After an I/O error, a failed fsync above all, the store
+//! refuses everything until [`SqliteStore::reopen`]: what a failed fsync has lost, a second one
+//! does not bring back.
+//!
+//! # Triggers
+//!
+//! They refuse to change rows, to delete rows that retention has not released, to give a number
+//! twice (`INSERT OR REPLACE` passes the other two) and to move the head back. They stop accidents,
+//! not insiders: whoever can write the file can drop them. Proof needs a checkpoint outside.
+
+mod append;
+mod busy;
+mod checkpoint;
+mod decode;
+mod encode;
+mod error;
+mod file;
+mod names;
+mod open;
+mod read;
+mod retention;
+mod runs;
+mod schema;
+mod settle;
+mod sinks;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use read::SqliteReader;
+pub(crate) use runs::UncleanStop;
+pub(crate) use store::{OpenReport, SqliteStore};

@@ -1,0 +1,160 @@
+//! Opening: only a ledger, only of a version that is known, and without touching anything else.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::error::{failed, kind, plain};
+use super::{busy, file, schema};
+use crate::ledger::{StoreError, StoreErrorKind};
+
+/// Statements kept prepared by a connection; the writer uses about thirty.
+const STATEMENTS: usize = 64;
+
+/// What a file is, by its header and schema table.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Empty,
+    Ledger { version: i32 },
+    Foreign,
+}
+
+/// Opens the ledger for writing, making or migrating it as needed. Returns the real path, and
+/// whether the ledger is new.
+pub(super) fn writer(path: &Path) -> Result<(Connection, PathBuf, bool), StoreError> {
+    let (real, made) = file::create_private(path)?;
+    if !made {
+        probe(&real)?;
+    }
+    let mut connection = connect(&real, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    prepare_file(&connection, &real)?;
+    let created = migrate(&mut connection, &real)?;
+    Ok((connection, real, created))
+}
+
+pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// A second writing connection, for checkpoints.
+pub(super) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // The log is synced before its pages go into the file, and the file before the log restarts.
+    connection
+        .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0")
+        .map_err(failed("set up its checkpoints"))?;
+    Ok(connection)
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
+    // Without SQLITE_OPEN_URI: a path is a path.
+    let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|source| cannot_open(path, source))?;
+    busy::install(&mut connection).map_err(failed("be opened"))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+/// Looks without writing, so that a foreign file stays as it is.
+fn probe(path: &Path) -> Result<(), StoreError> {
+    let connection = reader(path)?;
+    let found = look(&connection).map_err(|source| cannot_open(path, source))?;
+    accept(path, &found)
+}
+
+fn look(connection: &Connection) -> rusqlite::Result<Kind> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i32>(0));
+    let application = number("PRAGMA application_id")?;
+    let version = number("PRAGMA user_version")?;
+    let objects = number("SELECT count(*) FROM (SELECT 1 FROM sqlite_schema LIMIT 1)")?;
+    Ok(match application {
+        schema::APPLICATION_ID => Kind::Ledger { version },
+        0 if version == 0 && objects == 0 => Kind::Empty,
+        _ => Kind::Foreign,
+    })
+}
+
+fn accept(path: &Path, found: &Kind) -> Result<(), StoreError> {
+    let shown = path.display();
+    match found {
+        Kind::Ledger { version } if *version > schema::VERSION => Err(plain(
+            StoreErrorKind::Newer,
+            format!(
+                "the ledger {shown} was written by a newer version of audithog (schema {version}, \
+                 this version knows {})",
+                schema::VERSION
+            ),
+        )),
+        Kind::Foreign => Err(foreign(path)),
+        Kind::Ledger { .. } | Kind::Empty => Ok(()),
+    }
+}
+
+fn foreign(path: &Path) -> StoreError {
+    plain(
+        StoreErrorKind::Unusable,
+        format!("the file {} is not an audithog ledger", path.display()),
+    )
+}
+
+fn cannot_open(path: &Path, source: rusqlite::Error) -> StoreError {
+    if source.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) {
+        return StoreError {
+            source: Some(Box::new(source)),
+            ..foreign(path)
+        };
+    }
+    StoreError {
+        kind: kind(&source),
+        message: format!("the ledger {} cannot be opened", path.display()),
+        source: Some(Box::new(source)),
+    }
+}
+
+/// Settings of the file. They come before the first table, and change nothing on a ledger.
+fn prepare_file(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    connection
+        .execute_batch("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA wal_autocheckpoint = 0")
+        .map_err(|source| cannot_open(path, source))?;
+    let mode: String =
+        busy::retry(|| connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)))
+            .map_err(|source| cannot_open(path, source))?;
+    if mode != "wal" {
+        return Err(plain(
+            StoreErrorKind::Unusable,
+            format!(
+                "the ledger {} is on a file system without the locks and shared memory that \
+                 SQLite's write-ahead log needs",
+                path.display()
+            ),
+        ));
+    }
+    connection
+        .execute_batch("PRAGMA synchronous = NORMAL")
+        .map_err(failed("be set up"))
+}
+
+/// Decides again inside a write transaction: another process may have been faster.
+fn migrate(connection: &mut Connection, path: &Path) -> Result<bool, StoreError> {
+    let found = look(connection).map_err(|source| cannot_open(path, source))?;
+    let current = Kind::Ledger {
+        version: schema::VERSION,
+    };
+    if found == current {
+        return Ok(false);
+    }
+    let migrating = failed("bring its tables to this version");
+    let transaction = Transaction::new(connection, TransactionBehavior::Immediate)
+        .map_err(|source| cannot_open(path, source))?;
+    let found = look(&transaction).map_err(&migrating)?;
+    accept(path, &found)?;
+    let version = match found {
+        Kind::Ledger { version } => version,
+        Kind::Empty | Kind::Foreign => 0,
+    };
+    if found != current {
+        schema::migrate(&transaction, version).map_err(&migrating)?;
+    }
+    transaction.commit().map_err(&migrating)?;
+    Ok(found == Kind::Empty)
+}

@@ -1,0 +1,124 @@
+//! The read side: a connection of its own, and no transaction that outlives a call.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Params, params};
+
+use super::append::block_at;
+use super::decode::Decoder;
+use super::encode::COLUMNS;
+use super::error::failed;
+use super::open;
+use crate::ledger::{Reader, StoreError, Straggler};
+use crate::record::{Micros, StoredRow};
+
+/// Reads a ledger that this or another process writes.
+#[derive(Debug)]
+pub(crate) struct SqliteReader {
+    connection: Connection,
+    decoder: Decoder,
+}
+
+impl SqliteReader {
+    /// `path` must be a ledger; it is opened read-only.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            connection: open::reader(path)?,
+            decoder: Decoder::default(),
+        })
+    }
+
+    fn query(
+        &mut self,
+        sql: &str,
+        params: impl Params,
+        into: &mut Vec<StoredRow>,
+    ) -> Result<(), StoreError> {
+        let reading = failed("read rows");
+        let mut statement = self.connection.prepare_cached(sql).map_err(&reading)?;
+        let mut found = statement.query(params).map_err(&reading)?;
+        while let Some(row) = found.next().map_err(&reading)? {
+            into.push(self.decoder.row(&self.connection, row)?);
+        }
+        Ok(())
+    }
+}
+
+impl Reader for SqliteReader {
+    fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+        let mut rows = Vec::new();
+        let sql = format!(
+            "SELECT {COLUMNS} FROM audit_rows WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
+        );
+        self.query(&sql, params![after, upto, sql_limit(limit)], &mut rows)?;
+        Ok(rows)
+    }
+
+    fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
+        let mut rows = Vec::with_capacity(seqs.len());
+        let sql = format!("SELECT {COLUMNS} FROM audit_rows WHERE seq = ?1");
+        for seq in seqs {
+            self.query(&sql, [seq], &mut rows)?;
+        }
+        Ok(rows)
+    }
+
+    fn stragglers(&mut self, sink: &str, limit: usize) -> Result<Vec<Straggler>, StoreError> {
+        let reading = failed("read stragglers");
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT seq, attempts, since_ts, next_ts, reason FROM audit_stragglers
+                 WHERE sink = ?1 ORDER BY next_ts, seq LIMIT ?2",
+            )
+            .map_err(&reading)?;
+        let found = statement.query_map(params![sink, sql_limit(limit)], |row| {
+            Ok(Straggler {
+                seq: row.get(0)?,
+                attempts: row.get(1)?,
+                since: Micros(row.get(2)?),
+                next: Micros(row.get(3)?),
+                reason: row.get(4)?,
+            })
+        });
+        found.and_then(Iterator::collect).map_err(&reading)
+    }
+
+    fn last_before(&mut self, before: Micros) -> Result<i64, StoreError> {
+        last_before(&self.connection, before).map_err(failed("look up a time"))
+    }
+}
+
+/// The end of the last block whose `high_ts`, which only grows along the log, is before `before`.
+/// If there is none, the last row that retention removed.
+pub(super) fn last_before(connection: &Connection, before: Micros) -> rusqlite::Result<i64> {
+    let first: Option<i64> = connection
+        .prepare_cached("SELECT first_seq FROM audit_blocks ORDER BY first_seq LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let pruned: i64 = connection
+        .prepare_cached("SELECT pruned FROM audit_head")?
+        .query_row([], |row| row.get(0))?;
+    let (Some(mut low), Some(last)) = (first, block_at(connection, i64::MAX)?) else {
+        return Ok(pruned);
+    };
+    let mut high = last.last;
+    let mut answer = pruned;
+    while low <= high {
+        let middle = low + (high - low) / 2;
+        let Some(block) = block_at(connection, middle)? else {
+            break;
+        };
+        if block.high < before.0 {
+            answer = block.last;
+            low = block.last + 1;
+        } else {
+            high = block.first - 1;
+        }
+    }
+    Ok(answer.max(pruned))
+}
+
+fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,74 @@
+//! Retention: the oldest rows go, in small transactions, once every configured sink is done with
+//! them. It alone moves the pruning mark, in the transaction that removes the rows.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::read::last_before;
+use super::schema::flag;
+use crate::ledger::Totals;
+use crate::record::Micros;
+
+/// Free pages below this are not worth moving others for: appends use them.
+const KEEP_FREE_PAGES: i64 = 256;
+/// Pages given back at a time, each of which moves a page within the file: 1 MiB.
+const VACUUM_PAGES: i64 = 256;
+
+/// Removes up to `limit` rows from the start of the log. See `Store::prune`.
+pub(super) fn prune(
+    connection: &Connection,
+    totals: &mut Totals,
+    configured: &[&'static str],
+    before: Micros,
+    limit: usize,
+) -> rusqlite::Result<u64> {
+    let mut last = last_before(connection, before)?.min(totals.head);
+    for name in configured {
+        if let Some(sink) = totals.sinks.get(*name) {
+            last = last.min(sink.cursor);
+        }
+        if let Some(straggler) = first_straggler(connection, name)? {
+            last = last.min(straggler - 1);
+        }
+    }
+    let from = totals.pruned;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let upto = last.min(from.saturating_add(limit));
+    if upto <= from {
+        return Ok(0);
+    }
+    connection
+        .prepare_cached("UPDATE audit_head SET pruned = ?1")?
+        .execute([upto])?;
+    connection
+        .prepare_cached(&format!(
+            "DELETE FROM audit_ids WHERE id IN
+             (SELECT id FROM audit_rows WHERE seq > ?1 AND seq <= ?2 AND flags & {})",
+            flag::CALLER_ID
+        ))?
+        .execute(params![from, upto])?;
+    connection
+        .prepare_cached("DELETE FROM audit_rows WHERE seq > ?1 AND seq <= ?2")?
+        .execute(params![from, upto])?;
+    connection
+        .prepare_cached("DELETE FROM audit_blocks WHERE last_seq <= ?1")?
+        .execute([upto])?;
+    totals.pruned = upto;
+    Ok((upto - from).unsigned_abs())
+}
+
+/// Gives free pages at the end of the file back, a bounded number, when a quarter of it is free.
+pub(super) fn shrink(connection: &Connection) -> rusqlite::Result<()> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let free = number("PRAGMA freelist_count")?;
+    if free <= KEEP_FREE_PAGES || free < number("PRAGMA page_count")? / 4 {
+        return Ok(());
+    }
+    connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))
+}
+
+fn first_straggler(connection: &Connection, sink: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT seq FROM audit_stragglers WHERE sink = ?1 ORDER BY seq LIMIT 1")?
+        .query_row([sink], |row| row.get(0))
+        .optional()
+}

@@ -1,0 +1,242 @@
+//! Runs: who wrote which rows, and whether a run ended in good order.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use std::time::Duration;
+
+use super::settle::{count, int};
+use crate::record::{Micros, Run};
+
+/// A run shows a sign of life with a commit at most this often.
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// Where nothing else can tell, a run without a sign of life for this long has stopped. Far above
+/// [`SIGN_OF_LIFE`], so that a hung disk is not a death.
+const PRESUMED_STOPPED: Duration = Duration::from_secs(60);
+
+/// A run that ended without saying so, found by a later one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UncleanStop {
+    pub(crate) run: Run,
+    /// The last sign of life: rows after it may be lost.
+    pub(crate) alive: Micros,
+    /// Its queue's capacity: the upper bound of what it may have lost.
+    pub(crate) queue_capacity: u64,
+}
+
+/// Names one process of one machine, also across reboots and containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    /// Changes with each boot of the machine.
+    boot: Option<String>,
+    /// Process ids mean something only within it: a fresh container has a process 1 again.
+    space: Option<String>,
+    id: u32,
+    /// Process ids come again; with the start time they do not.
+    started: Option<i64>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Life {
+    Alive,
+    Gone,
+    Unknown,
+}
+
+impl Process {
+    pub(super) fn current() -> Self {
+        let id = std::process::id();
+        Self {
+            boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .ok()
+                .map(|text| text.trim().to_owned()),
+            space: std::fs::read_link("/proc/self/ns/pid")
+                .ok()
+                .map(|link| link.to_string_lossy().into_owned()),
+            id,
+            started: started(id),
+        }
+    }
+
+    /// What can be said of `other` from within this process.
+    fn judge(&self, other: &Self, same_instance: bool) -> Life {
+        let (Some(boot), Some(other_boot)) = (&self.boot, &other.boot) else {
+            return Life::Unknown;
+        };
+        if boot != other_boot {
+            // The same host (or pod) after a reboot; otherwise another host on a shared volume.
+            return if same_instance {
+                Life::Gone
+            } else {
+                Life::Unknown
+            };
+        }
+        if self.space.is_none() || self.space != other.space || other.started.is_none() {
+            return Life::Unknown;
+        }
+        if started(other.id) == other.started {
+            Life::Alive
+        } else {
+            Life::Gone
+        }
+    }
+}
+
+/// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat` (proc(5)).
+/// None if it is not running: an unreaped zombie is not.
+fn started(id: u32) -> Option<i64> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The second field is the program's name in brackets and may hold anything.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// Adds a run and returns its number.
+pub(super) fn begin(
+    connection: &Connection,
+    process: &Process,
+    run: &Run,
+    settings_json: &str,
+    queue_capacity: u64,
+    now: Micros,
+) -> rusqlite::Result<i64> {
+    connection.execute(
+        "INSERT INTO audit_runs (service, environment, version, instance, host_boot, pid_space, pid,
+         pid_started, queue_capacity, settings_json, started_ts, alive_ts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)",
+        params![
+            run.service,
+            run.environment,
+            run.version,
+            run.instance,
+            process.boot,
+            process.space,
+            process.id,
+            process.started,
+            int(queue_capacity),
+            settings_json,
+            now.0
+        ],
+    )?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Whether `run` is this process's and has not ended.
+pub(super) fn is_open(
+    connection: &Connection,
+    run: i64,
+    process: &Process,
+) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT count(*) FROM audit_runs WHERE run = ?1 AND ended_ts IS NULL
+         AND host_boot IS ?2 AND pid_space IS ?3 AND pid = ?4 AND pid_started IS ?5",
+        params![
+            run,
+            process.boot,
+            process.space,
+            process.id,
+            process.started
+        ],
+        |row| row.get(0),
+    )
+}
+
+/// The settings of the service's last run before this one.
+pub(super) fn last_settings(
+    connection: &Connection,
+    service: &str,
+) -> rusqlite::Result<Option<String>> {
+    connection
+        .query_row(
+            "SELECT settings_json FROM audit_runs WHERE service = ?1 ORDER BY run DESC LIMIT 1",
+            [service],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+/// Finds runs that stopped without saying so and marks them, so that each is found once.
+pub(super) fn take_unclean(
+    connection: &Connection,
+    process: &Process,
+    instance: Option<&str>,
+    now: Micros,
+) -> rusqlite::Result<Vec<UncleanStop>> {
+    let mut open = connection.prepare_cached(
+        "SELECT run, host_boot, pid_space, pid, pid_started, alive_ts, queue_capacity
+         FROM audit_runs WHERE ended_ts IS NULL",
+    )?;
+    let mut found = open.query([])?;
+    let mut stopped = Vec::new();
+    while let Some(row) = found.next()? {
+        let number: i64 = row.get(0)?;
+        let other = Process {
+            boot: row.get(1)?,
+            space: row.get(2)?,
+            id: row.get(3)?,
+            started: row.get(4)?,
+        };
+        let alive = Micros(row.get(5)?);
+        let Some(run) = constants(connection, number)? else {
+            continue;
+        };
+        let same_instance = instance.is_some() && run.instance.as_deref() == instance;
+        let gone = match process.judge(&other, same_instance) {
+            Life::Alive => false,
+            Life::Gone => true,
+            Life::Unknown => now.since(alive) > PRESUMED_STOPPED,
+        };
+        if gone {
+            let queue_capacity = count(row.get(6)?);
+            stopped.push((
+                number,
+                UncleanStop {
+                    run,
+                    alive,
+                    queue_capacity,
+                },
+            ));
+        }
+    }
+    drop(found);
+    for (number, _) in &stopped {
+        connection
+            .prepare_cached("UPDATE audit_runs SET ended_ts = ?2, unclean = 1 WHERE run = ?1")?
+            .execute(params![number, now.0])?;
+    }
+    Ok(stopped.into_iter().map(|(_, stop)| stop).collect())
+}
+
+pub(super) fn constants(connection: &Connection, run: i64) -> rusqlite::Result<Option<Run>> {
+    connection
+        .prepare_cached(
+            "SELECT service, environment, version, instance FROM audit_runs WHERE run = ?1",
+        )?
+        .query_row([run], |row| {
+            Ok(Run {
+                service: row.get(0)?,
+                environment: row.get(1)?,
+                version: row.get(2)?,
+                instance: row.get(3)?,
+            })
+        })
+        .optional()
+}
+
+pub(super) fn sign_of_life(connection: &Connection, run: i64, now: Micros) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE audit_runs SET alive_ts = ?2 WHERE run = ?1")?
+        .execute(params![run, now.0])?;
+    Ok(())
+}
+
+pub(super) fn end(connection: &Connection, run: i64, now: Micros) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE audit_runs SET alive_ts = ?2, ended_ts = ?2, unclean = 0 WHERE run = ?1",
+        )?
+        .execute(params![run, now.0])?;
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! The tables, their version, and the steps from older versions.
+
+use rusqlite::Connection;
+
+/// `application_id` of the file: the letters AHOG (sqlite.org/pragma.html#pragma_application_id).
+pub(super) const APPLICATION_ID: i32 = 0x4148_4f47;
+
+/// `user_version` of the file; the number of steps.
+pub(super) const VERSION: i32 = 1;
+
+type Step = fn(&Connection) -> rusqlite::Result<()>;
+
+/// Step `n` leads from version `n` to `n + 1`. A step that has been released never changes.
+const STEPS: [Step; VERSION as usize] =
+    [|connection| connection.execute_batch(include_str!("schema.sql"))];
+
+/// Bits of `audit_rows.flags`.
+pub(super) mod flag {
+    /// The row has an HTTP side.
+    pub(in super::super) const HTTP: i64 = 1;
+    pub(in super::super) const FAILURE: i64 = 2;
+    /// `request_id` is `id`, and the column is null.
+    pub(in super::super) const REQUEST_IS_ID: i64 = 4;
+    pub(in super::super) const TRACE_TRUSTED: i64 = 8;
+    /// The caller supplied `id`.
+    pub(in super::super) const CALLER_ID: i64 = 16;
+    /// `path` is `route`, and the column is null.
+    pub(in super::super) const PATH_IS_ROUTE: i64 = 32;
+}
+
+/// Brings a file of `version` to [`VERSION`]. Runs inside the caller's transaction.
+pub(super) fn migrate(connection: &Connection, version: i32) -> rusqlite::Result<()> {
+    let done = usize::try_from(version).unwrap_or(0);
+    for step in &STEPS[done.min(STEPS.len())..] {
+        step(connection)?;
+    }
+    // The view is derived, so it is made anew rather than migrated.
+    connection.execute_batch(&format!(
+        "DROP VIEW IF EXISTS audit_logs;\n{};\n\
+         PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {VERSION};",
+        view()
+    ))
+}
+
+/// `audit_logs`: every column as text, number or time. Scalar subqueries, so that a query pays
+/// only for the columns it asks for.
+fn view() -> String {
+    let columns = [
+        ("seq", "r.seq".to_owned()),
+        ("id", uuid("r.id")),
+        ("ts", time("r.ts")),
+        ("event", named("r.event")),
+        (
+            "request_id",
+            format!(
+                "CASE WHEN r.flags & {} THEN {} ELSE {} END",
+                flag::REQUEST_IS_ID,
+                uuid("r.id"),
+                either("r.request_id")
+            ),
+        ),
+        ("upstream_request_id", either("r.upstream_request_id")),
+        ("user_id", either("r.user_id")),
+        ("user_role", named("r.user_role")),
+        ("org_id", named_or_uuid("r.org_id")),
+        ("actor_type", actor_type("r.actor_type")),
+        ("on_behalf_of", either("r.on_behalf_of")),
+        ("method", named("r.method")),
+        (
+            "path",
+            format!(
+                "CASE WHEN r.flags & {} THEN {} ELSE r.path END",
+                flag::PATH_IS_ROUTE,
+                named("r.route")
+            ),
+        ),
+        ("route", named("r.route")),
+        ("status_code", "r.status_code".to_owned()),
+        (
+            "result",
+            format!(
+                "CASE WHEN r.flags & {} = 0 THEN NULL WHEN r.flags & {} THEN 'failure' ELSE 'success' END",
+                flag::HTTP,
+                flag::FAILURE
+            ),
+        ),
+        ("error_code", named("r.error_code")),
+        ("duration_ms", "r.duration_us / 1000.0".to_owned()),
+        ("user_agent", named("r.user_agent")),
+        ("ip", ip("r.ip")),
+        ("trace_id", "lower(hex(r.trace_id))".to_owned()),
+        ("service", "u.service".to_owned()),
+        ("environment", "u.environment".to_owned()),
+        ("version", "u.version".to_owned()),
+        ("instance", "u.instance".to_owned()),
+        ("distinct_id", either("r.distinct_id")),
+        ("properties", "r.properties".to_owned()),
+    ]
+    .map(|(name, sql)| match name {
+        // `hex(NULL)` is an empty text.
+        "trace_id" => format!("  CASE WHEN r.trace_id IS NOT NULL THEN {sql} END AS {name}"),
+        _ => format!("  {sql} AS {name}"),
+    });
+    format!(
+        "CREATE VIEW audit_logs AS SELECT\n{}\nFROM audit_rows r LEFT JOIN audit_runs u ON u.run = r.run",
+        columns.join(",\n")
+    )
+}
+
+fn uuid(column: &str) -> String {
+    let part = |from: u8, length: u8| format!("substr(hex({column}),{from},{length})");
+    format!(
+        "lower({}||'-'||{}||'-'||{}||'-'||{}||'-'||{})",
+        part(1, 8),
+        part(9, 4),
+        part(13, 4),
+        part(17, 4),
+        part(21, 12)
+    )
+}
+
+/// A UUID kept as a blob, or text as it is.
+fn either(column: &str) -> String {
+    format!(
+        "CASE typeof({column}) WHEN 'blob' THEN {} ELSE {column} END",
+        uuid(column)
+    )
+}
+
+fn name(column: &str) -> String {
+    format!("(SELECT text FROM audit_names WHERE name = {column})")
+}
+
+fn named(column: &str) -> String {
+    format!(
+        "CASE typeof({column}) WHEN 'integer' THEN {} ELSE {column} END",
+        name(column)
+    )
+}
+
+fn named_or_uuid(column: &str) -> String {
+    format!(
+        "CASE typeof({column}) WHEN 'integer' THEN {} WHEN 'blob' THEN {} ELSE {column} END",
+        name(column),
+        uuid(column)
+    )
+}
+
+/// RFC 3339 with six digits. The remainder is made positive first: times before 1970 round down.
+fn time(column: &str) -> String {
+    let micros = format!("(({column} % 1000000 + 1000000) % 1000000)");
+    format!(
+        "strftime('%Y-%m-%dT%H:%M:%S', ({column} - {micros}) / 1000000, 'unixepoch') || printf('.%06dZ', {micros})"
+    )
+}
+
+fn ip(column: &str) -> String {
+    format!(
+        "CASE typeof({column}) WHEN 'integer' THEN (({column} >> 24) & 255)||'.'||(({column} >> 16) & 255)||'.'||(({column} >> 8) & 255)||'.'||({column} & 255) ELSE {column} END"
+    )
+}
+
+fn actor_type(column: &str) -> String {
+    let cases: Vec<String> = super::encode::ACTOR_TYPES
+        .iter()
+        .enumerate()
+        .map(|(at, kind)| format!("WHEN {at} THEN '{}'", kind.as_str()))
+        .collect();
+    format!("CASE {column} {} END", cases.join(" "))
+}

@@ -1,0 +1,60 @@
+//! Sinks: made known, and driven by one process at a time.
+
+use rusqlite::{Connection, params};
+
+use super::settle;
+use crate::ledger::{SinkTotals, Totals};
+use crate::record::Micros;
+
+/// A new sink begins at the pruning mark. A known one that was not configured for a while may lie
+/// before it: what retention removed meanwhile is held back, and will not be sent.
+pub(super) fn register(
+    connection: &Connection,
+    totals: &mut Totals,
+    name: &'static str,
+) -> rusqlite::Result<SinkTotals> {
+    let pruned = totals.pruned;
+    let sink = totals
+        .sinks
+        .entry(name.to_owned())
+        .or_insert_with(|| SinkTotals {
+            began: pruned,
+            cursor: pruned,
+            ..SinkTotals::default()
+        });
+    let gone = connection
+        .prepare_cached("DELETE FROM audit_stragglers WHERE sink = ?1 AND seq <= ?2")?
+        .execute(params![name, pruned])? as u64;
+    sink.stragglers -= gone;
+    let passed = (pruned - sink.cursor).max(0);
+    sink.cursor += passed;
+    sink.held_back += gone + passed.unsigned_abs();
+    settle::save_sink(connection, name, sink, None)?;
+    Ok(sink.clone())
+}
+
+/// See `Store::lease`.
+pub(super) fn lease(
+    connection: &Connection,
+    name: &str,
+    holder: &str,
+    now: Micros,
+    until: Micros,
+) -> rusqlite::Result<bool> {
+    let changed = if until <= now {
+        connection
+            .prepare_cached(
+                "UPDATE audit_sinks SET lease_holder = NULL, lease_until = NULL
+                 WHERE sink = ?1 AND lease_holder = ?2",
+            )?
+            .execute(params![name, holder])?
+    } else {
+        connection
+            .prepare_cached(
+                "UPDATE audit_sinks SET lease_holder = ?2, lease_until = ?4 WHERE sink = ?1
+                 AND (lease_holder IS NULL OR lease_holder = ?2 OR lease_until <= ?3)",
+            )?
+            .execute(params![name, holder, now.0, until.0])?
+    };
+    Ok(changed == 1)
+}

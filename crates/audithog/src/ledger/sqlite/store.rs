@@ -1,0 +1,425 @@
+//! The write side.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::checkpoint::Checkpointer;
+use super::error::{failed, plain};
+use super::file::Files;
+use super::names::Names;
+use super::read::SqliteReader;
+use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
+use super::{append, open, retention, settle, sinks};
+use crate::clock::Clock;
+use crate::ledger::{
+    Committed, Group, Reader, SinkTotals, Store, StoreError, StoreErrorKind, Totals,
+};
+use crate::record::{Micros, Run};
+
+/// A ledger open for writing.
+#[derive(Debug)]
+pub(crate) struct SqliteStore {
+    /// None once closed, or while it cannot be reopened.
+    open: Option<Open>,
+    start: Start,
+    clock: Clock,
+    names: Names,
+    totals: Totals,
+    /// `PRAGMA data_version` as of `totals`; None if they must be read again.
+    version: Option<i64>,
+    /// Sinks that this process has: the others never delay retention.
+    configured: Vec<&'static str>,
+    run: i64,
+    /// Commits since the last fsync.
+    unsynced: bool,
+    last_sign: Duration,
+    poisoned: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    files: Files,
+    checkpointer: Checkpointer,
+    /// `synchronous` is FULL.
+    full: bool,
+}
+
+/// What a run begins with.
+#[derive(Debug)]
+struct Start {
+    path: PathBuf,
+    process: Process,
+    run: Run,
+    settings_json: String,
+    queue_capacity: u64,
+}
+
+/// What opening found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct OpenReport {
+    /// The ledger is new.
+    pub(crate) created: bool,
+    /// Runs that ended without saying so. Each is reported once.
+    pub(crate) unclean: Vec<UncleanStop>,
+    /// The settings of the service's last run, if they were others.
+    pub(crate) previous_settings: Option<String>,
+}
+
+impl SqliteStore {
+    /// Opens the ledger at `path`, making it (mode 0600) if there is none, and begins a run.
+    ///
+    /// Takes the same short time whatever the size of the file. `queue_capacity` is recorded for
+    /// whoever finds that this run stopped without saying so.
+    ///
+    /// # Errors
+    ///
+    /// `Unusable` for a place that cannot be used or a file that is no ledger, `Newer` for one of a
+    /// later version; neither is changed. `Busy`, `Full`, `Io`, `Corrupt` as named.
+    pub(crate) fn open(
+        path: &Path,
+        run: &Run,
+        settings_json: &str,
+        clock: &Clock,
+        queue_capacity: u64,
+    ) -> Result<(Self, OpenReport), StoreError> {
+        // Made absolute: the working directory may change before it is reopened.
+        let path = std::path::absolute(path).map_err(|source| StoreError {
+            kind: StoreErrorKind::Unusable,
+            message: "the ledger's path cannot be used".to_owned(),
+            source: Some(Box::new(source)),
+        })?;
+        let (open, created) = Open::at(&path)?;
+        let mut store = Self {
+            open: Some(open),
+            start: Start {
+                path,
+                process: Process::current(),
+                run: run.clone(),
+                settings_json: settings_json.to_owned(),
+                queue_capacity,
+            },
+            clock: clock.clone(),
+            names: Names::new(),
+            totals: Totals::default(),
+            version: None,
+            configured: Vec::new(),
+            run: 0,
+            unsynced: false,
+            last_sign: clock.monotonic(),
+            poisoned: false,
+        };
+        let report = store.begin(created)?;
+        Ok((store, report))
+    }
+
+    /// Where the ledger is, symbolic links resolved.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.open.as_ref().map(|open| open.files.path())
+    }
+
+    /// The size of the write-ahead log in bytes.
+    pub(crate) fn wal_bytes(&self) -> Result<u64, StoreError> {
+        self.opened()?.files.check()
+    }
+
+    /// After an error that poisoned the store: closes what is left, opens the path anew (a ledger
+    /// that was deleted is made again, empty) and goes on with the same run where it is known.
+    ///
+    /// A group whose commit failed may be in the ledger after all: compare [`Store::totals`] with
+    /// what the head was before.
+    pub(crate) fn reopen(&mut self) -> Result<OpenReport, StoreError> {
+        if let Some(mut old) = self.open.take() {
+            // Ended and dropped before the next connection is made, so that nothing of the old
+            // file is mistaken for the new one's.
+            old.checkpointer.stop();
+            drop(old);
+        }
+        self.poisoned = true;
+        self.names.forget();
+        self.version = None;
+        let (open, created) = Open::at(&self.start.path)?;
+        self.open = Some(open);
+        self.poisoned = false;
+        let report = self.begin(created)?;
+        for sink in self.configured.clone() {
+            self.register_sink(sink)?;
+        }
+        Ok(report)
+    }
+
+    /// Runs that have stopped without saying so since the last look: those that opening could not
+    /// judge yet, because they belong to another container or host. Each is reported once.
+    pub(crate) fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {
+        let now = self.clock.wall();
+        let process = self.start.process.clone();
+        let instance = self.start.run.instance.clone();
+        self.transact("look for stopped runs", false, |connection, _, _| {
+            runs::take_unclean(connection, &process, instance.as_deref(), now)
+        })
+    }
+
+    /// Continues this run if the file knows it, else adds it.
+    fn begin(&mut self, created: bool) -> Result<OpenReport, StoreError> {
+        let now = self.clock.wall();
+        let Start {
+            process,
+            run,
+            settings_json,
+            queue_capacity,
+            ..
+        } = &self.start;
+        let (process, run) = (process.clone(), run.clone());
+        let (settings_json, queue_capacity) = (settings_json.clone(), *queue_capacity);
+        let known = self.run;
+        let (number, report) = self.transact("begin a run", false, |connection, _, _| {
+            let unclean = runs::take_unclean(connection, &process, run.instance.as_deref(), now)?;
+            let before = runs::last_settings(connection, &run.service)?;
+            let number = if runs::is_open(connection, known, &process)? {
+                known
+            } else {
+                runs::begin(
+                    connection,
+                    &process,
+                    &run,
+                    &settings_json,
+                    queue_capacity,
+                    now,
+                )?
+            };
+            let report = OpenReport {
+                created,
+                unclean,
+                previous_settings: before.filter(|before| *before != settings_json),
+            };
+            Ok((number, report))
+        })?;
+        self.run = number;
+        Ok(report)
+    }
+
+    fn opened(&self) -> Result<&Open, StoreError> {
+        self.open
+            .as_ref()
+            .ok_or_else(|| plain(StoreErrorKind::Io, "the ledger is closed"))
+    }
+
+    /// Runs `work` in one write transaction with current totals, and keeps the totals it leaves.
+    fn transact<T>(
+        &mut self,
+        doing: &'static str,
+        sync: bool,
+        work: impl FnOnce(&Connection, &mut Names, &mut Totals) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        if self.poisoned {
+            return Err(plain(
+                StoreErrorKind::Io,
+                "the ledger failed before and must be reopened",
+            ));
+        }
+        let result = self.transact_unpoisoned(doing, sync, work);
+        if let Err(error) = &result {
+            self.names.forget();
+            self.version = None;
+            self.poisoned = matches!(error.kind, StoreErrorKind::Io | StoreErrorKind::Corrupt);
+        }
+        result
+    }
+
+    fn transact_unpoisoned<T>(
+        &mut self,
+        doing: &'static str,
+        sync: bool,
+        work: impl FnOnce(&Connection, &mut Names, &mut Totals) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let Some(open) = &mut self.open else {
+            return Err(plain(StoreErrorKind::Io, "the ledger is closed"));
+        };
+        let wal_bytes = open.files.check()?;
+        open.synchronous(sync).map_err(failed(doing))?;
+        let attempt = || {
+            // Immediate, because a transaction that begins as a reader can fail to become a writer.
+            let transaction =
+                Transaction::new_unchecked(&open.connection, TransactionBehavior::Immediate)?;
+            let version = data_version(&transaction)?;
+            let mut totals = if self.version == Some(version) {
+                self.totals.clone()
+            } else {
+                settle::load(&transaction)?
+            };
+            let head = totals.head;
+            let done = work(&transaction, &mut self.names, &mut totals)?;
+            transaction.commit()?;
+            Ok((done, totals, version, head))
+        };
+        let (done, totals, version, head) = attempt().map_err(failed(doing))?;
+        let rows = usize::try_from(totals.head - head).unwrap_or(0);
+        self.totals = totals;
+        self.version = Some(version);
+        self.unsynced = !sync;
+        if let Err(error) = open
+            .checkpointer
+            .after_commit(&open.connection, rows, wal_bytes)
+        {
+            // The commit stands; a failed checkpoint shows in the size of the log.
+            tracing::warn!(%error, "audithog could not shorten its write-ahead log");
+            self.poisoned |= error.kind == StoreErrorKind::Io;
+        }
+        Ok(done)
+    }
+
+    /// Whether a sign of life is due.
+    fn sign_due(&self) -> bool {
+        self.clock.monotonic().saturating_sub(self.last_sign) >= SIGN_OF_LIFE
+    }
+}
+
+impl Open {
+    fn at(path: &Path) -> Result<(Self, bool), StoreError> {
+        let (connection, path, created) = open::writer(path)?;
+        let checkpointer = Checkpointer::start(&path)?;
+        let files = Files::opened(&path)?;
+        let open = Self {
+            connection,
+            files,
+            checkpointer,
+            full: false,
+        };
+        Ok((open, created))
+    }
+
+    /// Not possible inside a transaction, and costs as much as a row: changed only if needed.
+    fn synchronous(&mut self, full: bool) -> rusqlite::Result<()> {
+        if self.full != full {
+            let level = if full { "FULL" } else { "NORMAL" };
+            self.connection
+                .execute_batch(&format!("PRAGMA synchronous = {level}"))?;
+            self.full = full;
+        }
+        Ok(())
+    }
+}
+
+impl Store for SqliteStore {
+    fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError> {
+        let sign = self.sign_due();
+        let empty = group.rows.is_empty()
+            && group.settlements.is_empty()
+            && group.requests == 0
+            && group.losses.total() == 0;
+        if empty && !sign && !(group.sync && self.unsynced) && !self.poisoned {
+            self.opened()?
+                .files
+                .check()
+                .inspect_err(|_| self.poisoned = true)?;
+            return Ok(Committed {
+                head: self.totals.head,
+                duplicates: Vec::new(),
+                not_stored: 0,
+            });
+        }
+        let (run, now, unsynced_only) = (self.run, self.clock.wall(), empty);
+        let committed =
+            self.transact("commit a group", group.sync, |connection, names, totals| {
+                let losses = totals.losses;
+                for (reason, rows) in group.losses.iter() {
+                    totals.losses.add(reason, rows);
+                }
+                totals.requests += group.requests;
+                let duplicates = append::append(connection, names, totals, run, group.rows, now)?;
+                for settlement in group.settlements {
+                    settle::settle(connection, totals, settlement, now)?;
+                }
+                settle::save_losses(connection, &losses, &totals.losses)?;
+                if !group.rows.is_empty() || group.requests > 0 {
+                    settle::save_head(connection, totals)?;
+                }
+                if sign || unsynced_only {
+                    runs::sign_of_life(connection, run, now)?;
+                }
+                Ok(Committed {
+                    head: totals.head,
+                    duplicates,
+                    not_stored: 0,
+                })
+            })?;
+        if sign {
+            self.last_sign = self.clock.monotonic();
+        }
+        Ok(committed)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let group = Group {
+            sync: true,
+            ..Group::default()
+        };
+        self.commit(&group).map(|_| ())
+    }
+
+    fn register_sink(&mut self, sink: &'static str) -> Result<SinkTotals, StoreError> {
+        let registered = self.transact("register a sink", false, |connection, _, totals| {
+            sinks::register(connection, totals, sink)
+        })?;
+        if !self.configured.contains(&sink) {
+            self.configured.push(sink);
+        }
+        Ok(registered)
+    }
+
+    fn lease(
+        &mut self,
+        sink: &'static str,
+        holder: &str,
+        now: Micros,
+        until: Micros,
+    ) -> Result<bool, StoreError> {
+        self.transact("lease a sink", false, |connection, _, _| {
+            sinks::lease(connection, sink, holder, now, until)
+        })
+    }
+
+    fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    fn prune(&mut self, before: Micros, limit: usize) -> Result<u64, StoreError> {
+        let configured = self.configured.clone();
+        let pruned = self.transact("remove old rows", false, |connection, _, totals| {
+            retention::prune(connection, totals, &configured, before, limit)
+        })?;
+        if pruned > 0 {
+            retention::shrink(&self.opened()?.connection).map_err(failed("give space back"))?;
+        }
+        Ok(pruned)
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        Ok(Box::new(SqliteReader::open(self.opened()?.files.path())?))
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        let (run, now) = (self.run, self.clock.wall());
+        let ended = self.transact("end a run", true, |connection, _, _| {
+            runs::end(connection, run, now)
+        });
+        let Some(mut open) = self.open.take() else {
+            return ended;
+        };
+        open.checkpointer.stop();
+        let closed = open
+            .connection
+            .close()
+            .map_err(|(_, error)| failed("be closed")(error));
+        ended.and(closed)
+    }
+}
+
+/// Changes when another connection has committed.
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("PRAGMA data_version")?
+        .query_row([], |row| row.get(0))
+}
