@@ -4,6 +4,7 @@ mod books;
 mod capture;
 mod clock;
 mod config;
+mod delivery;
 mod error;
 mod ledger;
 mod logger;

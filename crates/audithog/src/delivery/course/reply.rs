@@ -1,0 +1,378 @@
+//! What a reply means for each row, for the request and for the sink.
+
+use std::time::Duration;
+
+use super::{Course, Now};
+use crate::delivery::backoff;
+use crate::delivery::breaker::Change;
+use crate::delivery::line::Fate;
+use crate::delivery::request::{Origin, Request};
+use crate::ledger::{DeadLetter, Straggler};
+use crate::record::{Micros, StoredRow};
+use crate::sink::{Hold, Reply, Verdict};
+
+/// Longest reason that is kept with a row, in bytes. The sink has bounded it before; this is the
+/// ledger's own guard.
+const REASON_BYTES: usize = 1000;
+const NO_VERDICT: &str = "the reply has no verdict for this row";
+const ROW_GONE: &str = "the row is no longer in the ledger";
+
+/// A request failed as a whole.
+struct Failure {
+    reason: String,
+    retry_after: Option<Duration>,
+    suspect_rows: bool,
+}
+
+/// What is halved of a request that is divided.
+#[derive(Clone, Copy)]
+enum Half {
+    ByWeight,
+    ByCount,
+}
+
+impl Course {
+    /// What became of a request that was launched. Returns what it changed for the sink.
+    pub(in crate::delivery) fn reply(
+        &mut self,
+        request: Request,
+        reply: Reply,
+        now: Now,
+    ) -> Change {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if request.origin == Origin::Stragglers {
+            self.straggler_requests = self.straggler_requests.saturating_sub(1);
+        }
+        let change = match reply {
+            Reply::Rows {
+                verdicts,
+                retry_after,
+            } => self.verdicts(request, verdicts, retry_after, now),
+            Reply::Retry {
+                reason,
+                retry_after,
+                suspect_rows,
+            } => {
+                let failure = Failure {
+                    reason,
+                    retry_after,
+                    suspect_rows,
+                };
+                self.failed(request, failure, now)
+            }
+            Reply::Hold(hold) => {
+                let change = self.breaker.hold(request.launch, hold, now.monotonic);
+                self.wait_again(request, now);
+                change
+            }
+            Reply::TooLarge { reason } => {
+                let change = self.breaker.reached(request.launch, now.monotonic);
+                self.divide(request, &reason, Half::ByWeight);
+                change
+            }
+            Reply::Refused { reason } => {
+                let change = self.breaker.reached(request.launch, now.monotonic);
+                self.divide(request, &reason, Half::ByCount);
+                change
+            }
+        };
+        if matches!(change, Change::Recovered(_)) {
+            self.recover(now);
+        }
+        change
+    }
+
+    fn verdicts(
+        &mut self,
+        request: Request,
+        verdicts: Vec<Verdict>,
+        retry_after: Option<Duration>,
+        now: Now,
+    ) -> Change {
+        let mut verdicts: Vec<_> = verdicts.into_iter().map(Some).collect();
+        verdicts.resize(request.rows.len(), None);
+        let settles = |verdict: &Option<Verdict>| {
+            matches!(verdict, Some(Verdict::Delivered | Verdict::Dead(_)))
+        };
+        let hold = verdicts.iter().find_map(|verdict| match verdict {
+            Some(Verdict::Hold(hold)) => Some(hold.clone()),
+            _ => None,
+        });
+        let change = if let Some(hold) = hold {
+            self.breaker.hold(request.launch, hold, now.monotonic)
+        } else if verdicts.iter().any(settles) {
+            self.successes += 1;
+            self.breaker.success(request.launch, now.monotonic)
+        } else if request.rows.len() > 1 && matches!(request.origin, Origin::Line { .. }) {
+            // Nothing was taken: an outage that answers politely. As stragglers, all rows of a long
+            // one would end in the stragglers' table.
+            let failure = Failure {
+                reason: first_reason(&verdicts),
+                retry_after,
+                suspect_rows: true,
+            };
+            return self.failed(request, failure, now);
+        } else {
+            self.fail(request.launch, retry_after, now)
+        };
+        for (row, verdict) in request.rows.into_iter().zip(verdicts) {
+            match verdict {
+                Some(Verdict::Delivered) => self.delivered(request.origin, &row, now),
+                Some(Verdict::Dead(reason)) => self.dead(request.origin, &row, &reason),
+                Some(Verdict::Hold(hold)) => self.parked(request.origin, &row, &hold, now),
+                Some(Verdict::Retry(reason)) => {
+                    self.strayed(request.origin, &row, &reason, retry_after, now);
+                }
+                None => self.strayed(request.origin, &row, NO_VERDICT, retry_after, now),
+            }
+        }
+        change
+    }
+
+    /// The request failed as a whole: the same rows go again, later, or in halves when they seem to
+    /// be the cause.
+    fn failed(&mut self, mut request: Request, failure: Failure, now: Now) -> Change {
+        let change = self.fail(request.launch, failure.retry_after, now);
+        if request.origin == Origin::Stragglers {
+            self.stragglers_failed(request, &failure, now);
+            return change;
+        }
+        let retry = &self.tuning.retry;
+        request.failures = request.failures.saturating_add(1);
+        let before = *request.successes_before.get_or_insert(self.successes);
+        let others_succeed = self.successes > before;
+        let again_and_again = request.failures >= retry.quick_attempts;
+        let probing = self.breaker.is_probing();
+        let delay = backoff::delay(
+            retry,
+            request.failures,
+            failure.retry_after,
+            &mut self.jitter,
+        );
+        request.due = now.monotonic.saturating_add(delay);
+        let floor = backoff::floor(retry, failure.retry_after);
+        request.floor = now.monotonic.saturating_add(floor);
+        if !(again_and_again && (others_succeed || (probing && failure.suspect_rows))) {
+            self.waiting.push_front(request);
+        } else if request.rows.len() > 1 {
+            self.halve(request, Half::ByCount);
+        } else {
+            for row in &request.rows {
+                let Failure {
+                    reason,
+                    retry_after,
+                    ..
+                } = &failure;
+                self.strayed(request.origin, row, reason, *retry_after, now);
+            }
+        }
+        change
+    }
+
+    fn fail(&mut self, launch: u64, retry_after: Option<Duration>, now: Now) -> Change {
+        self.breaker
+            .failure(launch, now.monotonic, retry_after, &mut self.jitter)
+    }
+
+    /// A failed request of stragglers dissolves: each waits for its own time again.
+    fn stragglers_failed(&mut self, request: Request, failure: &Failure, now: Now) {
+        let alone = request.rows.len() == 1;
+        for row in &request.rows {
+            // Only what may be the row's own fault counts as one of its attempts.
+            if alone && failure.suspect_rows {
+                let Failure {
+                    reason,
+                    retry_after,
+                    ..
+                } = failure;
+                self.strayed(request.origin, row, reason, *retry_after, now);
+            } else {
+                self.postpone(row.seq, failure.retry_after, failure.suspect_rows, now);
+            }
+        }
+    }
+
+    /// The request was not taken because of its size or of some row in it.
+    fn divide(&mut self, request: Request, reason: &str, half: Half) {
+        if let [row] = request.rows.as_slice() {
+            self.dead(request.origin, row, reason);
+        } else {
+            self.halve(request, half);
+        }
+    }
+
+    /// The halves go in front, in order: they hold up the cursor.
+    fn halve(&mut self, request: Request, half: Half) {
+        let sink = self.sink.clone();
+        let halves = match half {
+            Half::ByWeight => request.halves(|row| sink.weight(row)),
+            Half::ByCount => request.halves(|_| 1),
+        };
+        for mut half in halves.into_iter().rev() {
+            // One failure more divides them again.
+            half.failures = half
+                .failures
+                .min(self.tuning.retry.quick_attempts.saturating_sub(1));
+            if half.origin == Origin::Stragglers {
+                self.straggler_requests += 1;
+            }
+            self.waiting.push_front(half);
+        }
+    }
+
+    /// Held: the rows stay pending.
+    fn wait_again(&mut self, request: Request, now: Now) {
+        if request.origin == Origin::Stragglers {
+            for row in &request.rows {
+                self.postpone(row.seq, None, false, now);
+            }
+        } else {
+            self.waiting.push_front(request);
+        }
+    }
+
+    /// The sink takes rows again: everything goes at once, at full speed.
+    fn recover(&mut self, now: Now) {
+        self.triggers.fire();
+        for request in &mut self.waiting {
+            request.due = request.floor;
+        }
+        self.stragglers.hasten(i64::MAX, now.wall);
+    }
+
+    // What becomes of a row.
+
+    fn delivered(&mut self, origin: Origin, row: &StoredRow, now: Now) {
+        self.last_success = Some(now.wall);
+        match origin {
+            Origin::Line { slot } => self.line.finish(slot, Fate::Delivered),
+            Origin::Stragglers => {
+                self.sum.delivered += 1;
+                self.resolved(row.seq);
+            }
+        }
+    }
+
+    fn dead(&mut self, origin: Origin, row: &StoredRow, reason: &str) {
+        let letter = letter(row.seq, row.row.ts, reason);
+        match origin {
+            Origin::Line { slot } => self.line.finish(slot, Fate::Dead(letter)),
+            Origin::Stragglers => {
+                self.sum.dead.push(letter);
+                self.resolved(row.seq);
+            }
+        }
+    }
+
+    /// The row needs another try on its own.
+    fn strayed(
+        &mut self,
+        origin: Origin,
+        row: &StoredRow,
+        reason: &str,
+        retry_after: Option<Duration>,
+        now: Now,
+    ) {
+        let retry = &self.tuning.retry;
+        let known = match origin {
+            Origin::Line { .. } => None,
+            Origin::Stragglers => self.stragglers.get(row.seq),
+        };
+        let attempts = known.map_or(0, |known| known.attempts).saturating_add(1);
+        let since = known.map_or(now.wall, |known| known.since);
+        let expired = known.is_some()
+            && (attempts >= retry.straggler_attempts
+                || now.wall.since(since) >= retry.straggler_age);
+        if expired {
+            let reason = format!("given up after {attempts} attempts: {reason}");
+            self.dead(origin, row, &reason);
+            return;
+        }
+        let delay = backoff::straggler_delay(retry, attempts, retry_after, &mut self.jitter);
+        let floor = now.wall.saturating_add(backoff::floor(retry, retry_after));
+        let straggler = Straggler {
+            seq: row.seq,
+            attempts,
+            since,
+            next: now.wall.saturating_add(delay),
+            reason: cut(reason),
+        };
+        self.keep(origin, straggler, floor);
+    }
+
+    /// The row is held, by a quota or the like: no fault of its own, so no attempt is counted.
+    fn parked(&mut self, origin: Origin, row: &StoredRow, hold: &Hold, now: Now) {
+        let retry = &self.tuning.retry;
+        let known = match origin {
+            Origin::Line { .. } => None,
+            Origin::Stragglers => self.stragglers.get(row.seq),
+        };
+        let straggler = Straggler {
+            seq: row.seq,
+            attempts: known.map_or(0, |known| known.attempts),
+            since: known.map_or(now.wall, |known| known.since),
+            next: now.wall.saturating_add(backoff::first_probe(retry)),
+            reason: cut(&format!("{}: {}", hold.reason.as_str(), hold.detail)),
+        };
+        self.keep(origin, straggler, Micros(i64::MIN));
+    }
+
+    fn keep(&mut self, origin: Origin, straggler: Straggler, floor: Micros) {
+        match origin {
+            Origin::Line { slot } => self.line.finish(slot, Fate::Straggler(straggler)),
+            Origin::Stragglers => {
+                self.stragglers.put_back(straggler.clone(), false, floor);
+                self.sum.stragglers.push(straggler);
+            }
+        }
+    }
+
+    /// Tried, but it says nothing about the row: only its time changes, and only in memory.
+    fn postpone(&mut self, seq: i64, retry_after: Option<Duration>, alone: bool, now: Now) {
+        let Some(known) = self.stragglers.get(seq) else {
+            return;
+        };
+        let retry = &self.tuning.retry;
+        let attempts = known.attempts.saturating_add(1);
+        let mut straggler = known.clone();
+        let delay = backoff::straggler_delay(retry, attempts, retry_after, &mut self.jitter);
+        straggler.next = now.wall.saturating_add(delay);
+        let floor = now.wall.saturating_add(backoff::floor(retry, retry_after));
+        self.stragglers.put_back(straggler, alone, floor);
+    }
+
+    fn resolved(&mut self, seq: i64) {
+        self.stragglers.resolve(seq);
+        self.sum.resolved.push(seq);
+    }
+
+    /// A straggler without a row cannot be sent.
+    pub(super) fn bury_missing(&mut self, seq: i64) {
+        let since = self.stragglers.get(seq).map_or(Micros(0), |s| s.since);
+        self.sum.dead.push(letter(seq, since, ROW_GONE));
+        self.resolved(seq);
+    }
+}
+
+fn first_reason(verdicts: &[Option<Verdict>]) -> String {
+    verdicts
+        .iter()
+        .find_map(|verdict| match verdict {
+            Some(Verdict::Retry(reason)) => Some(reason.clone()),
+            _ => None,
+        })
+        .unwrap_or_else(|| NO_VERDICT.to_owned())
+}
+
+fn letter(seq: i64, ts: Micros, reason: &str) -> DeadLetter {
+    DeadLetter {
+        seq,
+        ts,
+        reason: cut(reason),
+    }
+}
+
+fn cut(reason: &str) -> String {
+    let end = reason.floor_char_boundary(REASON_BYTES);
+    reason[..end].to_owned()
+}

@@ -1,0 +1,176 @@
+//! Rows that need another try on their own: when each is due, and which are under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ledger::Straggler;
+use crate::record::Micros;
+
+/// How many are kept in memory; the rest waits in the ledger.
+pub(super) const IN_MEMORY: usize = 1000;
+/// How many travel together, beside the line.
+const TOGETHER: usize = 50;
+
+/// A sink's stragglers. Their rows are read when they are due.
+#[derive(Debug, Default)]
+pub(super) struct Stragglers {
+    known: BTreeMap<i64, Known>,
+    /// How many there are, in memory or not.
+    total: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    straggler: Straggler,
+    /// Part of a request; not taken again.
+    under_way: bool,
+    /// A request with it failed for a reason that may be any of its rows: it travels alone.
+    alone: bool,
+    /// From `Retry-After`: a flush does not hasten it.
+    floor: Micros,
+}
+
+impl Stragglers {
+    pub(super) fn new(total: u64) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            total,
+        }
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Some are in the ledger only, and there is room.
+    pub(super) fn wants_refill(&self) -> bool {
+        self.known.is_empty() && self.total > 0
+    }
+
+    /// Takes what the ledger has, when everything handed over is committed there.
+    pub(super) fn refill(&mut self, stragglers: Vec<Straggler>) {
+        for straggler in stragglers.into_iter().take(IN_MEMORY) {
+            self.known
+                .entry(straggler.seq)
+                .or_insert(Known::new(straggler));
+        }
+        if self.known.is_empty() {
+            // The count is wrong only in a damaged ledger; believing it would ask again for ever.
+            self.total = 0;
+        }
+    }
+
+    /// A row left the line.
+    pub(super) fn add(&mut self, straggler: Straggler) {
+        self.total += 1;
+        if self.known.len() < IN_MEMORY {
+            self.known.insert(straggler.seq, Known::new(straggler));
+        }
+    }
+
+    pub(super) fn get(&self, seq: i64) -> Option<&Straggler> {
+        self.known.get(&seq).map(|known| &known.straggler)
+    }
+
+    /// It is settled.
+    pub(super) fn resolve(&mut self, seq: i64) {
+        if self.known.remove(&seq).is_some() {
+            self.total = self.total.saturating_sub(1);
+        }
+    }
+
+    /// It was tried and stays, with a new `next`.
+    pub(super) fn put_back(&mut self, straggler: Straggler, alone: bool, floor: Micros) {
+        if let Some(known) = self.known.get_mut(&straggler.seq) {
+            known.straggler = straggler;
+            known.under_way = false;
+            known.alone |= alone;
+            known.floor = floor;
+        }
+    }
+
+    /// Marks the next request's worth as under way. With `any`, what is not due yet goes too: the
+    /// sink needs a probe.
+    pub(super) fn take_due(&mut self, now: Micros, any: bool, limit: usize) -> Vec<i64> {
+        let mut idle: Vec<_> = self
+            .known
+            .values()
+            .filter(|known| !known.under_way && (any || known.straggler.next <= now))
+            .map(|known| (known.straggler.next, known.straggler.seq, known.alone))
+            .collect();
+        idle.sort_unstable();
+        let taken: Vec<i64> = match idle.first() {
+            None => return Vec::new(),
+            Some(&(_, seq, true)) => vec![seq],
+            Some(_) => idle
+                .iter()
+                .filter(|(_, _, alone)| !alone)
+                .map(|&(_, seq, _)| seq)
+                .take(limit.clamp(1, TOGETHER))
+                .collect(),
+        };
+        for seq in &taken {
+            if let Some(known) = self.known.get_mut(seq) {
+                known.under_way = true;
+            }
+        }
+        taken
+    }
+
+    /// Was marked by [`Stragglers::take_due`] and did not go after all.
+    pub(super) fn release(&mut self, seq: i64) {
+        if let Some(known) = self.known.get_mut(&seq) {
+            known.under_way = false;
+        }
+    }
+
+    /// Everything up to `upto` may be tried at once.
+    pub(super) fn hasten(&mut self, upto: i64, now: Micros) {
+        for (_, known) in self.known.range_mut(..=upto) {
+            known.straggler.next = known.straggler.next.min(now.max(known.floor));
+        }
+    }
+
+    /// When the first one that is not under way is due.
+    pub(super) fn next(&self) -> Option<Micros> {
+        self.known
+            .values()
+            .filter(|known| !known.under_way)
+            .map(|known| known.straggler.next)
+            .min()
+    }
+
+    /// Whether none up to `upto` is left.
+    pub(super) fn is_clear(&self, upto: i64) -> bool {
+        self.total == 0
+            || (self.total == self.known.len() as u64 && self.known.range(..=upto).next().is_none())
+    }
+
+    /// Whether one up to `upto` is under way or due.
+    pub(super) fn is_busy(&self, upto: i64, now: Micros) -> bool {
+        self.known
+            .range(..=upto)
+            .any(|(_, known)| known.under_way || known.straggler.next <= now)
+    }
+
+    /// When the oldest became a straggler.
+    pub(super) fn oldest(&self) -> Option<Micros> {
+        self.known.values().map(|known| known.straggler.since).min()
+    }
+
+    /// Those in memory, in order. For tests.
+    #[cfg(test)]
+    pub(super) fn seqs(&self) -> BTreeSet<i64> {
+        self.known.keys().copied().collect()
+    }
+}
+
+impl Known {
+    fn new(straggler: Straggler) -> Self {
+        Self {
+            straggler,
+            under_way: false,
+            alone: false,
+            floor: Micros(i64::MIN),
+        }
+    }
+}
