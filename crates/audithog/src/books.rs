@@ -130,3 +130,10 @@ impl Episode {
         self.inexact |= other.inexact;
     }
 }
+
+/// Called once with the row's sequence number, or why there is none.
+pub(crate) type Waiter = Box<dyn FnOnce(Result<i64, Refusal>) + Send>;
+
+/// Why a row was not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal(pub(crate) LossReason);

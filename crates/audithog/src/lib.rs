@@ -17,9 +17,12 @@ mod tower;
 
 pub use books::LossReason;
 pub use capture::{RequestHandle, Scoped, UpgradeGuard, current};
+pub use config::Builder;
 pub use error::Error;
-pub use logger::{Blocked, Event, FlushReport, Health, LedgerHealth, ShutdownReport, SinkHealth};
+pub use logger::{
+    Blocked, Event, FlushReport, Health, LedgerHealth, Logger, ShutdownReport, SinkHealth,
+};
 pub use record::{Actor, ActorType, Row};
+pub use tower::{AuditLayer, AuditService, ErrorCode, PeerAddr, ResponseBody, ResponseFuture};
 #[cfg(feature = "axum")]
 pub use tower::{MissingLayer, RouteTap, RouteTapLayer};
-pub use tower::{AuditLayer, AuditService, ErrorCode, PeerAddr, ResponseBody, ResponseFuture};

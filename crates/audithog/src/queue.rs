@@ -9,18 +9,11 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::books::{Episode, LossReason, Losses};
+use crate::books::{Episode, LossReason, Losses, Refusal, Waiter};
 use crate::config::QueueSettings;
 use crate::ledger::progress::Ticket;
 use crate::ledger::{Settlement, SinkTotals};
 use crate::record::{Micros, Row};
-
-/// Called once with the row's sequence number, or why there is none.
-pub(crate) type Waiter = Box<dyn FnOnce(Result<i64, Refusal>) + Send>;
-
-/// Why a row was not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal(pub(crate) LossReason);
 
 /// What delivery, flush and shutdown ask of the writer.
 pub(crate) enum Command {

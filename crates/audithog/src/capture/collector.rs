@@ -1,10 +1,10 @@
 //! A sink that keeps its rows, for tests.
 
-use std::any::Any;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::RowSink;
+use crate::books::Waiter;
 use crate::clock::Clock;
 use crate::record::{Exchange, Row};
 
@@ -92,7 +92,7 @@ impl Kept {
 }
 
 impl RowSink for Collector {
-    fn accept(&self, row: Row) {
+    fn accept(&self, row: Row, _waiter: Option<Waiter>) {
         self.change(|kept| kept.rows.push(row));
     }
 
@@ -106,10 +106,6 @@ impl RowSink for Collector {
 
     fn clock(&self) -> &Clock {
         &self.clock
-    }
-
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
     }
 }
 

@@ -1,6 +1,5 @@
 //! Where requests are seen: what a request brings along, and where its row goes.
 
-use std::any::Any;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use super::registry::Registry;
 use super::settings::CaptureSettings;
 use super::trace_context;
 use super::watch::{Guard, Watch};
+use crate::books::Waiter;
 use crate::clock::Clock;
 use crate::record::{End, Row, Text, limits, sanitize};
 
@@ -18,8 +18,8 @@ use crate::record::{End, Row, Text, limits, sanitize};
 ///
 /// Called on request tasks and in `Drop`, so it never blocks and never panics.
 pub(crate) trait RowSink: Send + Sync + 'static {
-    /// Takes a row, or counts its loss.
-    fn accept(&self, row: Row);
+    /// Takes a row, or counts its loss. `waiter` is told once what became of it.
+    fn accept(&self, row: Row, waiter: Option<Waiter>);
 
     /// A request arrived: `seen` + 1. Followed by exactly one `accept` of an `api_request` row, or by `request_excluded`.
     fn request_seen(&self);
@@ -28,9 +28,6 @@ pub(crate) trait RowSink: Send + Sync + 'static {
     fn request_excluded(&self);
 
     fn clock(&self) -> &Clock;
-
-    /// For the logger, to get back to itself from a request handle.
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 /// Watches requests. Clones share everything.

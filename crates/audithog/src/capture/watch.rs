@@ -188,7 +188,7 @@ impl Watch {
             self.request_row(&state, end)
         };
         match row {
-            Some(row) => self.inner.sink.accept(row),
+            Some(row) => self.inner.sink.accept(row, None),
             None => self.inner.sink.request_excluded(),
         }
         // Only now: a request is in progress until its row is accepted.
@@ -214,7 +214,7 @@ impl Watch {
             self.closed_row(&state, bytes)
         };
         if let Some(row) = row {
-            self.inner.sink.accept(row);
+            self.inner.sink.accept(row, None);
         }
     }
 

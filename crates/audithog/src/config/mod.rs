@@ -1,7 +1,15 @@
 //! Settings: environment over code over default, all problems reported together.
 
+mod builder;
+mod env;
+mod resolve;
+mod sample;
 mod settings;
+mod variables;
 
+pub use builder::Builder;
+
+pub(crate) use resolve::Resolved;
 pub(crate) use settings::{
     Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueSettings, RetrySettings,
     SampleRule, Secret, Settings, StatusMatch,

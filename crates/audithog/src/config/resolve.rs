@@ -221,7 +221,7 @@ fn key(values: &mut Values) -> Option<Secret> {
         ));
     }
     #[cfg(feature = "posthog")]
-    if let Some(problem) = crate::sink::posthog::key_problem(key.expose()) {
+    if let Some(problem) = crate::sink::posthog::endpoint::key_problem(key.expose()) {
         values.problem(format!("{name} {problem}"));
     }
     Some(key)
@@ -230,7 +230,7 @@ fn key(values: &mut Values) -> Option<Secret> {
 fn host(values: &mut Values) -> String {
     values.parse(var::POSTHOG_HOST, DEFAULT_HOST.to_owned(), |text| {
         #[cfg(feature = "posthog")]
-        crate::sink::posthog::Endpoint::parse(text)?;
+        crate::sink::posthog::endpoint::Endpoint::parse(text)?;
         Ok::<_, String>(text.to_owned())
     })
 }

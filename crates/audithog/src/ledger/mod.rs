@@ -6,12 +6,12 @@
 
 mod memory;
 pub(crate) mod own_rows;
+pub(crate) mod place;
 pub(crate) mod progress;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 pub(crate) mod writer;
-
 
 use std::collections::BTreeMap;
 
@@ -191,6 +191,16 @@ pub(crate) enum StoreErrorKind {
     Newer,
     /// Not an audithog ledger, no permission, not a usable place.
     Unusable,
+}
+
+impl StoreError {
+    pub(crate) fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
 }
 
 impl std::fmt::Display for StoreError {

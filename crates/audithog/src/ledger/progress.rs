@@ -27,6 +27,7 @@ pub(crate) struct Ticket(pub(crate) u64);
 /// Shared by the writer, delivery, flush and health.
 pub(crate) struct Board {
     requests_seen: AtomicU64,
+    requests_excluded: AtomicU64,
     progress: watch::Sender<Progress>,
     trouble: Mutex<Option<String>>,
     totals: Mutex<Totals>,
@@ -36,6 +37,7 @@ impl Board {
     pub(crate) fn new() -> Self {
         Self {
             requests_seen: AtomicU64::new(0),
+            requests_excluded: AtomicU64::new(0),
             progress: watch::Sender::default(),
             trouble: Mutex::default(),
             totals: Mutex::default(),
@@ -44,6 +46,15 @@ impl Board {
 
     pub(crate) fn request_seen(&self) {
         self.requests_seen.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_excluded(&self) {
+        self.requests_excluded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests seen by this process that get no row.
+    pub(crate) fn requests_excluded(&self) -> u64 {
+        self.requests_excluded.load(Ordering::Relaxed)
     }
 
     /// Requests seen by this process.

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use super::own_rows::OwnRows;
 use super::progress::{Board, Ticket};
 use super::{Committed, Group, Settlement, Store, StoreError, StoreErrorKind};
-use crate::books::LossReason;
+use crate::books::{LossReason, Refusal, Waiter};
 use crate::clock::Clock;
-use crate::queue::{Command, LeaseRequest, Queue, Refusal, Waiter, Work};
+use crate::queue::{Command, LeaseRequest, Queue, Work};
 use crate::record::Row;
 
 /// How long the writer lets a group gather after its first row. Bounds what a crash can take.
@@ -41,6 +41,7 @@ pub(crate) struct Writer {
     clock: Clock,
     own: OwnRows,
     retention: Option<Duration>,
+    max_bytes: Option<u64>,
     settlements: Vec<Settlement>,
     /// The last of `settlements`, or the last one committed.
     ticket: Ticket,
@@ -70,6 +71,7 @@ pub(crate) struct WriterParts {
     pub(crate) clock: Clock,
     pub(crate) own: OwnRows,
     pub(crate) retention: Option<Duration>,
+    pub(crate) max_bytes: Option<u64>,
 }
 
 impl Writer {
@@ -83,6 +85,7 @@ impl Writer {
             clock: parts.clock,
             own: parts.own,
             retention: parts.retention,
+            max_bytes: parts.max_bytes,
             settlements: Vec::new(),
             ticket: Ticket::default(),
             leases: Vec::new(),

@@ -1,6 +1,7 @@
 //! Business events: the same queue, ledger, retry and drain as request rows.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -9,10 +10,9 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::intake::Intake;
-use crate::books::LossReason;
+use crate::books::{LossReason, Refusal};
+use crate::capture::{RequestHandle, RowSink, Snapshot};
 use crate::error::{Error, Kind};
-use crate::queue::Refusal;
 use crate::record::{Actor, Micros, RequestId, Row, Text, limits, properties, sanitize};
 
 /// Name of an event that was logged with an empty one.
@@ -25,34 +25,31 @@ const UNNAMED: &str = "unnamed_event";
 /// [`RequestHandle::event`](crate::RequestHandle::event), or while a request is being handled on
 /// this task, it carries the request id, the trace id and the actor known at that moment.
 #[must_use = "nothing is recorded before `log` or `log_durable`"]
-#[derive(Debug)]
 pub struct Event {
-    intake: Arc<Intake>,
+    sink: Arc<dyn RowSink>,
     row: Row,
     properties: Map<String, Value>,
 }
 
-/// What an event inherits from the request that it is logged in.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Context {
-    pub(crate) request_id: Option<RequestId>,
-    pub(crate) actor: Actor,
-    pub(crate) trace_id: Option<[u8; 16]>,
-    pub(crate) trace_trusted: bool,
-}
-
 impl Event {
-    pub(super) fn new(intake: Arc<Intake>, name: Cow<'static, str>, context: Context) -> Self {
-        let mut row = Row::event(Uuid::now_v7(), intake.wall(), event_name(name));
-        row.request_id = context.request_id;
-        row.actor = context.actor;
-        row.trace_id = context.trace_id;
-        row.trace_trusted = context.trace_trusted;
+    /// An event outside of any request.
+    pub(super) fn new(sink: Arc<dyn RowSink>, name: Cow<'static, str>) -> Self {
+        let row = Row::event(Uuid::now_v7(), sink.clock().wall(), event_name(name));
         Self {
-            intake,
+            sink,
             row,
             properties: Map::new(),
         }
+    }
+
+    /// An event of a request.
+    pub(super) fn within(request: Snapshot, name: Cow<'static, str>) -> Self {
+        let mut this = Self::new(request.sink, name);
+        this.row.request_id = Some(request.request_id);
+        this.row.actor = request.actor;
+        this.row.trace_id = request.trace_id;
+        this.row.trace_trusted = request.trace_trusted;
+        this
     }
 
     /// Adds a property. Values under a secret name (`token`, `password`, …) become `***`; a text
@@ -124,8 +121,8 @@ impl Event {
     /// Records the event. Never blocks and never fails: what cannot be kept is counted by reason
     /// (see [`LossReason`]).
     pub fn log(self) {
-        let (intake, row) = self.freeze();
-        intake.push(row, None);
+        let (sink, row) = self.freeze();
+        sink.accept(row, None);
     }
 
     /// Records the event and returns once an fsync covers it.
@@ -136,9 +133,9 @@ impl Event {
     /// shutdown, [`Error::is_lost`] when it could not be kept. Dropping the future does not take
     /// the event back.
     pub async fn log_durable(self) -> Result<(), Error> {
-        let (intake, row) = self.freeze();
+        let (sink, row) = self.freeze();
         let (done, kept) = oneshot::channel();
-        intake.push(row, Some(Box::new(move |answer| drop(done.send(answer)))));
+        sink.accept(row, Some(Box::new(move |answer| drop(done.send(answer)))));
         match kept.await {
             Ok(Ok(_seq)) => Ok(()),
             Ok(Err(refusal)) => Err(refused(refusal)),
@@ -146,10 +143,27 @@ impl Event {
         }
     }
 
-    fn freeze(self) -> (Arc<Intake>, Row) {
+    fn freeze(self) -> (Arc<dyn RowSink>, Row) {
         let mut row = self.row;
         row.properties = properties::freeze(self.properties);
-        (self.intake, row)
+        (self.sink, row)
+    }
+}
+
+impl RequestHandle {
+    /// A business event of this request: it carries the request's id, trace id and the actor known
+    /// now. Works also after the response, and in spawned tasks.
+    pub fn event(&self, name: impl Into<Cow<'static, str>>) -> Event {
+        Event::within(self.snapshot(), name.into())
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("name", &self.row.event)
+            .field("id", &self.row.id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::queue::Counts;
-
 /// A snapshot of the pipeline. The counts of one snapshot fit together:
 ///
 /// ```text
-/// requests_seen = requests_in_progress + requests_accepted
+/// requests_seen = requests_in_progress + requests_accepted + requests_excluded
 /// accepted      = stored + queued + lost (all reasons)
 /// ```
 ///
@@ -29,6 +27,8 @@ pub struct Health {
     pub requests_in_progress: u64,
     /// Requests whose row was accepted.
     pub requests_accepted: u64,
+    /// Requests that get no row, because code excluded their route.
+    pub requests_excluded: u64,
     /// Rows accepted by this process: requests, events and audithog's own.
     pub accepted: u64,
     /// Rows this process has stored in the ledger.
@@ -90,7 +90,7 @@ pub struct SinkHealth {
     pub hold: Option<String>,
     /// What to do about the hold.
     pub remedy: Option<String>,
-    /// `closed` (all is well), `open` (an outage: one probe at a time) or `half_open` (probing).
+    /// `closed` (all is well), `failing` (quick retries) or `open` (an outage: one probe at a time).
     pub breaker: String,
     /// Another process drives this sink now.
     pub lease_elsewhere: bool,
@@ -117,9 +117,9 @@ impl Health {
         };
         let lost: u64 = self.lost.values().sum();
         equal(
-            "requests seen = in progress + accepted",
+            "requests seen = in progress + accepted + excluded",
             self.requests_seen,
-            self.requests_in_progress + self.requests_accepted,
+            self.requests_in_progress + self.requests_accepted + self.requests_excluded,
         )?;
         equal(
             "accepted = stored + queued + lost",
@@ -136,14 +136,6 @@ impl Health {
             )?;
         }
         Ok(())
-    }
-
-    pub(super) fn lost(counts: &Counts) -> BTreeMap<String, u64> {
-        counts
-            .losses
-            .iter()
-            .map(|(reason, n)| (reason.to_string(), n))
-            .collect()
     }
 }
 

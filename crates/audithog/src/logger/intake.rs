@@ -1,12 +1,13 @@
 //! Where rows come in: shared by the logger, the layer, request handles and events.
 
-use std::fmt;
 use std::sync::Arc;
 
+use crate::books::Waiter;
+use crate::capture::RowSink;
 use crate::clock::Clock;
 use crate::ledger::progress::Board;
-use crate::queue::{Queue, Waiter};
-use crate::record::{Micros, Row};
+use crate::queue::Queue;
+use crate::record::Row;
 
 /// The queue with what belongs to every row that enters it.
 pub(crate) struct Intake {
@@ -15,18 +16,20 @@ pub(crate) struct Intake {
     pub(crate) clock: Clock,
 }
 
-impl Intake {
-    pub(crate) fn push(&self, row: Row, waiter: Option<Waiter>) {
+impl RowSink for Intake {
+    fn accept(&self, row: Row, waiter: Option<Waiter>) {
         self.queue.push(row, waiter, || self.clock.wall());
     }
 
-    pub(crate) fn wall(&self) -> Micros {
-        self.clock.wall()
+    fn request_seen(&self) {
+        self.board.request_seen();
     }
-}
 
-impl fmt::Debug for Intake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Intake").finish_non_exhaustive()
+    fn request_excluded(&self) {
+        self.board.request_excluded();
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
     }
 }

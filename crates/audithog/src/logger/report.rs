@@ -22,8 +22,12 @@ pub enum Blocked {
     LeaseElsewhere,
     /// The ledger cannot be written; the text is the cause.
     LedgerNotWriting(String),
+    /// All that is left are rows that wait for another try on their own.
+    Stragglers,
     /// The deadline passed.
     Deadline,
+    /// Delivery has ended.
+    Stopped,
 }
 
 impl fmt::Display for Blocked {
@@ -35,6 +39,8 @@ impl fmt::Display for Blocked {
             }
             Self::LeaseElsewhere => f.write_str("another process delivers from this ledger"),
             Self::LedgerNotWriting(cause) => write!(f, "the ledger cannot be written: {cause}"),
+            Self::Stragglers => f.write_str("some rows wait for another try on their own"),
+            Self::Stopped => f.write_str("delivery has ended"),
             Self::Deadline => f.write_str("the deadline passed"),
         }
     }

@@ -18,7 +18,11 @@ impl Row {
     #[must_use]
     pub fn time(&self) -> SystemTime {
         let since = Duration::from_micros(self.ts.0.unsigned_abs());
-        if self.ts.0 < 0 { SystemTime::UNIX_EPOCH - since } else { SystemTime::UNIX_EPOCH + since }
+        if self.ts.0 < 0 {
+            SystemTime::UNIX_EPOCH - since
+        } else {
+            SystemTime::UNIX_EPOCH + since
+        }
     }
 
     /// `api_request`, a business event's name, or one of audithog's own.
@@ -78,7 +82,9 @@ impl Row {
     /// Arrival to the last byte of the response, or to the abnormal end.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
-        self.exchange.as_ref().map(|http| Duration::from_micros(http.duration_us))
+        self.exchange
+            .as_ref()
+            .map(|http| Duration::from_micros(http.duration_us))
     }
 
     /// The `User-Agent` header.
@@ -102,13 +108,15 @@ impl Row {
     /// The W3C trace id, 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> Option<String> {
-        self.trace_id.map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
+        self.trace_id
+            .map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// A business property; none if it is absent.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<serde_json::Value> {
-        let mut properties: serde_json::Map<_, _> = serde_json::from_str(self.properties.as_deref()?).ok()?;
+        let mut properties: serde_json::Map<_, _> =
+            serde_json::from_str(self.properties.as_deref()?).ok()?;
         properties.remove(name)
     }
 

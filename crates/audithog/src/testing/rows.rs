@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::queue::Queue;
 use crate::record::Row;
+use crate::{Builder, Error, Logger};
 
 /// The rows of a recording logger, in the order in which they were logged.
 ///
@@ -14,7 +15,7 @@ use crate::record::Row;
 /// opened: a row is here as soon as the response is complete.
 #[derive(Clone)]
 pub struct Rows {
-    pub(super) queue: Arc<Queue>,
+    queue: Arc<Queue>,
 }
 
 /// One row of a test, with checks that panic with a readable difference.
@@ -22,6 +23,25 @@ pub struct Rows {
 #[must_use = "call a check, or `row()`"]
 pub struct Found {
     row: Row,
+}
+
+/// A logger with default settings whose rows stay in memory for the test, and these rows. It reads
+/// no environment, starts no thread and opens no port.
+#[must_use]
+pub fn recorder() -> (Logger, Rows) {
+    // Defaults without an environment are never wrong.
+    recorder_with(|builder| builder)
+        .unwrap_or_else(|error| unreachable!("default settings: {error}"))
+}
+
+/// [`recorder`] with settings: `recorder_with(|builder| builder.trusted_proxies("10.0.0.0/8"))`.
+///
+/// # Errors
+///
+/// [`Error::is_config`] with every wrong setting.
+pub fn recorder_with(settings: impl FnOnce(Builder) -> Builder) -> Result<(Logger, Rows), Error> {
+    let (logger, queue) = settings(Logger::builder().environment::<&str, &str>([])).detached()?;
+    Ok((logger, Rows { queue }))
 }
 
 impl Rows {
@@ -62,7 +82,10 @@ impl Rows {
             (Some(row), 0) => Found { row: row.clone() },
             (found_one, others) => {
                 let n = others + usize::from(found_one.is_some());
-                panic!("expected exactly one {what}, found {n}; the log has:\n{}", listing(&rows))
+                panic!(
+                    "expected exactly one {what}, found {n}; the log has:\n{}",
+                    listing(&rows)
+                )
             }
         }
     }
@@ -178,7 +201,11 @@ impl Found {
     /// When it differs or is absent.
     #[track_caller]
     pub fn property(self, name: &str, value: impl Into<Value>) -> Self {
-        self.same(&format!("property `{name}`"), self.row.property(name), Some(value.into()))
+        self.same(
+            &format!("property `{name}`"),
+            self.row.property(name),
+            Some(value.into()),
+        )
     }
 
     /// Checks that the row belongs to the request of another one.
@@ -188,7 +215,11 @@ impl Found {
     /// When the request ids differ or are absent.
     #[track_caller]
     pub fn same_request(self, other: &Row) -> Self {
-        assert!(other.request_id().is_some(), "the other row has no request id:\n{}", line(other));
+        assert!(
+            other.request_id().is_some(),
+            "the other row has no request id:\n{}",
+            line(other)
+        );
         self.same("request id", self.row.request_id(), other.request_id())
     }
 
@@ -205,7 +236,8 @@ impl Found {
 
 fn listing(rows: &[Row]) -> String {
     if rows.is_empty() {
-        return "  no rows at all: is the layer on the router, after all routes and the fallback?".to_owned();
+        return "  no rows at all: is the layer on the router, after all routes and the fallback?"
+            .to_owned();
     }
     rows.iter().fold(String::new(), |mut text, row| {
         let _ = writeln!(text, "  {}", line(row));

@@ -1,0 +1,109 @@
+//! Puts one look at the books together.
+
+use std::collections::BTreeMap;
+
+use super::health::{Health, LedgerHealth, SinkHealth};
+use super::{Logger, lock};
+use crate::books::Losses;
+use crate::delivery::{LeaseState, SinkStatus};
+use crate::ledger::SinkTotals;
+use crate::record::Micros;
+
+impl Logger {
+    /// The books now: cheap enough for a probe every second, too dear for every request.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let Self(shared) = self;
+        let board = &shared.intake.board;
+        let totals = board.totals();
+        let now = shared.intake.clock.wall();
+        let statuses: BTreeMap<&str, SinkStatus> = lock(&shared.pipeline)
+            .as_ref()
+            .map(|pipeline| pipeline.delivery.status())
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
+        let sinks = totals
+            .sinks
+            .iter()
+            .map(|(name, sink)| {
+                (
+                    name.clone(),
+                    sink_health(sink, totals.head, statuses.get(name.as_str()), now),
+                )
+            })
+            .collect();
+        let ledger = LedgerHealth {
+            path: shared.path.clone(),
+            head: count(totals.head),
+            synced: count(board.progress().synced),
+            pruned: count(totals.pruned),
+            requests: totals.requests,
+            lost: by_reason(&totals.losses),
+            trouble: board.trouble(),
+        };
+        // The queue's counts come after the ledger's, so that rows on their way are seen twice by
+        // no one: both sides of each equation come from one critical section.
+        let counts = shared.intake.queue.counts();
+        let excluded = board.requests_excluded();
+        let seen = board
+            .requests_seen()
+            .max(counts.accepted_requests + excluded);
+        Health {
+            requests_seen: seen,
+            requests_in_progress: seen - counts.accepted_requests - excluded,
+            requests_accepted: counts.accepted_requests,
+            requests_excluded: excluded,
+            accepted: counts.accepted,
+            stored: counts.stored,
+            queued: counts.queued(),
+            lost: by_reason(&counts.losses),
+            ledger,
+            sinks,
+        }
+    }
+}
+
+fn sink_health(
+    sink: &SinkTotals,
+    head: i64,
+    status: Option<&SinkStatus>,
+    now: Micros,
+) -> SinkHealth {
+    let hold = status.and_then(|status| status.hold.as_ref());
+    SinkHealth {
+        began: count(sink.began),
+        cursor: count(sink.cursor),
+        delivered: sink.delivered,
+        sampled_out: sink.sampled_out,
+        held_back: sink.held_back,
+        dead: sink.dead,
+        pending: sink.pending(head),
+        stragglers: sink.stragglers,
+        oldest_pending: status
+            .and_then(|status| status.oldest_pending)
+            .map(|oldest| now.since(oldest)),
+        hold: hold.map(|hold| hold.reason.as_str().to_owned()),
+        remedy: hold.map(|hold| hold.reason.remedy().to_owned()),
+        breaker: status
+            .map_or("closed", |status| status.breaker.as_str())
+            .to_owned(),
+        lease_elsewhere: status.is_some_and(|status| status.lease == LeaseState::Elsewhere),
+        verified: sink.verified,
+        last_success: status
+            .and_then(|status| status.last_success)
+            .map(|at| now.since(at)),
+    }
+}
+
+fn by_reason(losses: &Losses) -> BTreeMap<String, u64> {
+    losses
+        .iter()
+        .map(|(reason, n)| (reason.to_string(), n))
+        .collect()
+}
+
+/// Sequence numbers are never negative.
+fn count(seq: i64) -> u64 {
+    u64::try_from(seq).unwrap_or(0)
+}

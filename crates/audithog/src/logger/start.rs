@@ -1,0 +1,260 @@
+//! From settings to a running logger.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::intake::Intake;
+use super::link::Link;
+use super::{Logger, Pipeline, Shared};
+use crate::capture::{Recorder, RowSink as _};
+use crate::clock::Clock;
+use crate::config::{Builder, Database, Resolved, Settings};
+use crate::delivery::{Delivery, Plan, Tuning};
+use crate::error::{Error, Kind};
+use crate::ledger::own_rows::{OwnRows, own_row, unclean_stop};
+use crate::ledger::progress::Board;
+use crate::ledger::writer::{Reopen, Writer, WriterParts};
+use crate::ledger::{
+    MemoryStore, OpenReport, SqliteStore, Store, StoreError, StoreErrorKind, place,
+};
+use crate::queue::Queue;
+use crate::record::Row;
+
+impl Builder {
+    /// Opens the ledger and starts the threads `audithog-writer` and, with a sink, `audithog-delivery`.
+    ///
+    /// Says where the ledger is and where rows are shipped to in one info line each.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`] with every wrong setting, one a line; [`Error::is_ledger`] when the file
+    /// cannot be used. Nothing runs then.
+    pub fn start(self) -> Result<Logger, Error> {
+        start(&self.resolve()?, Clock::system())
+    }
+
+    /// Like [`start`](Self::start), on a clock that a test moves.
+    #[cfg(feature = "testing")]
+    pub fn start_with_clock(self, clock: &crate::testing::ManualClock) -> Result<Logger, Error> {
+        start(&self.resolve()?, clock.0.clone())
+    }
+
+    /// A logger without a ledger, threads or sinks: its rows are for a test to look at.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn detached(self) -> Result<(Logger, Arc<Queue>), Error> {
+        let resolved = self.resolve()?;
+        let queue = Arc::new(Queue::detached(resolved.settings.queue));
+        let intake = Arc::new(Intake {
+            queue: Arc::clone(&queue),
+            board: Arc::new(Board::new()),
+            clock: Clock::system(),
+        });
+        let recorder = Recorder::new(resolved.capture, Arc::clone(&intake) as _);
+        let shared = Shared {
+            intake,
+            recorder,
+            settings: resolved.settings,
+            path: None,
+            pipeline: Mutex::new(None),
+        };
+        Ok((Logger(Arc::new(shared)), queue))
+    }
+}
+
+fn start(resolved: &Resolved, clock: Clock) -> Result<Logger, Error> {
+    let settings = resolved.settings.clone();
+    let opened = open(resolved, &clock)?;
+    let path = opened.path.clone();
+    let queue = Arc::new(Queue::new(settings.queue));
+    let board = Arc::new(Board::new());
+    let mut store = opened.store;
+    let plans = plans(&settings, &clock)?;
+    for plan in &plans {
+        store
+            .register_sink(plan.sink.name())
+            .map_err(ledger_error)?;
+    }
+    let readers = plans
+        .iter()
+        .map(|_| store.reader())
+        .collect::<Result<_, _>>()
+        .map_err(ledger_error)?;
+    let link: Arc<dyn crate::delivery::Ledger> = Arc::new(Link::new(&queue, &board, readers));
+
+    let mut own = OwnRows::new(clock.clone());
+    for stop in &opened.report.unclean {
+        own.note(&mut vec![unclean_stop(
+            stop.queue_capacity,
+            stop.alive,
+            clock.wall(),
+        )]);
+    }
+    let first_rows = first_rows(resolved, &opened.report, &clock);
+    let writer = Writer::new(WriterParts {
+        queue: Arc::clone(&queue),
+        store,
+        reopen: opened.reopen,
+        board: Arc::clone(&board),
+        clock: clock.clone(),
+        own,
+        retention: settings.retention,
+        max_bytes: settings.max_bytes,
+    });
+    thread::Builder::new()
+        .name("audithog-writer".to_owned())
+        .spawn(move || writer.run())
+        .map_err(|error| {
+            Error::new(Kind::Thread, "cannot start the writer thread").with_source(error)
+        })?;
+
+    let intake = Arc::new(Intake {
+        queue,
+        board,
+        clock: clock.clone(),
+    });
+    for row in first_rows {
+        intake.accept(row, None);
+    }
+    // The threads hold no handle: the last drop of a logger that was not shut down ends them.
+    let delivery = Delivery::start(&link, plans, Tuning::from(&settings), &clock);
+    let recorder = Recorder::new(resolved.capture.clone(), Arc::clone(&intake) as _);
+    let mut shared = Shared {
+        intake,
+        recorder,
+        settings,
+        path,
+        pipeline: Mutex::new(None),
+    };
+    shared.pipeline = Mutex::new(Some(Pipeline {
+        delivery: delivery?,
+    }));
+    Ok(Logger(Arc::new(shared)))
+}
+
+/// An open store.
+struct Opened {
+    store: Box<dyn Store>,
+    reopen: Reopen,
+    report: OpenReport,
+    path: Option<std::path::PathBuf>,
+}
+
+fn open(resolved: &Resolved, clock: &Clock) -> Result<Opened, Error> {
+    let run = resolved.settings.run.clone();
+    match resolved.settings.database.clone() {
+        Database::Off { max_rows } => {
+            tracing::info!(
+                max_rows,
+                "audit rows are kept in memory only (AUDITHOG_DB=off)"
+            );
+            Ok(Opened {
+                store: Box::new(MemoryStore::new(max_rows, &run)),
+                reopen: Box::new(|| {
+                    Err(StoreError::new(
+                        StoreErrorKind::Unusable,
+                        "memory cannot be opened again",
+                    ))
+                }),
+                report: OpenReport::default(),
+                path: None,
+            })
+        }
+        Database::File(path) => {
+            place::check(&path).map_err(ledger_error)?;
+            let settings = resolved.public().to_string();
+            let clock = clock.clone();
+            let capacity = u64::try_from(resolved.settings.queue.max_rows).unwrap_or(u64::MAX);
+            let file = path.clone();
+            let mut open = move || SqliteStore::open(&file, &run, &settings, &clock, capacity);
+            let (store, report) = open().map_err(ledger_error)?;
+            tracing::info!(path = %path.display(), rows = store.totals().head, "audit ledger open");
+            let reopen: Reopen = Box::new(move || {
+                let (store, _) = open()?;
+                Ok(Box::new(store) as Box<dyn Store>)
+            });
+            Ok(Opened {
+                store: Box::new(store),
+                reopen,
+                report,
+                path: Some(path),
+            })
+        }
+    }
+}
+
+/// `audit_started`, and `audit_config_changed` when the settings differ from the last run's.
+fn first_rows(resolved: &Resolved, report: &OpenReport, clock: &Clock) -> Vec<Row> {
+    let now = resolved.public();
+    let mut details = now.clone();
+    if let Some(details) = details.as_object_mut() {
+        // Without a listener wrapper only the upgrade task can tell of a close.
+        details.insert("connectionClosesSeen".to_owned(), false.into());
+    }
+    let mut rows = vec![own_row(clock, "audit_started", details)];
+    let before = report
+        .previous_settings
+        .as_deref()
+        .and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    if let Some(before) = before {
+        let changed: Vec<&String> = now
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(name, value)| before.get(name.as_str()) != Some(value))
+            .map(|(name, _)| name)
+            .collect();
+        if !changed.is_empty() {
+            let was: serde_json::Map<String, serde_json::Value> = changed
+                .iter()
+                .map(|name| {
+                    (
+                        (*name).clone(),
+                        before.get(name.as_str()).cloned().unwrap_or_default(),
+                    )
+                })
+                .collect();
+            let is: serde_json::Map<String, serde_json::Value> = changed
+                .iter()
+                .map(|name| ((*name).clone(), now[name.as_str()].clone()))
+                .collect();
+            rows.push(own_row(
+                clock,
+                "audit_config_changed",
+                serde_json::json!({"from": was, "to": is}),
+            ));
+        }
+    }
+    rows
+}
+
+#[cfg(feature = "posthog")]
+fn plans(settings: &Settings, clock: &Clock) -> Result<Vec<Plan>, Error> {
+    let Some(posthog) = &settings.posthog else {
+        tracing::info!(
+            "no POSTHOG_API_KEY: audit rows are kept in the ledger, nothing leaves the process"
+        );
+        return Ok(Vec::new());
+    };
+    let sink = crate::sink::posthog::PosthogSink::new(posthog, clock.clone())?;
+    Ok(vec![Plan {
+        sink: Arc::new(sink),
+        backfill: posthog.backfill,
+    }])
+}
+
+#[cfg(not(feature = "posthog"))]
+fn plans(_settings: &Settings, _clock: &Clock) -> Result<Vec<Plan>, Error> {
+    Ok(Vec::new())
+}
+
+pub(super) fn ledger_error(error: StoreError) -> Error {
+    let kind = if error.kind == StoreErrorKind::Newer {
+        Kind::NewerLedger
+    } else {
+        Kind::Ledger
+    };
+    let Some(source) = error.source else {
+        return Error::new(kind, error.message);
+    };
+    Error::new(kind, error.message).with_source(source)
+}
