@@ -23,8 +23,12 @@ pub(crate) enum Command {
     Settle(Settlement, Ticket),
     /// Take, renew or release the right to drive a sink, after what was handed over before it.
     Lease(LeaseRequest),
-    /// Commit and fsync every row accepted before this, then answer with the head.
-    Flush { answer: Box<dyn FnOnce(i64) + Send> },
+    /// Commit and fsync every row accepted before this, then answer with the head. The last flush
+    /// of a run writes `audit_stopped` first, so that sinks get it too.
+    Flush {
+        last: bool,
+        answer: Box<dyn FnOnce(i64) + Send>,
+    },
     /// Commit everything, close the store, end the thread.
     /// Trying to write ends at the deadline.
     Close {

@@ -26,6 +26,8 @@ pub(crate) struct OwnRows {
     /// Counted, but not yet in the persisted totals.
     untold: Losses,
     retained: u64,
+    /// `audit_stopped` was made.
+    stopped: bool,
 }
 
 impl OwnRows {
@@ -38,6 +40,7 @@ impl OwnRows {
             waiting: Vec::new(),
             untold: Losses::default(),
             retained: 0,
+            stopped: false,
         }
     }
 
@@ -116,7 +119,8 @@ impl OwnRows {
             self.next_heartbeat = now + HEARTBEAT_EVERY;
             rows.push(self.row("audit_heartbeat", counters(counts, totals)));
         }
-        if stopping {
+        if stopping && !self.stopped {
+            self.stopped = true;
             rows.push(self.row("audit_stopped", counters(counts, totals)));
         }
     }

@@ -52,6 +52,8 @@ pub(crate) struct Writer {
     unsynced: bool,
     sync_asked: bool,
     flushes: Vec<Box<dyn FnOnce(i64) + Send>>,
+    /// The rows of this run's end are due.
+    stopping: bool,
     closing: Option<Closing>,
 }
 
@@ -95,6 +97,7 @@ impl Writer {
             unsynced: true,
             sync_asked: false,
             flushes: Vec::new(),
+            stopping: false,
             closing: None,
         }
     }
@@ -137,7 +140,7 @@ impl Writer {
         self.own.make(
             &self.queue.counts(),
             self.store.totals(),
-            self.closing.is_some(),
+            self.stopping || self.closing.is_some(),
             &mut work.rows,
         );
         self.queue.accept_own((work.rows.len() - theirs) as u64);
@@ -153,8 +156,9 @@ impl Writer {
                 self.settlements.push(settlement);
                 self.ticket = ticket;
             }
-            Command::Flush { answer } => {
+            Command::Flush { last, answer } => {
                 self.sync_asked = true;
+                self.stopping |= last;
                 self.flushes.push(answer);
             }
             Command::Close { deadline, answer } => {

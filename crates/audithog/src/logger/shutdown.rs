@@ -29,7 +29,7 @@ impl Logger {
                 health: self.health(),
             };
         }
-        let blocked = match self.commit_all(deadline) {
+        let blocked = match self.commit_all(false, deadline) {
             Ok(head) => self.settle(head, deadline),
             Err(blocked) => Some(blocked),
         };
@@ -41,9 +41,10 @@ impl Logger {
     }
 
     /// Every row accepted before this is committed and fsynced; the head at that moment.
-    fn commit_all(&self, deadline: Instant) -> Result<i64, Blocked> {
+    fn commit_all(&self, last: bool, deadline: Instant) -> Result<i64, Blocked> {
         let (answer, answered) = mpsc::channel();
         self.0.intake.queue.command(Command::Flush {
+            last,
             answer: Box::new(move |head| drop(answer.send(head))),
         });
         loop {
@@ -118,7 +119,7 @@ impl Logger {
     }
 
     fn deliver_all(&self, pipeline: &Pipeline, deadline: Instant) -> Option<Blocked> {
-        let head = match self.commit_all(deadline) {
+        let head = match self.commit_all(true, deadline) {
             Ok(head) => head,
             Err(blocked) => return Some(blocked),
         };

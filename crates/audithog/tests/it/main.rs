@@ -1,0 +1,3 @@
+//! audithog as its users see it: the public API only, real sockets, real files.
+
+mod pipeline;
