@@ -4,6 +4,7 @@ mod distinct_id;
 mod endpoint;
 mod event;
 mod verdict;
+#[cfg(feature = "testing")]
 mod wire;
 
 use std::sync::Arc;
