@@ -3,6 +3,7 @@
 mod distinct_id;
 mod endpoint;
 mod event;
+mod network;
 mod verdict;
 #[cfg(feature = "testing")]
 mod wire;
