@@ -200,7 +200,8 @@ impl Shape {
         properties.text("$lib_version", env!("CARGO_PKG_VERSION"));
         if let Some((kind, key)) = self.group(&row.actor) {
             let mut groups = properties.object("$groups");
-            groups.text(kind, key);
+            groups.given_name(kind);
+            groups.string(key);
             groups.close();
         }
     }
@@ -351,48 +352,61 @@ impl<'a> Object<'a> {
         self.out.push(b'}');
     }
 
-    fn name(&mut self, name: &str) {
+    /// A name of ours: it needs no escapes.
+    fn name(&mut self, name: &'static str) {
+        self.comma();
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    /// A name from outside.
+    fn given_name(&mut self, name: &str) {
+        self.comma();
+        self.string(name);
+        self.out.push(b':');
+    }
+
+    fn comma(&mut self) {
         if !self.empty {
             self.out.push(b',');
         }
         self.empty = false;
-        self.string(name);
-        self.out.push(b':');
     }
 
     fn string(&mut self, text: &str) {
         let _ = serde_json::to_writer(&mut *self.out, text);
     }
 
-    fn text(&mut self, name: &str, value: &str) {
+    fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
         self.string(value);
     }
 
-    fn optional(&mut self, name: &str, value: Option<&str>) {
+    fn optional(&mut self, name: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(name, value);
         }
     }
 
     /// A value whose text needs quotes but no escapes.
-    fn shown(&mut self, name: &str, value: impl Display) {
+    fn shown(&mut self, name: &'static str, value: impl Display) {
         self.name(name);
         let _ = write!(self.out, "\"{value}\"");
     }
 
     /// A value whose text is JSON.
-    fn plain(&mut self, name: &str, value: impl Display) {
+    fn plain(&mut self, name: &'static str, value: impl Display) {
         self.name(name);
         let _ = write!(self.out, "{value}");
     }
 
     fn spliced(&mut self, name: &str, value: &RawValue) {
-        self.name(name);
+        self.given_name(name);
         self.out.extend_from_slice(value.get().as_bytes());
     }
 
-    fn object(&mut self, name: &str) -> Object<'_> {
+    fn object(&mut self, name: &'static str) -> Object<'_> {
         self.name(name);
         Object::open(self.out)
     }

@@ -298,7 +298,7 @@ async fn pages_and_garbage_are_no_acknowledgement() {
         Fault::status(200).body("<html>sign in"),
         Fault::status(302).header("location", "/login"),
         Fault::status(404),
-        Fault::status(200).body(vec![b' '; 2 << 20]),
+        Fault::status(200).body(format!(r#"{{"status":"Ok"}}{}"#, " ".repeat(2 << 20))),
     ];
     for fault in faults {
         scene.posthog.push_fault(fault);
