@@ -7,22 +7,15 @@
 //! Properties that audithog adds to those of the design: `eventId`, the event's uuid, on every row
 //! whose request id is another (two equal events at the same microsecond stay distinguishable), and
 //! `sample_rate` on events that stand for others.
-//!
-//! Business properties are placed beside audithog's own. One whose name is taken, begins with `$`
-//! (PostHog's own names), or would be read by PostHog as part of the envelope goes under
-//! `properties` instead: `path` becomes `properties.path`.
 
 use std::borrow::Cow;
-use std::fmt::{self, Display, Write as _};
-use std::io::Write as _;
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ring::hmac;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
-use super::distinct_id;
+use super::object::{Millis, Object};
+use super::{business, distinct_id};
 use crate::config::{DistinctId, IpDetail, PosthogSettings};
 use crate::record::{Actor, Exchange, Row, Run, StoredRow};
 
@@ -132,7 +125,7 @@ impl Shape {
             properties.plain("sample_rate", rate);
         }
         if let Some(json) = &row.properties {
-            write_business(&mut properties, json);
+            business::write(&mut properties, json);
         }
         properties.close();
         event.close();
@@ -200,7 +193,8 @@ impl Shape {
         properties.text("$lib_version", env!("CARGO_PKG_VERSION"));
         if let Some((kind, key)) = self.group(&row.actor) {
             let mut groups = properties.object("$groups");
-            groups.text(kind, key);
+            groups.given_name(kind);
+            groups.string(key);
             groups.close();
         }
     }
@@ -254,146 +248,4 @@ fn write_run(properties: &mut Object<'_>, run: &Run) {
     properties.optional("environment", run.environment.as_deref());
     properties.optional("version", run.version.as_deref());
     properties.optional("instance", run.instance.as_deref());
-}
-
-/// Names a business property cannot have at the top level.
-fn is_reserved(name: &str) -> bool {
-    name.starts_with('$')
-        || matches!(
-            name,
-            "requestId" | "upstreamRequestId" | "eventId" | "traceId" | "userId" | "userRole" | "orgId" | "actorType"
-                | "onBehalfOf" | "method" | "path" | "route" | "statusCode" | "result" | "errorCode"
-                | "duration_ms" | "userAgent" | "ip" | "service" | "environment" | "version"
-                | "instance" | "sample_rate" | "properties"
-                // Capture v0 looks for these inside `properties` as well.
-                | "distinct_id" | "token"
-        )
-}
-
-/// Splices `json`, an object, into `properties`.
-fn write_business(properties: &mut Object<'_>, json: &str) {
-    let Ok(fields) = serde_json::from_str::<Fields<'_>>(json) else {
-        // Only a damaged ledger: as text, so that it cannot spoil the batch.
-        properties.text("properties", json);
-        return;
-    };
-    for (name, value) in &fields.0 {
-        if !is_reserved(name) {
-            properties.spliced(name, value);
-        }
-    }
-    if fields.0.iter().any(|(name, _)| is_reserved(name)) {
-        let mut nested = properties.object("properties");
-        for (name, value) in &fields.0 {
-            if is_reserved(name) {
-                nested.spliced(name, value);
-            }
-        }
-        nested.close();
-    }
-}
-
-/// The fields of an object, their values unparsed.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    fields.push((name, value));
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(InOrder)
-    }
-}
-
-/// Microseconds, shown as milliseconds.
-struct Millis(u64);
-
-impl Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0 / 1_000, self.0 % 1_000) {
-            (whole, 0) => write!(f, "{whole}"),
-            (whole, rest) => write!(f, "{whole}.{rest:03}"),
-        }
-    }
-}
-
-/// A JSON object under construction. Writing to memory does not fail, so nothing is returned.
-struct Object<'a> {
-    out: &'a mut Vec<u8>,
-    empty: bool,
-}
-
-impl<'a> Object<'a> {
-    fn open(out: &'a mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self { out, empty: true }
-    }
-
-    fn close(self) {
-        self.out.push(b'}');
-    }
-
-    fn name(&mut self, name: &str) {
-        if !self.empty {
-            self.out.push(b',');
-        }
-        self.empty = false;
-        self.string(name);
-        self.out.push(b':');
-    }
-
-    fn string(&mut self, text: &str) {
-        let _ = serde_json::to_writer(&mut *self.out, text);
-    }
-
-    fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.string(value);
-    }
-
-    fn optional(&mut self, name: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(name, value);
-        }
-    }
-
-    /// A value whose text needs quotes but no escapes.
-    fn shown(&mut self, name: &str, value: impl Display) {
-        self.name(name);
-        let _ = write!(self.out, "\"{value}\"");
-    }
-
-    /// A value whose text is JSON.
-    fn plain(&mut self, name: &str, value: impl Display) {
-        self.name(name);
-        let _ = write!(self.out, "{value}");
-    }
-
-    fn spliced(&mut self, name: &str, value: &RawValue) {
-        self.name(name);
-        self.out.extend_from_slice(value.get().as_bytes());
-    }
-
-    fn object(&mut self, name: &str) -> Object<'_> {
-        self.name(name);
-        Object::open(self.out)
-    }
 }

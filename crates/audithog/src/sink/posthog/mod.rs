@@ -4,7 +4,7 @@
 //! | file | question |
 //! |---|---|
 //! | `endpoint` | where do events go, and can this key be one? |
-//! | `event`, `distinct_id` | what does PostHog see of a row? |
+//! | `event`, `distinct_id`, `business`, `object` | what does PostHog see of a row? |
 //! | `body`, `v1`, `v0` | what does a request look like? |
 //! | `http` | how does it get there? |
 //! | `verdict`, `text` | what does a reply mean? |
@@ -14,11 +14,13 @@
 //! An answer to v1 that arrives late, after another request noted the absence, is taken as it is.
 
 mod body;
+mod business;
 mod distinct_id;
 pub(crate) mod endpoint;
 mod event;
 mod http;
 mod memory;
+mod object;
 mod text;
 mod v0;
 mod v1;

@@ -199,13 +199,16 @@ fn less_can_leave_the_machine_than_the_ledger_keeps() {
     };
     let both = |text: &str| (Some(json!(text)), json!(text));
     assert_eq!(ip(IpDetail::Full, "203.0.113.9"), both("203.0.113.9"));
-    assert_eq!(ip(IpDetail::Truncated, "203.0.113.9"), both("203.0.113.0"));
     assert_eq!(
-        ip(IpDetail::Truncated, "::ffff:203.0.113.9"),
+        ip(IpDetail::Truncated, "203.0.113.255"),
         both("203.0.113.0")
     );
     assert_eq!(
-        ip(IpDetail::Truncated, "2001:db8:1:2:3::9"),
+        ip(IpDetail::Truncated, "::ffff:203.0.113.255"),
+        both("203.0.113.0")
+    );
+    assert_eq!(
+        ip(IpDetail::Truncated, "2001:db8:1:ffff:3::9"),
         both("2001:db8:1::")
     );
     assert_eq!(ip(IpDetail::Off, "203.0.113.9"), (None, Value::Null));

@@ -3,7 +3,9 @@
 mod distinct_id;
 mod endpoint;
 mod event;
+mod network;
 mod verdict;
+#[cfg(feature = "testing")]
 mod wire;
 
 use std::sync::Arc;

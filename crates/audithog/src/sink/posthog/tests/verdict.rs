@@ -230,92 +230,94 @@ fn a_page_is_known_by_its_type_too() {
     );
 }
 
+/// The verdict on the second of two events when capture v1 says `result` about it.
+fn judged(result: &str) -> Verdict {
+    let (first, second) = (id(1), id(2));
+    let body = format!(r#"{{"results":{{"{first}":{{"result":"ok"}},"{second}":{result}}}}}"#);
+    match judge_v1(&answer(200, &[], &body)) {
+        V1::Done(Reply::Rows {
+            mut verdicts,
+            retry_after: None,
+        }) if verdicts.len() == 2 && verdicts[0] == Verdict::Delivered => verdicts.remove(1),
+        other => panic!("{result}: {other:?}"),
+    }
+}
+
+fn with_details(word: &str, details: &str) -> String {
+    format!(r#"{{"result":"{word}","details":"{details}"}}"#)
+}
+
 #[test]
-fn v1_verdicts() {
-    let delivered = || Verdict::Delivered;
-    let quota = |detail: &str| {
+fn stored_events_are_delivered() {
+    for word in ["ok", "warning", "limited"] {
+        let result = with_details(word, "person_processing_disabled");
+        assert_eq!(judged(&result), Verdict::Delivered, "{result}");
+    }
+    for result in [
+        r#"{"result":"ok"}"#,
+        r#"{"result":"ok","details":null}"#,
+        r#"{"result":"warning","details":{"a":1}}"#,
+    ] {
+        assert_eq!(judged(result), Verdict::Delivered, "{result}");
+    }
+}
+
+#[test]
+fn events_over_quota_are_held() {
+    let held = |detail: String| {
         Verdict::Hold(Hold {
             reason: HoldReason::Quota,
-            detail: detail.to_owned(),
+            detail,
         })
     };
-    let retry = |reason: &str| Verdict::Retry(reason.to_owned());
-    let dead = |reason: &str| Verdict::Dead(reason.to_owned());
+    assert_eq!(judged(r#"{"result":"limited"}"#), held("limited".into()));
+    for word in ["limited", "drop"] {
+        for details in [
+            "over_quota",
+            "exceptions_over_quota",
+            "survey_responses_over_quota",
+            "llm_events_over_quota",
+            "billing_limit_exceeded",
+        ] {
+            let expected = held(format!("{word}: {details}"));
+            assert_eq!(judged(&with_details(word, details)), expected);
+        }
+    }
+}
+
+#[test]
+fn events_refused_for_good_are_dead() {
     let table = [
-        (r#"{"result":"ok"}"#, delivered()),
-        (r#"{"result":"ok","details":null}"#, delivered()),
+        (with_details("drop", "event_too_big"), "drop: event_too_big"),
+        (with_details("drop", "rejected"), "drop: rejected"),
+        (r#"{"result":"drop"}"#.to_owned(), "drop"),
         (
-            r#"{"result":"ok","details":"person_processing_disabled"}"#,
-            delivered(),
+            r#"{"result":"drop","details":{"a":1}}"#.to_owned(),
+            r#"drop: {"a":1}"#,
         ),
-        (
-            r#"{"result":"warning","details":"person_processing_disabled"}"#,
-            delivered(),
-        ),
-        (
-            r#"{"result":"limited","details":"person_processing_disabled"}"#,
-            delivered(),
-        ),
-        (r#"{"result":"limited"}"#, quota("limited")),
-        (
-            r#"{"result":"limited","details":"over_quota"}"#,
-            quota("limited: over_quota"),
-        ),
-        (
-            r#"{"result":"drop","details":"exceptions_over_quota"}"#,
-            quota("drop: exceptions_over_quota"),
-        ),
-        (
-            r#"{"result":"drop","details":"survey_responses_over_quota"}"#,
-            quota("drop: survey_responses_over_quota"),
-        ),
-        (
-            r#"{"result":"drop","details":"llm_events_over_quota"}"#,
-            quota("drop: llm_events_over_quota"),
-        ),
-        (
-            r#"{"result":"drop","details":"billing_limit_exceeded"}"#,
-            quota("drop: billing_limit_exceeded"),
-        ),
-        (
-            r#"{"result":"drop","details":"event_too_big"}"#,
-            dead("drop: event_too_big"),
-        ),
-        (
-            r#"{"result":"drop","details":"invalid_event_timestamp"}"#,
-            dead("drop: invalid_event_timestamp"),
-        ),
-        (
-            r#"{"result":"drop","details":{"a":1}}"#,
-            dead(r#"drop: {"a":1}"#),
-        ),
-        (r#"{"result":"drop"}"#, dead("drop")),
-        (
-            r#"{"result":"retry","details":"not_persisted"}"#,
-            retry("retry: not_persisted"),
-        ),
-        (
-            r#"{"result":"novel","details":"x"}"#,
-            dead("unknown verdict novel: x"),
-        ),
-        (r#"{"details":"x"}"#, retry("no verdict for this event")),
-        (r#""ok""#, retry("no verdict for this event")),
-        ("null", retry("no verdict for this event")),
+        (with_details("novel", "x"), "unknown verdict novel: x"),
     ];
-    for (result, expected) in table {
-        let body = format!(
-            r#"{{"results":{{"{}":{{"result":"ok"}},"{}":{result}}}}}"#,
-            id(1),
-            id(2)
-        );
-        let V1::Done(Reply::Rows {
-            verdicts,
-            retry_after: None,
-        }) = judge_v1(&answer(200, &[], &body))
-        else {
-            panic!("{result}");
-        };
-        assert_eq!(verdicts, [Verdict::Delivered, expected], "{result}");
+    for (result, reason) in table {
+        let expected = Verdict::Dead(reason.to_owned());
+        assert_eq!(judged(&result), expected, "{result}");
+    }
+}
+
+#[test]
+fn events_not_stored_or_not_judged_are_sent_again() {
+    let unclear = "no verdict for this event";
+    let table = [
+        (
+            with_details("retry", "not_persisted"),
+            "retry: not_persisted",
+        ),
+        (r#"{"details":"x"}"#.to_owned(), unclear),
+        (r#""ok""#.to_owned(), unclear),
+        ("null".to_owned(), unclear),
+    ];
+    for (result, reason) in table {
+        let expected = Verdict::Retry(reason.to_owned());
+        assert_eq!(judged(&result), expected, "{result}");
     }
 }
 
