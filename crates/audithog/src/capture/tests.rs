@@ -54,13 +54,13 @@ fn behind_proxy(request_id: RequestIdPolicy) -> Fixture {
 
 impl Fixture {
     fn start(&self, path: &str, route: Option<&str>) -> Guard {
-        self.start_from(None, Sent::default(), path, route)
+        self.start_from(None, &Sent::default(), path, route)
     }
 
     fn start_from(
         &self,
         peer: Option<&str>,
-        headers: Sent,
+        headers: &Sent,
         path: &str,
         route: Option<&str>,
     ) -> Guard {
@@ -69,7 +69,7 @@ impl Fixture {
             path: path.as_bytes(),
             route,
             peer: peer.map(|peer| peer.parse::<IpAddr>().unwrap()),
-            headers: &headers,
+            headers,
         })
     }
 
@@ -95,7 +95,7 @@ fn a_complete_request_is_one_row_with_what_was_learnt() {
         ("x-request-id", "forged"),
         ("x-forwarded-for", "192.0.2.66"),
     ]);
-    let guard = fixture.start_from(Some(CLIENT), headers, "/agents/7", Some("/agents/{id}"));
+    let guard = fixture.start_from(Some(CLIENT), &headers, "/agents/7", Some("/agents/{id}"));
     assert_eq!(
         (fixture.sink.seen(), fixture.recorder.in_progress()),
         (1, 1)
@@ -253,7 +253,7 @@ fn a_trusted_proxys_words_are_kept_and_anyone_elses_are_not() {
         (CLIENT, CLIENT, None, false),
     ] {
         let fixture = behind_proxy(RequestIdPolicy::Own);
-        drop(fixture.start_from(Some(peer), headers(), "/", None));
+        drop(fixture.start_from(Some(peer), &headers(), "/", None));
         let row = fixture.only_row();
         assert_eq!(exchange(&row).ip, Some(ip.parse().unwrap()));
         assert_eq!(exchange(&row).upstream_request_id.as_deref(), upstream);
@@ -283,7 +283,7 @@ fn an_upstream_id_is_adopted_if_it_can_be_sent_back() {
     for (given, adopted, upstream) in cases {
         let fixture = behind_proxy(RequestIdPolicy::Trusted);
         let headers = sent(&[("x-request-id", given)]);
-        let guard = fixture.start_from(Some(PROXY), headers, "/", None);
+        let guard = fixture.start_from(Some(PROXY), &headers, "/", None);
         let text = guard.handle().request_id().to_owned();
         drop(guard);
         let row = fixture.only_row();
@@ -297,7 +297,7 @@ fn an_upstream_id_is_adopted_if_it_can_be_sent_back() {
         );
     }
     let fixture = behind_proxy(RequestIdPolicy::Trusted);
-    drop(fixture.start_from(Some(CLIENT), sent(&[("x-request-id", "mine")]), "/", None));
+    drop(fixture.start_from(Some(CLIENT), &sent(&[("x-request-id", "mine")]), "/", None));
     let row = fixture.only_row();
     assert_eq!(row.request_id, Some(RequestId::Uuid(row.id)));
 }

@@ -1,1 +1,51 @@
+//! Through the layer's door: [`service`] calls it directly, [`socket`] over real connections.
 
+mod service;
+mod socket;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::AuditLayer;
+use crate::capture::collector::{Collector, exchange};
+use crate::capture::{CaptureSettings, Recorder};
+use crate::clock::Clock;
+use crate::record::Row;
+
+fn audit() -> (Arc<Collector>, AuditLayer) {
+    audit_with(CaptureSettings::default())
+}
+
+fn audit_with(settings: CaptureSettings) -> (Arc<Collector>, AuditLayer) {
+    let sink = Collector::new(Clock::system());
+    let recorder = Recorder::new(settings, Arc::clone(&sink) as _);
+    (sink, AuditLayer::new(recorder))
+}
+
+/// The documented place of the layer: the last one.
+fn audited(router: Router) -> (Arc<Collector>, Router) {
+    let (sink, layer) = audit();
+    (sink, router.layer(layer))
+}
+
+/// `STATUS RESULT ERROR_CODE`, with `-` for what is absent.
+fn verdict(row: &Row) -> String {
+    let exchange = exchange(row);
+    let status = exchange.status_code.map(|status| status.to_string());
+    format!(
+        "{} {} {}",
+        status.as_deref().unwrap_or("-"),
+        exchange.outcome.as_str(),
+        exchange.error_code.as_deref().unwrap_or("-"),
+    )
+}
+
+/// Of the only row.
+#[track_caller]
+fn only(rows: &[Row]) -> &Row {
+    match rows {
+        [row] => row,
+        rows => panic!("not one row: {rows:#?}"),
+    }
+}

@@ -1,0 +1,662 @@
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Path};
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use axum::http::{Method, Request, Response, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse;
+use axum::routing::{any_service, get, post};
+use axum::{Extension, Router};
+use bytes::Bytes;
+use futures_util::{FutureExt, stream};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::normalize_path::NormalizePathLayer;
+use tower_http::request_id::{
+    MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
+};
+
+use super::{audit, audited, exchange, only, verdict};
+use crate::capture::collector::Collector;
+use crate::record::{Actor, Row};
+use crate::tower::{ErrorCode, PeerAddr, RouteTapLayer};
+use crate::{RequestHandle, current};
+
+fn request(method: &str, uri: &str) -> Request<Body> {
+    let request = Request::builder().method(method).uri(uri);
+    request.body(Body::empty()).unwrap()
+}
+
+/// Sends a request, reads the whole response, and checks that there is one row.
+async fn row_of(router: Router, request: Request<Body>) -> (Row, Response<Bytes>) {
+    let (sink, app) = audited(router);
+    let response = app.oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (
+        only(&sink.rows()).clone(),
+        Response::from_parts(parts, body),
+    )
+}
+
+async fn get_row(router: Router, uri: &str) -> Row {
+    row_of(router, request("GET", uri)).await.0
+}
+
+fn frames<E>(
+    frames: Vec<Result<Frame<Bytes>, E>>,
+) -> StreamBody<impl stream::Stream<Item = Result<Frame<Bytes>, E>>> {
+    StreamBody::new(stream::iter(frames))
+}
+
+fn data(text: &'static str) -> Result<Frame<Bytes>, io::Error> {
+    Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+}
+
+fn trailers(name: &'static str, value: &'static str) -> Result<Frame<Bytes>, io::Error> {
+    let value = HeaderValue::from_static(value);
+    Ok(Frame::trailers(HeaderMap::from_iter([(
+        name.parse().unwrap(),
+        value,
+    )])))
+}
+
+#[tokio::test]
+async fn each_kind_of_answer_is_one_row() {
+    let router = || {
+        Router::new()
+            .route("/ok", get(|| async { "fine" }))
+            .route("/empty", get(|| async {}))
+            .route("/none", get(|| async { StatusCode::NO_CONTENT }))
+            .route("/same", get(|| async { StatusCode::NOT_MODIFIED }))
+            .route("/fail", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }))
+            .route(
+                "/limit",
+                post(|| async { (StatusCode::CONFLICT, ErrorCode::new("AGENT_LIMIT"), "no") }),
+            )
+            .route(
+                "/unused",
+                get(|| async { (ErrorCode::new("UNUSED"), "fine") }),
+            )
+    };
+    for (method, uri, route, expected) in [
+        ("GET", "/ok", Some("/ok"), "200 success -"),
+        ("HEAD", "/ok", Some("/ok"), "200 success -"),
+        ("GET", "/empty", Some("/empty"), "200 success -"),
+        ("GET", "/none", Some("/none"), "204 success -"),
+        ("GET", "/same", Some("/same"), "304 success -"),
+        (
+            "GET",
+            "/fail",
+            Some("/fail"),
+            "500 failure INTERNAL_SERVER_ERROR",
+        ),
+        ("POST", "/limit", Some("/limit"), "409 failure AGENT_LIMIT"),
+        ("GET", "/unused", Some("/unused"), "200 success -"),
+        (
+            "DELETE",
+            "/ok",
+            Some("/ok"),
+            "405 failure METHOD_NOT_ALLOWED",
+        ),
+        ("GET", "/nowhere?q=s3cret", None, "404 failure NOT_FOUND"),
+    ] {
+        let (row, _) = row_of(router(), request(method, uri)).await;
+        assert_eq!(verdict(&row), expected, "{method} {uri}");
+        assert_eq!(exchange(&row).route.as_deref(), route, "{method} {uri}");
+        assert_eq!(&*exchange(&row).method, method);
+        assert!(!format!("{row:?}").contains("s3cret"));
+    }
+}
+
+#[tokio::test]
+async fn handlers_and_inner_middleware_say_who_and_why() {
+    async fn authenticate(
+        handle: RequestHandle,
+        request: axum::extract::Request,
+        next: Next,
+    ) -> impl IntoResponse {
+        handle.set_actor(Actor::user("u1").role("admin"));
+        next.run(request).await
+    }
+    let handler = |handle: RequestHandle, missing: Option<Extension<u8>>| async move {
+        assert!(missing.is_none());
+        handle.set_error_code("FROM_HANDLE");
+        assert_eq!(current().unwrap().request_id(), handle.request_id());
+        (StatusCode::BAD_REQUEST, handle.request_id().to_owned())
+    };
+    let router = Router::new()
+        .route("/", get(handler))
+        .layer(middleware::from_fn(authenticate));
+    let (row, response) = row_of(router, request("GET", "/")).await;
+    assert_eq!(verdict(&row), "400 failure FROM_HANDLE");
+    assert_eq!(row.actor.user_id(), Some("u1"));
+    assert_eq!(response.headers()["x-request-id"], row.id.to_string());
+    assert_eq!(response.body(), row.id.to_string().as_bytes());
+    assert!(current().is_none());
+}
+
+#[tokio::test]
+async fn an_inner_refusal_has_a_row_with_its_route() {
+    let refuse = |_: axum::extract::Request, _: Next| async { StatusCode::UNAUTHORIZED };
+    let router = Router::new()
+        .route("/reset/{token}", get(|| async {}))
+        .layer(middleware::from_fn(refuse));
+    let row = get_row(router, "/reset/s3cret").await;
+    assert_eq!(verdict(&row), "401 failure UNAUTHORIZED");
+    assert_eq!(&*exchange(&row).path, "/reset/{token}");
+}
+
+#[tokio::test]
+async fn without_a_layer_the_extractor_says_what_to_do() {
+    let required = |_: RequestHandle| async {};
+    let optional = |handle: Option<RequestHandle>| async move { assert!(handle.is_none()) };
+    let app: Router = Router::new()
+        .route("/required", get(required))
+        .route("/optional", get(optional));
+    let status = |uri| {
+        app.clone()
+            .oneshot(request("GET", uri))
+            .map(|r| r.unwrap().status())
+    };
+    assert_eq!(status("/required").await, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(status("/optional").await, StatusCode::OK);
+    assert!(crate::MissingLayer.to_string().contains("goes last"));
+}
+
+#[tokio::test]
+async fn nested_routers_fallbacks_and_nested_services() {
+    let inner = Router::new().route(
+        "/agents/{id}",
+        get(|Path(id): Path<String>| async move { id }),
+    );
+    let router = Router::new()
+        .nest("/api", inner.clone())
+        .nest_service("/files", inner.clone())
+        .fallback(|| async { (StatusCode::NOT_FOUND, "custom") });
+    for (uri, path, route, expected) in [
+        (
+            "/api/agents/7",
+            "/api/agents/7",
+            Some("/api/agents/{id}"),
+            "200 success -",
+        ),
+        ("/api/nope", "/api/nope", None, "404 failure NOT_FOUND"),
+        ("/files/agents/7", "/files/agents/7", None, "200 success -"),
+        ("/nope", "/nope", None, "404 failure NOT_FOUND"),
+    ] {
+        let row = get_row(router.clone(), uri).await;
+        assert_eq!(verdict(&row), expected, "{uri}");
+        assert_eq!(&*exchange(&row).path, path);
+        assert_eq!(exchange(&row).route.as_deref(), route, "{uri}");
+    }
+    // A layer inside a nested router: the path is still the whole one.
+    let (sink, nested) = audited(inner);
+    let app: Router = Router::new()
+        .nest("/api", nested.clone())
+        .nest_service("/files", nested);
+    for path in ["/api/agents/7", "/files/agents/7"] {
+        let response = app.clone().oneshot(request("GET", path)).await.unwrap();
+        drop(response.into_body().collect().await);
+        assert_eq!(&*exchange(sink.rows().last().unwrap()).path, path);
+    }
+}
+
+#[tokio::test]
+async fn two_layers_make_one_row() {
+    let (inner_sink, inner) = audit();
+    let router = Router::new()
+        .route(
+            "/",
+            get(|handle: RequestHandle| async move {
+                handle.set_actor(Actor::user("u1"));
+                "x"
+            }),
+        )
+        .layer(inner);
+    let (row, response) = row_of(router, request("GET", "/")).await;
+    assert_eq!(verdict(&row), "200 success -");
+    assert_eq!(row.actor.user_id(), Some("u1"));
+    assert_eq!(inner_sink.seen(), 0);
+    assert_eq!(response.headers().get_all("x-request-id").iter().count(), 1);
+}
+
+#[tokio::test]
+async fn extensions_that_outlived_their_request_do_not_hide_the_next() {
+    let (sink, app) = audited(Router::new().route("/", get(|| async {})));
+    let kept: std::sync::Mutex<Option<RequestHandle>> = std::sync::Mutex::default();
+    let kept = Arc::new(kept);
+    let slot = Arc::clone(&kept);
+    let keep = service_fn(move |request: Request<Body>| {
+        *slot.lock().unwrap() = request.extensions().get().cloned();
+        async { Ok::<_, Infallible>(Response::new(Body::empty())) }
+    });
+    let (_, layer) = audit();
+    layer
+        .layer(keep)
+        .oneshot(request("GET", "/first"))
+        .await
+        .unwrap();
+    let mut next = request("GET", "/");
+    next.extensions_mut()
+        .insert(kept.lock().unwrap().clone().unwrap());
+    app.oneshot(next).await.unwrap();
+    assert_eq!(only(&sink.rows()).event, "api_request");
+}
+
+#[tokio::test]
+async fn around_the_whole_service_a_tap_tells_the_route() {
+    let router = Router::new().route("/reset/{token}", get(|| async { "x" }));
+    for (router, route) in [
+        (router.clone(), None),
+        (router.clone().layer(RouteTapLayer), Some("/reset/{token}")),
+        (router.layer(audit().1), Some("/reset/{token}")),
+    ] {
+        let (sink, layer) = audit();
+        let app = layer.layer(NormalizePathLayer::trim_trailing_slash().layer(router));
+        let response = app.oneshot(request("GET", "/reset/abc/")).await.unwrap();
+        assert_eq!(response.status(), 200);
+        drop(response.into_body().collect().await);
+        let rows = sink.rows();
+        assert_eq!(exchange(only(&rows)).route.as_deref(), route);
+        let path = if route.is_some() {
+            "/reset/{token}/"
+        } else {
+            "/reset/abc/"
+        };
+        assert_eq!(&*exchange(only(&rows)).path, path);
+    }
+}
+
+#[tokio::test]
+async fn the_request_id_is_one_for_all() {
+    let ids = |Extension(theirs): Extension<RequestId>, ours: RequestHandle, headers: HeaderMap| async move {
+        assert_eq!(theirs.header_value(), ours.request_id());
+        assert_eq!(headers["x-request-id"], ours.request_id());
+        assert_eq!(headers.get_all("x-request-id").iter().count(), 1);
+    };
+    let router = Router::new()
+        .route("/", get(ids))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid));
+    let mut request = request("GET", "/");
+    request
+        .headers_mut()
+        .append("x-request-id", HeaderValue::from_static("forged"));
+    request
+        .headers_mut()
+        .append("x-request-id", HeaderValue::from_static("forged too"));
+    let (row, response) = row_of(router, request).await;
+    assert_eq!(verdict(&row), "200 success -");
+    let headers: Vec<_> = response.headers().get_all("x-request-id").iter().collect();
+    assert_eq!(headers, [&row.id.to_string()]);
+    assert_eq!(exchange(&row).upstream_request_id, None);
+}
+
+#[tokio::test]
+async fn the_peer_is_found_where_servers_put_it() {
+    let peer: SocketAddr = "192.0.2.7:4711".parse().unwrap();
+    let ip_with = |put: fn(&mut Request<Body>, SocketAddr)| async move {
+        let mut request = request("GET", "/");
+        put(&mut request, peer);
+        let (row, _) = row_of(Router::new(), request).await;
+        exchange(&row).ip
+    };
+    let own = ip_with(|r, peer| {
+        r.extensions_mut().insert(PeerAddr(peer));
+    })
+    .await;
+    let axums = ip_with(|r, peer| {
+        r.extensions_mut().insert(ConnectInfo(peer));
+    })
+    .await;
+    let none = ip_with(|_, _| {}).await;
+    assert_eq!((own, axums, none), (Some(peer.ip()), Some(peer.ip()), None));
+}
+
+/// Calls a service that answers with `response`, and hands back what the layer made of it.
+async fn answer<B>(response: Response<B>) -> (Arc<Collector>, Response<crate::ResponseBody<B>>)
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+{
+    answer_to(Method::GET, response).await
+}
+
+async fn answer_to<B>(
+    method: Method,
+    response: Response<B>,
+) -> (Arc<Collector>, Response<crate::ResponseBody<B>>)
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+{
+    let (sink, layer) = audit();
+    let response = std::sync::Mutex::new(Some(response));
+    let inner = service_fn(move |_: Request<()>| {
+        let response = response.lock().unwrap().take().unwrap();
+        async { Ok::<_, Infallible>(response) }
+    });
+    let request = Request::builder().method(method).body(()).unwrap();
+    let response = layer.layer(inner).oneshot(request).await.unwrap();
+    (sink, response)
+}
+
+#[tokio::test]
+async fn the_row_is_made_with_the_last_byte_and_not_before() {
+    let body = frames(vec![data("one"), data("two")]);
+    let (sink, response) = answer_to(Method::GET, Response::new(body)).await;
+    let mut body = response.into_body();
+    for _ in 0..2 {
+        assert!(body.frame().await.unwrap().is_ok());
+        assert!(sink.rows().is_empty());
+    }
+    assert!(body.frame().await.is_none());
+    assert_eq!(verdict(only(&sink.rows())), "200 success -");
+}
+
+#[tokio::test]
+async fn a_body_that_reports_its_end_with_the_last_frame_is_complete_then() {
+    let (sink, response) = answer(Response::new(Full::new(Bytes::from_static(b"all")))).await;
+    let mut body = response.into_body();
+    assert!(sink.rows().is_empty());
+    assert!(body.frame().await.unwrap().is_ok());
+    drop(body);
+    assert_eq!(verdict(only(&sink.rows())), "200 success -");
+}
+
+#[tokio::test]
+async fn a_stream_of_announced_length_is_complete_with_its_last_byte() {
+    let stream = || frames(vec![data("one"), data("two"), data("beyond")]);
+    let with_length = |length: &'static str| {
+        let mut response = Response::new(stream());
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from_static(length));
+        response
+    };
+    let (sink, response) = answer_to(Method::GET, with_length("6")).await;
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    assert!(sink.rows().is_empty());
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert_eq!(verdict(only(&sink.rows())), "200 success -");
+
+    let (sink, response) = answer_to(Method::GET, with_length("7")).await;
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert_eq!(
+        verdict(only(&sink.rows())),
+        "200 failure CLIENT_CLOSED_MID_BODY"
+    );
+
+    let (sink, response) = answer_to(Method::GET, with_length("0")).await;
+    drop(response);
+    assert_eq!(verdict(only(&sink.rows())), "200 success -");
+}
+
+#[tokio::test]
+async fn what_has_no_body_is_complete_with_its_head() {
+    let never = || frames(vec![data("never sent")]);
+    for (method, status) in [
+        (Method::HEAD, 200),
+        (Method::HEAD, 404),
+        (Method::CONNECT, 200),
+        (Method::GET, 101),
+        (Method::GET, 204),
+        (Method::GET, 304),
+    ] {
+        let mut response = Response::new(never());
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        let (sink, response) = answer_to(method.clone(), response).await;
+        assert_eq!(exchange(only(&sink.rows())).status_code, Some(status));
+        drop(response);
+        let rows = sink.rows();
+        assert!(
+            !verdict(only(&rows)).contains("CLIENT"),
+            "{method} {status}"
+        );
+    }
+    let (sink, response) = answer(Response::new(Empty::<Bytes>::new())).await;
+    drop(response);
+    assert_eq!(verdict(only(&sink.rows())), "200 success -");
+    // A refused CONNECT has a body like any other.
+    let mut refused = Response::new(never());
+    *refused.status_mut() = StatusCode::FORBIDDEN;
+    refused
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET"));
+    let (sink, response) = answer_to(Method::CONNECT, refused).await;
+    assert!(sink.rows().is_empty());
+    drop(response);
+    assert_eq!(
+        verdict(only(&sink.rows())),
+        "403 failure CLIENT_CLOSED_MID_BODY"
+    );
+}
+
+#[tokio::test]
+async fn grpc_failures_are_failures_although_the_status_is_200() {
+    let grpc = |content_type: &'static str, body| {
+        let mut response = Response::new(body);
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
+    };
+    for (content_type, status, expected) in [
+        ("application/grpc", "0", "200 success -"),
+        (
+            "application/grpc+proto",
+            "7",
+            "200 failure GRPC_PERMISSION_DENIED",
+        ),
+        ("application/grpc", "seven", "200 failure GRPC_UNKNOWN"),
+        ("application/json", "7", "200 success -"),
+    ] {
+        let body = frames(vec![data("x"), trailers("grpc-status", status)]);
+        let mut response = grpc(content_type, body);
+        // A length does not end a gRPC response: the trailers count.
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from_static("1"));
+        let (sink, response) = answer_to(Method::POST, response).await;
+        drop(response.into_body().collect().await);
+        assert_eq!(
+            verdict(only(&sink.rows())),
+            expected,
+            "{content_type} {status}"
+        );
+    }
+    // Trailers-only: the status is in the head.
+    let mut response = Response::new(Empty::<Bytes>::new());
+    let content_type = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+        .headers_mut()
+        .insert("grpc-status", HeaderValue::from_static("5"));
+    let (sink, _response) = answer(response).await;
+    assert_eq!(verdict(only(&sink.rows())), "200 failure GRPC_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn large_frames_are_handed_over_in_slices_of_the_same_memory() {
+    let whole = Bytes::from(vec![7; 200_000]);
+    let (sink, response) = answer(Response::new(Full::new(whole.clone()))).await;
+    let mut body = response.into_body();
+    let mut at = 0;
+    while let Some(frame) = body.frame().await {
+        let slice = frame.unwrap().into_data().unwrap();
+        assert!(slice.len() <= 64 * 1024);
+        assert_eq!(slice.as_ptr(), whole[at..].as_ptr());
+        at += slice.len();
+        let left = whole.len() - at;
+        assert_eq!(body.size_hint().exact(), Some(left as u64));
+        assert_eq!(body.is_end_stream(), left == 0);
+        assert_eq!(sink.rows().len(), usize::from(left == 0));
+    }
+    assert_eq!(at, whole.len());
+}
+
+/// A body that knows its bounds, which are not those of a stream.
+#[derive(Clone)]
+struct Bounded;
+
+impl HttpBody for Bounded {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![0; 100_000])))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = SizeHint::new();
+        hint.set_lower(5);
+        hint.set_upper(9);
+        hint
+    }
+}
+
+#[tokio::test]
+async fn bounds_of_the_length_go_through() {
+    let (_sink, response) = answer(Response::new(Bounded)).await;
+    let mut body = response.into_body();
+    let bounds = |hint: SizeHint| (hint.lower(), hint.upper());
+    assert_eq!(bounds(body.size_hint()), (5, Some(9)));
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let left = 100_000 - first.len() as u64;
+    assert_eq!(bounds(body.size_hint()), (5 + left, Some(9 + left)));
+}
+
+#[tokio::test]
+async fn errors_of_the_service_and_of_the_body_are_told_apart() {
+    let (sink, layer) = audit();
+    let failing = service_fn(|_: Request<()>| async {
+        Err::<Response<Empty<Bytes>>, _>(io::Error::other("private"))
+    });
+    let result = layer.layer(failing).oneshot(Request::new(())).await;
+    assert_eq!(result.unwrap_err().to_string(), "private");
+    assert_eq!(verdict(only(&sink.rows())), "- failure SERVICE_ERROR");
+    assert!(!format!("{:?}", sink.rows()).contains("private"));
+
+    let body = frames(vec![data("x"), Err(io::Error::other("private"))]);
+    let (sink, response) = answer_to(Method::GET, Response::new(body)).await;
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(
+        verdict(only(&sink.rows())),
+        "200 failure RESPONSE_BODY_ERROR"
+    );
+}
+
+#[tokio::test]
+async fn panics_are_recorded_and_raised_again_wherever_they_happen() {
+    // In `call`, before there is a future.
+    let (sink, layer) = audit();
+    let in_call = service_fn(
+        |_: Request<()>| -> std::future::Ready<Result<Response<Empty<Bytes>>, Infallible>> {
+            panic!("private")
+        },
+    );
+    let raised = AssertUnwindSafe(layer.layer(in_call).oneshot(Request::new(())))
+        .catch_unwind()
+        .await;
+    assert!(raised.is_err());
+    assert_eq!(verdict(only(&sink.rows())), "- failure PANIC");
+
+    // In the future.
+    let (sink, layer) = audit();
+    let in_future = service_fn(|_: Request<()>| async {
+        current().unwrap().set_actor(Actor::user("u1"));
+        tokio::task::yield_now().await;
+        if true {
+            panic!("private");
+        }
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let raised = AssertUnwindSafe(layer.layer(in_future).oneshot(Request::new(())))
+        .catch_unwind()
+        .await;
+    assert!(raised.is_err());
+    assert_eq!(verdict(only(&sink.rows())), "- failure PANIC");
+    assert_eq!(only(&sink.rows()).actor.user_id(), Some("u1"));
+
+    // In the body.
+    let body = StreamBody::new(stream::iter([0, 1]).map_panic());
+    let (sink, response) = answer_to(Method::GET, Response::new(body)).await;
+    let raised = AssertUnwindSafe(response.into_body().collect())
+        .catch_unwind()
+        .await;
+    assert!(raised.is_err());
+    assert_eq!(verdict(only(&sink.rows())), "200 failure PANIC");
+    assert!(current().is_none());
+}
+
+/// Panics at the second item.
+trait MapPanic: stream::Stream<Item = i32> + Sized {
+    fn map_panic(self) -> impl stream::Stream<Item = Result<Frame<Bytes>, Infallible>> {
+        use futures_util::StreamExt;
+        self.map(|item| {
+            assert_eq!(item, 0, "private");
+            Ok(Frame::data(Bytes::from_static(b"x")))
+        })
+    }
+}
+
+impl<S: stream::Stream<Item = i32>> MapPanic for S {}
+
+#[tokio::test]
+async fn the_request_is_current_while_its_body_is_polled() {
+    use futures_util::StreamExt;
+    let stream = stream::iter([0]).map(|_| {
+        let id = current().unwrap().request_id().to_owned();
+        Ok::<_, Infallible>(Frame::data(Bytes::from(id)))
+    });
+    let (sink, response) = answer_to(Method::GET, Response::new(StreamBody::new(stream))).await;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, only(&sink.rows()).id.to_string());
+}
+
+#[tokio::test]
+async fn a_future_that_is_dropped_is_a_row_also_if_it_was_never_polled() {
+    let (sink, layer) = audit();
+    let pending = service_fn(|_: Request<()>| {
+        std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+    });
+    let mut service = layer.layer(pending);
+    let never_polled = tower::Service::call(&mut service, Request::new(()));
+    assert_eq!(sink.seen(), 1);
+    drop(never_polled);
+    assert_eq!(
+        verdict(only(&sink.rows())),
+        "- failure CLIENT_CLOSED_BEFORE_RESPONSE"
+    );
+    let mut polled = Box::pin(tower::Service::call(&mut service, Request::new(())));
+    assert!(polled.as_mut().now_or_never().is_none());
+    drop(polled);
+    assert_eq!(sink.rows().len(), 2);
+}
+
+#[tokio::test]
+async fn any_service_may_be_audited_inside_a_router() {
+    let (sink, layer) = audit();
+    let plain = service_fn(|_: Request<Body>| async {
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"x"))))
+    });
+    let app: Router = Router::new().route("/", any_service(layer.layer(plain)));
+    let response = app.oneshot(request("GET", "/")).await.unwrap();
+    drop(response.into_body().collect().await);
+    assert_eq!(verdict(only(&sink.rows())), "200 success -");
+}
