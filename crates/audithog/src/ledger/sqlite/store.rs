@@ -31,7 +31,7 @@ pub(crate) struct SqliteStore {
     version: Option<i64>,
     /// Sinks that this process has: the others never delay retention.
     configured: Vec<&'static str>,
-    run: i64,
+    pub(super) run: i64,
     /// Commits since the last fsync.
     unsynced: bool,
     last_sign: Duration,
