@@ -8,9 +8,11 @@ use rusqlite::Connection;
 
 use super::{Place, open_at, refusal};
 use crate::clock::Clock;
+use crate::ledger::sqlite::SqliteReader;
 use crate::ledger::sqlite::schema::VERSION;
 use crate::ledger::tests::{NOW, commit_rows, full_row};
 use crate::ledger::{Group, Store, StoreErrorKind};
+use crate::record::Micros;
 
 #[test]
 fn only_the_owner_may_read_the_files() {
@@ -228,33 +230,23 @@ fn a_ledger_of_schema_1_is_read() {
     commit_rows(&mut store, &[full_row(4)]);
     assert_eq!(store.totals().head, 4);
 }
+
 #[test]
-fn make_fixture() {
-    use crate::ledger::*;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ledger/v1.db");
-    let (mut store, _) = open_at(&path, &Clock::manual(NOW)).unwrap();
-    store.register_sink("posthog").unwrap();
-    commit_rows(&mut store, &[full_row(1)]);
-    commit_rows(&mut store, &[full_row(2)]);
-    commit_rows(&mut store, &[full_row(3)]);
-    let settlement = Settlement {
-        sink: "posthog",
-        cursor: 2,
-        delivered: 1,
-        stragglers: vec![Straggler {
-            seq: 2,
-            attempts: 3,
-            since: NOW,
-            next: NOW,
-            reason: "503".to_owned(),
-        }],
-        ..Settlement::default()
-    };
-    store
-        .commit(&Group {
-            settlements: &[settlement],
-            ..Group::default()
-        })
+fn a_missing_row_is_found_by_the_check() {
+    let place = Place::new();
+    let mut store = place.open();
+    let rows: Vec<_> = (0..10).map(full_row).collect();
+    commit_rows(&mut store, &rows);
+    store.prune(Micros(NOW.0 + 1), 2).unwrap();
+    let mut reader = SqliteReader::open(&place.path()).unwrap();
+    assert_eq!(reader.check(0, 5).unwrap(), Some(7));
+    assert_eq!(reader.check(7, 5).unwrap(), Some(10));
+    assert_eq!(reader.check(10, 5).unwrap(), None);
+    place
+        .raw()
+        .execute_batch("DROP TRIGGER audit_rows_delete; DELETE FROM audit_rows WHERE seq = 6")
         .unwrap();
-    store.close().unwrap();
+    let error = reader.check(0, 5).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Corrupt);
+    assert_eq!(error.message, "the ledger is damaged: row 6 is missing");
 }
