@@ -226,7 +226,7 @@ fn action() -> BoxedStrategy<Action> {
             .prop_map(|(sink, fates)| Action::Settle { sink, fates }),
         2 => (sink(), any::<bool>())
             .prop_map(|(sink, delivered)| Action::Resolve { sink, delivered }),
-        2 => (NOW.0 - 10_000_000..NOW.0 + 2_000_000, 0..6_usize)
+        2 => (NOW.0 - 2_000_000..NOW.0 + 8_000_000, 0..6_usize)
             .prop_map(|(before, limit)| Action::Prune { before: Micros(before), limit }),
         1 => Just(Action::Sync),
         1 => Just(Action::Reopen),
