@@ -10,7 +10,7 @@ pub(crate) mod place;
 pub(crate) mod progress;
 mod sqlite;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod writer;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use super::append::block_at;
 use super::decode::Decoder;
 use super::encode::COLUMNS;
-use super::error::failed;
+use super::error::{damaged, failed};
 use super::open;
 use crate::ledger::{Reader, StoreError, Straggler};
 use crate::record::{Micros, StoredRow};
@@ -21,11 +21,35 @@ pub(crate) struct SqliteReader {
 
 impl SqliteReader {
     /// `path` must be a ledger; it is opened read-only.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             connection: open::reader(path)?,
             decoder: Decoder::default(),
         })
+    }
+
+    /// Checks the next `limit` rows after `after`: no number is missing and every column is
+    /// readable. Returns the last number checked, None at the end of the log. The whole log is
+    /// checked in slices, so that no read transaction lives long.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` with what is wrong.
+    pub(crate) fn check(&mut self, after: i64, limit: usize) -> Result<Option<i64>, StoreError> {
+        let rows = self.rows(after, i64::MAX, limit)?;
+        // Read afterwards: retention may have moved it since `after` was checked.
+        let pruned: i64 = self
+            .connection
+            .query_row("SELECT pruned FROM audit_head", [], |row| row.get(0))
+            .map_err(failed("read its head"))?;
+        let mut last = after;
+        for row in &rows {
+            if row.seq != last + 1 && last >= pruned {
+                return Err(damaged(format_args!("row {} is missing", last + 1)));
+            }
+            last = row.seq;
+        }
+        Ok(rows.last().map(|row| row.seq))
     }
 
     fn query(

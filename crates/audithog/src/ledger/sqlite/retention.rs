@@ -63,7 +63,11 @@ pub(super) fn shrink(connection: &Connection) -> rusqlite::Result<()> {
     if free <= KEEP_FREE_PAGES || free < number("PRAGMA page_count")? / 4 {
         return Ok(());
     }
-    connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))
+    // One step a page: a single step would give back a single page.
+    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+    let mut pages = vacuum.query([])?;
+    while pages.next()?.is_some() {}
+    Ok(())
 }
 
 fn first_straggler(connection: &Connection, sink: &str) -> rusqlite::Result<Option<i64>> {

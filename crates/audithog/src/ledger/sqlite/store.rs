@@ -31,7 +31,7 @@ pub(crate) struct SqliteStore {
     version: Option<i64>,
     /// Sinks that this process has: the others never delay retention.
     configured: Vec<&'static str>,
-    run: i64,
+    pub(super) run: i64,
     /// Commits since the last fsync.
     unsynced: bool,
     last_sign: Duration,
@@ -111,7 +111,16 @@ impl SqliteStore {
             last_sign: clock.monotonic(),
             poisoned: false,
         };
-        let report = store.begin(created)?;
+        let report = store.begin(created).map_err(|error| match error.kind {
+            StoreErrorKind::Unusable => StoreError {
+                message: format!(
+                    "the ledger {} cannot be written",
+                    store.start.path.display()
+                ),
+                ..error
+            },
+            _ => error,
+        })?;
         Ok((store, report))
     }
 
@@ -309,18 +318,17 @@ impl Store for SqliteStore {
             && group.settlements.is_empty()
             && group.requests == 0
             && group.losses.total() == 0;
-        if empty && !sign && !(group.sync && self.unsynced) && !self.poisoned {
-            self.opened()?
-                .files
-                .check()
-                .inspect_err(|_| self.poisoned = true)?;
-            return Ok(Committed {
+        let due = sign || self.poisoned || (group.sync && self.unsynced);
+        if empty && !due {
+            let checked = self.opened()?.files.check();
+            self.poisoned = checked.is_err();
+            return checked.map(|_| Committed {
                 head: self.totals.head,
                 duplicates: Vec::new(),
                 not_stored: 0,
             });
         }
-        let (run, now, unsynced_only) = (self.run, self.clock.wall(), empty);
+        let (run, now) = (self.run, self.clock.wall());
         let committed =
             self.transact("commit a group", group.sync, |connection, names, totals| {
                 let losses = totals.losses;
@@ -336,7 +344,8 @@ impl Store for SqliteStore {
                 if !group.rows.is_empty() || group.requests > 0 {
                     settle::save_head(connection, totals)?;
                 }
-                if sign || unsynced_only {
+                // Something must be written for an fsync to happen.
+                if sign || empty {
                     runs::sign_of_life(connection, run, now)?;
                 }
                 Ok(Committed {

@@ -1,0 +1,252 @@
+//! The file itself: who may read it, what else it may be, and what happens when it goes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::{Place, open_at, refusal};
+use crate::clock::Clock;
+use crate::ledger::sqlite::SqliteReader;
+use crate::ledger::sqlite::schema::VERSION;
+use crate::ledger::tests::{NOW, commit_rows, full_row};
+use crate::ledger::{Group, Store, StoreErrorKind};
+use crate::record::Micros;
+
+#[test]
+fn only_the_owner_may_read_the_files() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &[full_row(1)]);
+    for suffix in ["", "-wal", "-shm"] {
+        let path = format!("{}{suffix}", place.path().display());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{path}");
+    }
+}
+
+#[test]
+fn the_first_opening_creates_and_the_second_continues() {
+    let place = Place::new();
+    let (mut store, report) = place.try_open().unwrap();
+    assert!(report.created);
+    commit_rows(&mut store, &[full_row(1), full_row(2)]);
+    store.close().unwrap();
+    let (store, report) = place.try_open().unwrap();
+    assert!(!report.created);
+    assert_eq!(store.totals().head, 2);
+    assert_eq!(store.run, 2);
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_and_not_changed() {
+    let place = Place::new();
+    place.open().close().unwrap();
+    let newer = VERSION + 1;
+    let raw = place.raw();
+    raw.pragma_update(None, "user_version", newer).unwrap();
+    raw.close().unwrap();
+    let before = fs::read(place.path()).unwrap();
+    let (kind, message) = refusal(&place.path());
+    assert_eq!(kind, StoreErrorKind::Newer);
+    assert!(message.ends_with(&format!(
+        "was written by a newer version of audithog (schema {newer}, this version knows {VERSION})"
+    )));
+    assert!(fs::read(place.path()).unwrap() == before);
+}
+
+#[test]
+fn foreign_files_are_refused_and_not_changed() {
+    let place = Place::new();
+    let text = place.directory.path().join("notes.txt");
+    fs::write(
+        &text,
+        "Not a database, but long enough to be taken for one. ".repeat(100),
+    )
+    .unwrap();
+    let other = place.directory.path().join("other.db");
+    let connection = Connection::open(&other).unwrap();
+    connection.execute_batch("CREATE TABLE t (x)").unwrap();
+    connection.close().unwrap();
+    let other_wal = place.directory.path().join("other-wal.db");
+    let connection = Connection::open(&other_wal).unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)")
+        .unwrap();
+    connection.close().unwrap();
+    for path in [&text, &other, &other_wal] {
+        let before = fs::read(path).unwrap();
+        let (kind, message) = refusal(path);
+        assert_eq!(kind, StoreErrorKind::Unusable);
+        assert_eq!(
+            message,
+            format!("the file {} is not an audithog ledger", path.display())
+        );
+        assert!(fs::read(path).unwrap() == before, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_damaged_header_is_refused() {
+    let place = Place::new();
+    place.open().close().unwrap();
+    let mut bytes = fs::read(place.path()).unwrap();
+    bytes[..16].fill(0xff);
+    fs::write(place.path(), &bytes).unwrap();
+    assert_eq!(refusal(&place.path()).0, StoreErrorKind::Unusable);
+    assert!(fs::read(place.path()).unwrap() == bytes);
+}
+
+#[test]
+fn a_damaged_page_is_reported_as_corrupt() {
+    let place = Place::new();
+    let mut store = place.open();
+    let rows: Vec<_> = (0..2_000).map(full_row).collect();
+    commit_rows(&mut store, &rows);
+    store.close().unwrap();
+    let mut bytes = fs::read(place.path()).unwrap();
+    // Everything but the pages that opening needs.
+    let from = bytes.len() / 2;
+    bytes[from..].fill(0xa5);
+    fs::write(place.path(), &bytes).unwrap();
+    let (store, _) = place.try_open().unwrap();
+    let error = store.reader().unwrap().rows(0, 2_000, 2_000).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Corrupt);
+}
+
+#[test]
+fn an_unusable_place_is_one_sentence_that_names_it() {
+    let place = Place::new();
+    let root = place.directory.path();
+    let missing = root.join("missing/audit.db");
+    let (kind, message) = refusal(&missing);
+    assert_eq!(kind, StoreErrorKind::Unusable);
+    assert_eq!(
+        message,
+        format!(
+            "the ledger's directory {} cannot be used",
+            root.join("missing").display()
+        )
+    );
+    fs::write(root.join("file"), "").unwrap();
+    let (_, message) = refusal(&root.join("file/audit.db"));
+    assert_eq!(
+        message,
+        format!(
+            "the ledger's directory {} is not a directory",
+            root.join("file").display()
+        )
+    );
+    let (_, message) = refusal(root);
+    assert_eq!(
+        message,
+        format!("the ledger {} is a directory", root.display())
+    );
+}
+
+#[test]
+fn a_symbolic_link_is_followed() {
+    let place = Place::new();
+    place.open().close().unwrap();
+    let link = place.directory.path().join("link.db");
+    std::os::unix::fs::symlink(place.path(), &link).unwrap();
+    let (mut store, report) = open_at(&link, &place.clock).unwrap();
+    assert!(!report.created);
+    commit_rows(&mut store, &[full_row(1)]);
+    let real = fs::canonicalize(place.path()).unwrap();
+    assert_eq!(store.path(), Some(&*real));
+}
+
+#[test]
+fn a_deleted_file_stops_the_store_until_it_is_reopened() {
+    for gone in ["audit.db", "audit.db-wal"] {
+        let place = Place::new();
+        let mut store = place.open();
+        store.register_sink("posthog").unwrap();
+        commit_rows(&mut store, &[full_row(1)]);
+        fs::remove_file(place.directory.path().join(gone)).unwrap();
+        let rows = [full_row(2)];
+        let group = Group {
+            rows: &rows,
+            ..Group::default()
+        };
+        let error = store.commit(&group).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Io);
+        assert!(error.message.ends_with("was deleted or replaced"));
+        // Putting a file there is not enough: the store stays shut.
+        fs::write(place.directory.path().join(gone), "").unwrap();
+        assert_eq!(store.commit(&group).unwrap_err().kind, StoreErrorKind::Io);
+        fs::remove_file(place.directory.path().join(gone)).unwrap();
+        store.reopen().unwrap();
+        commit_rows(&mut store, &rows);
+        assert!(store.totals().sinks.contains_key("posthog"));
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn an_idle_store_notices_that_its_file_is_gone() {
+    let place = Place::new();
+    let mut store = place.open();
+    fs::remove_file(place.path()).unwrap();
+    let error = store.commit(&Group::default()).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Io);
+}
+
+#[test]
+fn reopening_a_file_that_is_whole_goes_on_with_the_run() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &[full_row(1)]);
+    let run = store.run;
+    let report = store.reopen().unwrap();
+    assert!(!report.created);
+    assert_eq!(report.unclean, []);
+    assert_eq!(store.run, run);
+    assert_eq!(store.totals().head, 1);
+}
+
+/// `fixtures/ledger/v1.db` was written by the first version that had schema 1.
+#[test]
+fn a_ledger_of_schema_1_is_read() {
+    let place = Place::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ledger/v1.db");
+    fs::copy(fixture, place.path()).unwrap();
+    let (mut store, report) = open_at(&place.path(), &Clock::manual(NOW)).unwrap();
+    assert!(!report.created);
+    let rows = store.reader().unwrap().rows(0, i64::MAX, 100).unwrap();
+    let found: Vec<_> = rows
+        .iter()
+        .map(|stored| (stored.seq, stored.row.clone()))
+        .collect();
+    assert_eq!(
+        found,
+        [(1, full_row(1)), (2, full_row(2)), (3, full_row(3))]
+    );
+    assert_eq!(rows[0].run.service, "shop");
+    let sink = store.register_sink("posthog").unwrap();
+    assert_eq!((sink.cursor, sink.delivered, sink.stragglers), (2, 1, 1));
+    commit_rows(&mut store, &[full_row(4)]);
+    assert_eq!(store.totals().head, 4);
+}
+
+#[test]
+fn a_missing_row_is_found_by_the_check() {
+    let place = Place::new();
+    let mut store = place.open();
+    let rows: Vec<_> = (0..10).map(full_row).collect();
+    commit_rows(&mut store, &rows);
+    store.prune(Micros(NOW.0 + 1), 2).unwrap();
+    let mut reader = SqliteReader::open(&place.path()).unwrap();
+    assert_eq!(reader.check(0, 5).unwrap(), Some(7));
+    assert_eq!(reader.check(7, 5).unwrap(), Some(10));
+    assert_eq!(reader.check(10, 5).unwrap(), None);
+    place
+        .raw()
+        .execute_batch("DROP TRIGGER audit_rows_delete; DELETE FROM audit_rows WHERE seq = 6")
+        .unwrap();
+    let error = reader.check(0, 5).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Corrupt);
+    assert_eq!(error.message, "the ledger is damaged: row 6 is missing");
+}

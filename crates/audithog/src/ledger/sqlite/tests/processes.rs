@@ -1,0 +1,156 @@
+//! Several processes on one file, and processes that die.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::{Place, open_at};
+use crate::clock::Clock;
+use crate::ledger::tests::{NOW, commit_rows, full_row, run};
+use crate::ledger::{Group, SqliteStore, Store};
+
+/// Set for the child of `a_killed_process_is_found_once`.
+const CHILD: &str = "AUDITHOG_TEST_CHILD_LEDGER";
+
+#[test]
+fn two_writers_take_turns_without_gaps() {
+    let place = Place::new();
+    let path = place.path();
+    let write = |from: u32| {
+        let path = path.clone();
+        move || {
+            let (mut store, _) = open_at(&path, &Clock::manual(NOW)).unwrap();
+            for n in from..from + 100 {
+                let rows = [full_row(3 * n), full_row(3 * n + 1), full_row(3 * n + 2)];
+                let group = Group {
+                    rows: &rows,
+                    requests: 3,
+                    ..Group::default()
+                };
+                store.commit(&group).unwrap();
+            }
+            store.close().unwrap();
+        }
+    };
+    let writers = [0, 1_000].map(|from| std::thread::spawn(write(from)));
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    let store = place.open();
+    assert_eq!((store.totals().head, store.totals().requests), (600, 600));
+    let rows = store.reader().unwrap().rows(0, i64::MAX, 1_000).unwrap();
+    let seqs: Vec<i64> = rows.iter().map(|stored| stored.seq).collect();
+    assert_eq!(seqs, (1..=600).collect::<Vec<_>>());
+    let mut found: Vec<_> = rows.into_iter().map(|stored| stored.row).collect();
+    found.sort_by_key(|row| row.id);
+    let expected: Vec<_> = (0..300).chain(3_000..3_300).map(full_row).collect();
+    assert!(found == expected);
+}
+
+#[test]
+fn a_killed_process_is_found_once() {
+    let place = Place::new();
+    // The same test binary, in the part of the child below.
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ledger::sqlite::tests::processes::child"])
+        .arg("--nocapture")
+        .env(CHILD, place.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let ready = output
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.ends_with("committed"));
+    assert!(ready, "the child ended early");
+
+    // While it lives it is not taken for dead.
+    let (mut store, report) = place.try_open().unwrap();
+    assert_eq!(report.unclean, []);
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let found = store.take_unclean().unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].run.service, "shop");
+    assert_eq!((found[0].alive, found[0].queue_capacity), (NOW, 77));
+    assert_eq!(store.take_unclean().unwrap(), []);
+    store.close().unwrap();
+    let (store, report) = place.try_open().unwrap();
+    assert_eq!(report.unclean, []);
+    assert_eq!(store.totals().head, 2);
+}
+
+/// Not a test of its own: what the child does. Does nothing unless asked.
+#[test]
+fn child() {
+    let Some(path) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let clock = Clock::manual(NOW);
+    let (mut store, _) = SqliteStore::open(path.as_ref(), &run(), "{}", &clock, 77).unwrap();
+    commit_rows(&mut store, &[full_row(1), full_row(2)]);
+    println!("committed");
+    std::io::stdout().flush().unwrap();
+    // Until it is killed, or its parent is gone.
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+/// Another container or host: its processes cannot be looked up here.
+#[test]
+fn a_run_that_cannot_be_looked_up_is_presumed_stopped_after_a_minute() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &[full_row(1)]);
+    let raw = place.raw();
+    for (column, value) in [("host_boot", "other boot"), ("instance", "host-2")] {
+        raw.execute_batch("DROP TRIGGER IF EXISTS audit_runs_update")
+            .unwrap();
+        raw.execute(&format!("UPDATE audit_runs SET {column} = ?1"), [value])
+            .unwrap();
+    }
+    let (mut other, report) = place.try_open().unwrap();
+    assert_eq!(report.unclean, []);
+    place.clock.advance(Duration::from_secs(59));
+    assert_eq!(other.take_unclean().unwrap(), []);
+    // A group without rows is a sign of life.
+    store.commit(&Group::default()).unwrap();
+    place.clock.advance(Duration::from_secs(60));
+    assert_eq!(other.take_unclean().unwrap(), []);
+    place.clock.advance(Duration::from_secs(1));
+    let found = other.take_unclean().unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].alive.since(NOW), Duration::from_secs(59));
+}
+
+#[test]
+fn a_reboot_ends_the_runs_of_the_same_instance() {
+    let place = Place::new();
+    let _store = place.open();
+    let raw = place.raw();
+    raw.execute("UPDATE audit_runs SET host_boot = 'other boot'", [])
+        .unwrap();
+    let (_, report) = place.try_open().unwrap();
+    assert_eq!(report.unclean.len(), 1);
+}
+
+#[test]
+fn other_settings_of_the_same_service_are_reported() {
+    let place = Place::new();
+    let open = |service: &str, settings: &str| {
+        let run = crate::record::Run {
+            service: service.to_owned(),
+            ..run()
+        };
+        let opened = SqliteStore::open(&place.path(), &run, settings, &place.clock, 1);
+        let (mut store, report) = opened.unwrap();
+        store.close().unwrap();
+        report.previous_settings
+    };
+    assert_eq!(open("shop", "{\"a\":1}"), None);
+    assert_eq!(open("jobs", "{\"b\":1}"), None);
+    assert_eq!(open("shop", "{\"a\":1}"), None);
+    assert_eq!(open("shop", "{\"a\":2}").as_deref(), Some("{\"a\":1}"));
+}
