@@ -3,7 +3,8 @@ use std::time::Duration;
 use super::desk::{Line, Scene, answer, block, delivered, status, unavailable, until};
 use super::{START, tuning};
 use crate::config::RetrySettings;
-use crate::delivery::{BreakerState, FlushBlock, LeaseState, Ledger, Tuning};
+use crate::delivery::status::BreakerState;
+use crate::delivery::{FlushBlock, LeaseState, Ledger, Tuning};
 use crate::record::Micros;
 use crate::sink::{Hold, HoldReason, Reply, Verdict};
 
