@@ -7,22 +7,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backoff::{self, Jitter};
-use super::breaker::{Breaker, Change, State};
+use super::backoff::Jitter;
+use super::breaker::{Breaker, State};
 use super::line::Line;
 use super::request::{Origin, Request};
 use super::status::{BreakerState, HoldStatus, SinkStatus};
 use super::stragglers::Stragglers;
 use super::triggers::Triggers;
 use super::{Progress, Tuning};
-use crate::ledger::{Settlement, SinkTotals, Straggler};
+use crate::ledger::{Settlement, SinkTotals};
 use crate::record::{Micros, StoredRow};
-use crate::sink::{Reply, Sink};
+use crate::sink::Sink;
 
 mod reply;
 
 /// Rows read at a time: below the time an audit thread may hold a core.
-const READ_ROWS: usize = 200;
+const READ_ROWS: usize = 100;
 /// Slots in the line's window, per request in flight.
 const SLOTS_PER_REQUEST: usize = 4;
 

@@ -17,14 +17,12 @@ use super::status::SinkStatus;
 use super::stragglers::IN_MEMORY;
 use super::{Ledger, Plan, Progress, Ticket, Tuning};
 use crate::clock::Clock;
-use crate::ledger::{Reader, Settlement, SinkTotals, StoreError};
+use crate::ledger::{Reader, Settlement, SinkTotals};
 use crate::record::Micros;
 use crate::sink::{BoxFuture, Reply};
 
 mod log;
-
-/// A failed read of the ledger is tried again after this.
-const READ_PAUSE: Duration = Duration::from_secs(1);
+mod reading;
 
 /// What stays the same for a sink, across restarts of its loop.
 pub(super) struct Context {
@@ -143,7 +141,7 @@ impl<'a> Driver<'a> {
             } else if let Some(wake) = wake {
                 clock.sleep_until(wake).await;
             } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let until = self.lease.until();
@@ -231,40 +229,6 @@ impl<'a> Driver<'a> {
         self.course = Some(course);
     }
 
-    /// On a sink's first start, leaves out what is older than the back-fill limit.
-    fn hold_back(
-        &mut self,
-        totals: &mut SinkTotals,
-        progress: &Progress,
-        now: Now,
-    ) -> Result<(), StoreError> {
-        let first_start = SinkTotals {
-            began: totals.began,
-            cursor: totals.began,
-            verified: totals.verified,
-            ..SinkTotals::default()
-        };
-        if *totals != first_start {
-            return Ok(());
-        }
-        let before = now.wall.saturating_sub(self.context.plan.backfill);
-        let last = self.survivors.reader.last_before(before)?;
-        let last = last.min(progress.head);
-        let Ok(held_back @ 1..) = u64::try_from(last - totals.cursor) else {
-            return Ok(());
-        };
-        log::held_back(self.context.plan.sink.name(), held_back, before);
-        totals.cursor = last;
-        totals.held_back = held_back;
-        self.settle(Settlement {
-            sink: self.context.plan.sink.name(),
-            cursor: last,
-            held_back,
-            ..Settlement::default()
-        });
-        Ok(())
-    }
-
     /// One step of the course. Returns whether there may be more to do at once, and else when.
     fn step(&mut self, progress: &Progress, now: Now) -> (bool, Option<Duration>) {
         let Some(course) = &mut self.course else {
@@ -308,58 +272,6 @@ impl<'a> Driver<'a> {
             let reply = sink.send(&request.rows, request.attempt).await;
             (request, reply)
         }));
-    }
-
-    fn read(&mut self, after: i64, upto: i64, limit: usize, now: Now) -> bool {
-        match self.survivors.reader.rows(after, upto, limit) {
-            Ok(rows) => {
-                let more = rows.len() >= limit;
-                let last = rows.last().map(|row| row.seq);
-                let upto = last.filter(|_| more).unwrap_or(upto);
-                if let Some(course) = &mut self.course {
-                    course.feed(rows, upto, now);
-                }
-                self.read_again();
-                true
-            }
-            Err(error) => {
-                self.read_failed(&error, now);
-                false
-            }
-        }
-    }
-
-    fn read_stragglers(&mut self, seqs: &[i64], now: Now) -> bool {
-        let rows = self.survivors.reader.rows_by_seq(seqs);
-        let Some(course) = &mut self.course else {
-            return false;
-        };
-        match rows {
-            Ok(rows) => {
-                course.feed_stragglers(seqs, rows, now);
-                self.read_again();
-                true
-            }
-            Err(error) => {
-                course.release_stragglers(seqs);
-                self.read_failed(&error, now);
-                false
-            }
-        }
-    }
-
-    fn read_again(&mut self) {
-        if std::mem::take(&mut self.unreadable) {
-            log::readable(self.context.plan.sink.name());
-        }
-    }
-
-    fn read_failed(&mut self, error: &StoreError, now: Now) {
-        self.status.read_errors += 1;
-        self.survivors.resume_at = now.monotonic.saturating_add(READ_PAUSE);
-        if !std::mem::replace(&mut self.unreadable, true) {
-            log::unreadable(self.context.plan.sink.name(), error);
-        }
     }
 
     fn replied(&mut self, (request, reply): (Request, Reply)) {
@@ -415,29 +327,6 @@ impl<'a> Driver<'a> {
         let mut shared = lock(&self.context.status);
         self.status.panics = shared.panics;
         shared.clone_from(&self.status);
-    }
-
-    /// Arrival of the oldest row that is not settled.
-    fn look_for_oldest(&mut self, progress: &Progress) {
-        let Some(course) = &self.course else {
-            return;
-        };
-        let stragglers = course.stragglers.oldest();
-        let line = course.line.oldest();
-        let cursor = course.line.cursor();
-        let unread = course.line.read() == cursor && progress.synced > cursor;
-        let line = if unread && self.first_pending.is_none_or(|(seq, _)| seq <= cursor) {
-            // One read per batch: the answer holds until the cursor passes it.
-            let rows = self.survivors.reader.rows(cursor, progress.synced, 1);
-            let first = rows.ok().and_then(|mut rows| rows.pop());
-            self.first_pending = first.map(|row| (row.seq, row.row.ts));
-            self.first_pending.map(|(_, ts)| ts)
-        } else if unread {
-            self.first_pending.map(|(_, ts)| ts)
-        } else {
-            line
-        };
-        self.status.oldest_pending = [line, stragglers].into_iter().flatten().min();
     }
 
     /// Ends the flushes that have come to an end; returns the last one, with its verdict.

@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 pub(crate) use flush::{FlushBlock, SinkFlush};
-pub(crate) use status::{BreakerState, HoldStatus, LeaseState, SinkStatus};
+pub(crate) use status::{LeaseState, SinkStatus};
 pub(crate) use worker::Delivery;
 
 use crate::config::{RetrySettings, Settings};

@@ -1,6 +1,6 @@
 //! Rows that need another try on their own: when each is due, and which are under way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::ledger::Straggler;
 use crate::record::Micros;
@@ -155,12 +155,6 @@ impl Stragglers {
     /// When the oldest became a straggler.
     pub(super) fn oldest(&self) -> Option<Micros> {
         self.known.values().map(|known| known.straggler.since).min()
-    }
-
-    /// Those in memory, in order. For tests.
-    #[cfg(test)]
-    pub(super) fn seqs(&self) -> BTreeSet<i64> {
-        self.known.keys().copied().collect()
     }
 }
 

@@ -58,7 +58,7 @@ impl Course {
                     retry_after,
                     suspect_rows,
                 };
-                self.failed(request, failure, now)
+                self.failed(request, &failure, now)
             }
             Reply::Hold(hold) => {
                 let change = self.breaker.hold(request.launch, hold, now.monotonic);
@@ -111,7 +111,7 @@ impl Course {
                 retry_after,
                 suspect_rows: true,
             };
-            return self.failed(request, failure, now);
+            return self.failed(request, &failure, now);
         } else {
             self.fail(request.launch, retry_after, now)
         };
@@ -131,10 +131,10 @@ impl Course {
 
     /// The request failed as a whole: the same rows go again, later, or in halves when they seem to
     /// be the cause.
-    fn failed(&mut self, mut request: Request, failure: Failure, now: Now) -> Change {
+    fn failed(&mut self, mut request: Request, failure: &Failure, now: Now) -> Change {
         let change = self.fail(request.launch, failure.retry_after, now);
         if request.origin == Origin::Stragglers {
-            self.stragglers_failed(request, &failure, now);
+            self.stragglers_failed(&request, failure, now);
             return change;
         }
         let retry = &self.tuning.retry;
@@ -162,7 +162,7 @@ impl Course {
                     reason,
                     retry_after,
                     ..
-                } = &failure;
+                } = failure;
                 self.strayed(request.origin, row, reason, *retry_after, now);
             }
         }
@@ -175,7 +175,7 @@ impl Course {
     }
 
     /// A failed request of stragglers dissolves: each waits for its own time again.
-    fn stragglers_failed(&mut self, request: Request, failure: &Failure, now: Now) {
+    fn stragglers_failed(&mut self, request: &Request, failure: &Failure, now: Now) {
         let alone = request.rows.len() == 1;
         for row in &request.rows {
             // Only what may be the row's own fault counts as one of its attempts.

@@ -30,8 +30,9 @@ fn hold(reason: HoldReason) -> Hold {
 
 #[test]
 fn a_trigger_fires_at_the_batch_size_or_after_the_interval() {
+    type Heads = &'static [(i64, u64)];
     // (heads seen at which second, second of the check, fired up to)
-    let table: &[(&[(i64, u64)], u64, i64)] = &[
+    let table: &[(Heads, u64, i64)] = &[
         (&[], 100, 0),
         (&[(99, 0)], 29, 0),
         (&[(100, 0)], 0, 100),
