@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use super::behaviour::Behaviour;
 use super::event::CapturedEvent;
 use super::exchange::ReceivedRequest;
-use super::faults::{Fault, Verdict};
+use super::fault::Fault;
+use super::faults::Verdict;
 use super::server::{self, Shared};
 use super::store::{Counts, NotArrived, Seen};
 

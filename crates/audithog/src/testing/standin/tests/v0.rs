@@ -239,8 +239,8 @@ fn a_scoped_quota_drops_its_own_events_only() {
 #[test]
 fn an_event_too_large_for_the_bus_fails_the_request_but_not_the_other_events() {
     let posthog = at_noon();
-    posthog.configure(|b| b.limits.event = 1000);
-    // 450 quotes are 900 bytes of JSON, 1,800 once that JSON is a string.
+    posthog.configure(|b| b.limits.event = 1500);
+    // 450 quotes are 900 bytes of JSON, and 1,800 once that JSON is a string: only the second is too large.
     let large = event_with(2, &json!({"properties": {"a": "\"".repeat(450)}}));
     let answer = post_v0(&posthog, &[event(1), large, event(3)]);
     assert_eq!(answer.status, 413);
