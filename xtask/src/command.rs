@@ -92,6 +92,22 @@ impl Run {
         Ok(())
     }
 
+    /// Runs with its output held back, which is shown only if it fails.
+    pub(crate) fn check_quietly(mut self) -> Result<()> {
+        let line = self.line();
+        println!("$ {line}");
+        let output = self
+            .command
+            .output()
+            .with_context(|| format!("`{line}` could not be started"))?;
+        if !output.status.success() {
+            print!("{}", String::from_utf8_lossy(&output.stdout));
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            bail!("`{line}` failed ({})", output.status);
+        }
+        Ok(())
+    }
+
     /// Runs quietly and returns what was written to standard output; on failure what was written to standard error is
     /// shown.
     pub(crate) fn output(mut self) -> Result<String> {

@@ -12,12 +12,7 @@ use crate::command::Run;
 const PACKAGE: &str = "audithog";
 
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let metadata = Run::cargo(root)
-        .words("metadata --no-deps --format-version 1")
-        .output()?;
-    let metadata: Value =
-        serde_json::from_str(&metadata).context("`cargo metadata` wrote no JSON")?;
-    let features = features_of(&metadata, PACKAGE)?;
+    let features = features_of(&metadata(root)?, PACKAGE)?;
     check(root, None).context("without any feature")?;
     for feature in &features {
         check(root, Some(feature))
@@ -25,6 +20,14 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     }
     println!("{} features, and none", features.len());
     Ok(())
+}
+
+/// What cargo knows of the workspace's own packages.
+pub(crate) fn metadata(root: &Path) -> Result<Value> {
+    let metadata = Run::cargo(root)
+        .words("metadata --no-deps --format-version 1")
+        .output()?;
+    serde_json::from_str(&metadata).context("`cargo metadata` wrote no JSON")
 }
 
 /// Clippy and not `check`, because it can refuse warnings without a change of flags that would rebuild dependencies.

@@ -11,6 +11,7 @@ mod features;
 mod neighbours;
 mod setup;
 mod steps;
+mod suite;
 mod tidy;
 
 use std::ffi::OsString;

@@ -94,7 +94,7 @@ fn system(root: &Path) -> Result<()> {
             names.join(", ")
         );
     }
-    Run::new("apt-get", root).arg("update").check()?;
+    Run::new("apt-get", root).arg("update").check_quietly()?;
     Run::new("env", root)
         .arg("DEBIAN_FRONTEND=noninteractive")
         .words(&install)
@@ -139,37 +139,34 @@ fn sdks(root: &Path) -> Result<()> {
         println!("no {SDKS}: no SDK to install");
         return Ok(());
     }
-    once(
-        root,
-        "node",
-        &["package.json", "package-lock.json"],
-        |root| {
-            let target = root.join(SDKS_TARGET);
-            // npm installs beside the manifest: the copy keeps the source tree clean.
-            for file in ["package.json", "package-lock.json"] {
-                fs::copy(root.join(SDKS).join("node").join(file), target.join(file))?;
-            }
-            Run::new("npm", &target)
-                .words("ci --no-audit --no-fund --ignore-scripts")
-                .check()
-        },
-    )?;
-    once(root, "python", &["requirements.txt"], |root| {
-        let target = root.join(SDKS_TARGET).join("python");
-        if target.exists() {
-            fs::remove_dir_all(&target)?;
+    let manifests = ["package.json", "package-lock.json", ".npmrc"];
+    once(root, "node", &manifests, |target| {
+        // npm installs beside the manifest: the copy keeps the source tree clean.
+        for file in manifests {
+            fs::copy(root.join(SDKS).join(file), target.join(file))?;
         }
-        let requirements = Path::new(SDKS).join("python/requirements.txt");
+        Run::new("npm", target)
+            .words("ci --no-audit --no-fund --ignore-scripts")
+            .check()
+    })?;
+    once(root, "python", &["requirements.txt"], |target| {
+        let packages = target.join("python");
+        if packages.exists() {
+            fs::remove_dir_all(&packages)?;
+        }
+        // The requirements name every package with its version: nothing is left to resolve.
         Run::new("python3", root)
-            .words("-m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target")
+            .words("-m pip install --quiet --disable-pip-version-check")
+            .words("--root-user-action=ignore --no-deps --requirement")
+            .arg(Path::new(SDKS).join("requirements.txt"))
+            .arg("--target")
             .arg(Path::new(SDKS_TARGET).join("python"))
-            .arg("--requirement")
-            .arg(requirements)
             .check()
     })
 }
 
-/// Runs `install` unless it already ran for the present contents of the manifests.
+/// Runs `install` for the target directory, unless it already ran for the present contents of the
+/// manifests.
 ///
 /// The stamp is written last, so that an interrupted installation is done again.
 fn once(
@@ -180,7 +177,7 @@ fn once(
 ) -> Result<()> {
     let mut wanted = String::new();
     for manifest in manifests {
-        let path = root.join(SDKS).join(language).join(manifest);
+        let path = root.join(SDKS).join(manifest);
         wanted += &fs::read_to_string(&path)
             .with_context(|| format!("`{}` cannot be read", path.display()))?;
     }
@@ -190,7 +187,7 @@ fn once(
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    install(root)?;
+    install(&target)?;
     fs::write(&stamp, wanted).with_context(|| format!("`{}` cannot be written", stamp.display()))
 }
 
@@ -214,8 +211,8 @@ mod tests {
     #[test]
     fn an_installation_is_repeated_only_when_its_manifest_changed_or_it_failed() {
         let root = std::env::temp_dir().join(format!("xtask-once-{}", std::process::id()));
-        fs::create_dir_all(root.join(SDKS).join("x")).unwrap();
-        let manifest = root.join(SDKS).join("x/manifest");
+        fs::create_dir_all(root.join(SDKS)).unwrap();
+        let manifest = root.join(SDKS).join("manifest");
         let runs = std::cell::Cell::new(0);
         let attempt = |works: bool| {
             once(&root, "x", &["manifest"], |_| {

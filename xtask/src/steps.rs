@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::Run;
-use crate::{deny, features, neighbours, setup, tidy};
+use crate::{deny, features, neighbours, setup, suite, tidy};
 
 /// One thing that has to hold.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "tests",
         what: "unit, integration, example and documentation tests",
-        run: tests,
+        run: suite::run,
     },
     Step {
         name: "deny",
@@ -176,12 +176,5 @@ fn docs(root: &Path) -> Result<()> {
     Run::cargo(root)
         .words("doc --workspace --no-deps --all-features")
         .env("RUSTDOCFLAGS", "-D warnings")
-        .check()
-}
-
-fn tests(root: &Path) -> Result<()> {
-    // One failure does not hide the next: everything runs, then the step fails.
-    Run::cargo(root)
-        .words("test --workspace --all-features --no-fail-fast")
         .check()
 }
