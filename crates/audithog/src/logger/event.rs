@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::books::{LossReason, Refusal};
 use crate::capture::{RequestHandle, RowSink, Snapshot};
 use crate::error::{Error, Kind};
-use crate::record::{Actor, Micros, RequestId, Row, Text, limits, properties, sanitize};
+use crate::record::{Actor, Micros, Row, Text, limits, properties, sanitize};
 
 /// Name of an event that was logged with an empty one.
 const UNNAMED: &str = "unnamed_event";

@@ -4,6 +4,7 @@ mod event;
 mod health;
 mod intake;
 mod link;
+mod meter;
 mod report;
 mod shutdown;
 mod snapshot;
@@ -12,7 +13,7 @@ mod start;
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -45,6 +46,8 @@ struct Shared {
     path: Option<PathBuf>,
     /// None once the logger is shut down, and for a recording logger.
     pipeline: Mutex<Option<Pipeline>>,
+    /// Dropped with the logger: that ends the metrics thread.
+    meter: Mutex<Option<mpsc::Sender<()>>>,
 }
 
 /// What runs beside the application.

@@ -88,6 +88,7 @@ impl Logger {
         let queue = &self.0.intake.queue;
         queue.close();
         let pipeline = lock(&self.0.pipeline).take();
+        drop(lock(&self.0.meter).take());
         let Some(pipeline) = pipeline else {
             return self.report(started, None, requests_cut, true);
         };

@@ -56,6 +56,7 @@ impl Builder {
             settings: resolved.settings,
             path: None,
             pipeline: Mutex::new(None),
+            meter: Mutex::new(None),
         };
         Ok((Logger(Arc::new(shared)), queue))
     }
@@ -124,11 +125,14 @@ fn start(resolved: &Resolved, clock: Clock) -> Result<Logger, Error> {
         settings,
         path,
         pipeline: Mutex::new(None),
+        meter: Mutex::new(None),
     };
     shared.pipeline = Mutex::new(Some(Pipeline {
         delivery: delivery?,
     }));
-    Ok(Logger(Arc::new(shared)))
+    let logger = Logger(Arc::new(shared));
+    logger.start_meter()?;
+    Ok(logger)
 }
 
 /// An open store.
@@ -165,7 +169,7 @@ fn open(resolved: &Resolved, clock: &Clock) -> Result<Opened, Error> {
             let clock = clock.clone();
             let capacity = u64::try_from(resolved.settings.queue.max_rows).unwrap_or(u64::MAX);
             let file = path.clone();
-            let mut open = move || SqliteStore::open(&file, &run, &settings, &clock, capacity);
+            let open = move || SqliteStore::open(&file, &run, &settings, &clock, capacity);
             let (store, report) = open().map_err(ledger_error)?;
             tracing::info!(path = %path.display(), rows = store.totals().head, "audit ledger open");
             let reopen: Reopen = Box::new(move || {
