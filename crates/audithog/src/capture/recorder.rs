@@ -135,8 +135,7 @@ impl Sent {
     fn by<H: Headers>(arrival: &Arrival<'_, H>, settings: &CaptureSettings) -> Self {
         let headers = arrival.headers;
         let proxies = &settings.trusted_proxies;
-        let is_trusted = |peer: IpAddr| proxies.contains(peer.to_canonical());
-        let trusted = arrival.peer.is_some_and(is_trusted);
+        let trusted = arrival.peer.is_some_and(|peer| proxies.contains(peer));
         let header = &settings.client_ip_header;
         let forwarded = headers.values(header.as_str());
         let user_agent = headers.values("user-agent").next();

@@ -41,5 +41,5 @@ pub use future::ResponseFuture;
 pub use layer::AuditLayer;
 pub use service::AuditService;
 
-#[cfg(all(test, feature = "axum"))]
+#[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
 //! Through the layer's door: [`service`] calls it directly, [`socket`] over real connections.
+#![cfg(feature = "axum")]
 
 mod service;
 mod socket;

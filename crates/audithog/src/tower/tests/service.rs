@@ -507,6 +507,38 @@ async fn large_frames_are_handed_over_in_slices_of_the_same_memory() {
     assert_eq!(at, whole.len());
 }
 
+/// A body of unknown length that reports its end with its only frame, as bodies off the wire do.
+struct Once(Option<Bytes>);
+
+impl HttpBody for Once {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(Frame::data).map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_complete_once_it_reports_its_end() {
+    let body = Once(Some(Bytes::from(vec![0; 100_000])));
+    let (sink, response) = answer(Response::new(body)).await;
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    // The rest of the frame is still to come.
+    assert!(sink.rows().is_empty());
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert_eq!(verdict(only(&sink.rows())), "200 success -");
+}
+
 /// A body that knows its bounds, which are not those of a stream.
 #[derive(Clone)]
 struct Bounded;
