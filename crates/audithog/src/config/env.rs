@@ -63,7 +63,7 @@ impl Values {
             return Some(pinned.clone());
         }
         let from_file = if is_secret(name) {
-            self.from_file(name)
+            self.secret_file(name)
         } else {
             None
         };
@@ -86,7 +86,7 @@ impl Values {
         self.environment.get(name).map(|value| value.trim())
     }
 
-    fn from_file(&mut self, name: &'static str) -> Option<String> {
+    fn secret_file(&mut self, name: &'static str) -> Option<String> {
         let path = self
             .environment
             .get(&format!("{name}_FILE"))?

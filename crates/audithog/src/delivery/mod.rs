@@ -76,8 +76,9 @@ pub(crate) trait Ledger: Send + Sync + 'static {
 /// A sink to drive.
 pub(crate) struct Plan {
     pub(crate) sink: Arc<dyn Sink>,
-    /// Of what the ledger held before the sink's first start, only rows this young are sent.
-    pub(crate) backfill: Duration,
+    /// The ledger meets this sink for the first time: of what it held before, only rows this young
+    /// are sent. None for a sink that is known, whatever it has sent so far.
+    pub(crate) backfill: Option<Duration>,
 }
 
 /// When to send and how to try again.

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use super::{
-    Committed, Group, Reader, Settlement, SinkTotals, Store, StoreError, Straggler, Totals,
+    Committed, Group, Reader, Settlement, SinkTotals, Size, Store, StoreError, Straggler, Totals,
+    UncleanStop,
 };
 use crate::books::LossReason;
 use crate::record::{Micros, Run, StoredRow};
@@ -149,8 +150,16 @@ impl Store for MemoryStore {
     }
 
     /// There is nothing that could outlive the process.
-    fn sync(&mut self) -> Result<(), StoreError> {
+    fn reopen(&mut self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn size(&self) -> Result<Size, StoreError> {
+        Ok(Size::default())
     }
 
     fn register_sink(&mut self, sink: &'static str) -> Result<SinkTotals, StoreError> {

@@ -4,6 +4,7 @@
 //! file and, for `AUDITHOG_DB=off`, a bounded memory. The writer thread owns the one [`Store`];
 //! everyone else reads through a [`Reader`] of their own.
 
+pub(crate) mod check;
 mod memory;
 pub(crate) mod own_rows;
 pub(crate) mod place;
@@ -15,7 +16,7 @@ pub(crate) mod writer;
 
 use std::collections::BTreeMap;
 
-use crate::books::{LossReason, Losses};
+use crate::books::Losses;
 use crate::record::{Micros, Row, StoredRow};
 
 pub(crate) use memory::MemoryStore;
@@ -124,8 +125,16 @@ pub(crate) trait Store: Send {
     /// Makes a group permanent. On an error nothing of it was kept.
     fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError>;
 
-    /// Returns after an fsync that covers every commit so far.
-    fn sync(&mut self) -> Result<(), StoreError>;
+    /// After an I/O error: closes what is left and opens the same place anew. A handle whose fsync
+    /// failed is never used again. A group whose commit failed may be there after all.
+    fn reopen(&mut self) -> Result<(), StoreError>;
+
+    /// Runs of other processes that stopped without saying so, each told once: those found by
+    /// opening, and those that could not be judged then.
+    fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError>;
+
+    /// Space taken now.
+    fn size(&self) -> Result<Size, StoreError>;
 
     /// Makes a sink known. A new sink begins at the pruning mark, so that it gets what is held.
     fn register_sink(&mut self, sink: &'static str) -> Result<SinkTotals, StoreError>;
@@ -167,6 +176,15 @@ pub(crate) trait Reader: Send {
     /// The number of the last row that arrived before `before`, judged by blocks: every row up to
     /// it is older. For the back-fill limit.
     fn last_before(&mut self, before: Micros) -> Result<i64, StoreError>;
+}
+
+/// Space that a store takes, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Pages in use; free pages are used again before the file grows.
+    pub(crate) used: u64,
+    /// SQLite's write-ahead log.
+    pub(crate) log: u64,
 }
 
 /// Why the store could not do what was asked.
@@ -214,12 +232,5 @@ impl std::error::Error for StoreError {
         self.source
             .as_deref()
             .map(|source| source as &(dyn std::error::Error + 'static))
-    }
-}
-
-impl Totals {
-    /// A loss reason's persisted count.
-    pub(crate) fn lost(&self, reason: LossReason) -> u64 {
-        self.losses.get(reason)
     }
 }

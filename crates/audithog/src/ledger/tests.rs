@@ -460,7 +460,15 @@ fn act(subject: &mut Subject, model: &mut Model, action: Action) {
             commit_settlement(subject, &settlement);
         }
         Action::Prune { before, limit } => prune(subject, model, before, limit),
-        Action::Sync => subject.store.sync().unwrap(),
+        Action::Sync => drop(
+            subject
+                .store
+                .commit(&Group {
+                    sync: true,
+                    ..Group::default()
+                })
+                .unwrap(),
+        ),
         Action::Reopen => subject.reopen(),
     }
 }
@@ -501,9 +509,9 @@ fn check(subject: &Subject, model: &Model, cursors: &mut BTreeMap<String, i64>) 
     let head = model.rows.len() as i64;
     assert_eq!(totals.head, head);
     assert_eq!(totals.requests, model.requests);
-    assert_eq!(totals.lost(LossReason::QueueFull), model.requests);
-    assert_eq!(totals.lost(LossReason::DuplicateId), model.duplicates);
-    assert_eq!(totals.lost(LossReason::MemoryFull), model.not_stored);
+    assert_eq!(totals.losses.get(LossReason::QueueFull), model.requests);
+    assert_eq!(totals.losses.get(LossReason::DuplicateId), model.duplicates);
+    assert_eq!(totals.losses.get(LossReason::MemoryFull), model.not_stored);
     let mut reader = subject.store.reader().unwrap();
     for (name, sink) in &totals.sinks {
         let expected = model.sinks.get(name.as_str()).cloned().unwrap_or_default();
@@ -622,7 +630,7 @@ fn a_full_memory_refuses_the_newest_and_frees_what_is_settled() {
     };
     let committed = store.commit(&group).unwrap();
     assert_eq!((committed.head, committed.not_stored), (3, 2));
-    assert_eq!(store.totals().lost(LossReason::MemoryFull), 2);
+    assert_eq!(store.totals().losses.get(LossReason::MemoryFull), 2);
 
     let settlement = Settlement {
         sink: "posthog",

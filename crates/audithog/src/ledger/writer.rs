@@ -8,13 +8,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::own_rows::OwnRows;
+use super::own_rows::{OwnRows, unclean_stop};
 use super::progress::{Board, Ticket};
-use super::{Committed, Group, Settlement, Store, StoreError, StoreErrorKind};
+use super::{Committed, Group, Settlement, Store, StoreError, StoreErrorKind, Totals};
 use crate::books::{LossReason, Refusal, Waiter};
 use crate::clock::Clock;
 use crate::queue::{Command, LeaseRequest, Queue, Work};
-use crate::record::Row;
+use crate::record::{Micros, Row};
 
 /// How long the writer lets a group gather after its first row. Bounds what a crash can take.
 const LINGER: Duration = Duration::from_millis(10);
@@ -25,18 +25,15 @@ const GROUP_ROWS: usize = 1_024;
 /// Delays between tries of a ledger that cannot be written.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// How often old rows are looked for, and how many go in one transaction.
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// How often old rows and stopped runs are looked for.
+const CHORES_EVERY: Duration = Duration::from_secs(60);
+/// Rows that one transaction removes: a short one keeps appends waiting for a moment only.
 const PRUNE_ROWS: usize = 1_000;
-
-/// Opens the store again after an I/O error; a poisoned handle is never used twice.
-pub(crate) type Reopen = Box<dyn FnMut() -> Result<Box<dyn Store>, StoreError> + Send>;
 
 /// What the writer thread is made of.
 pub(crate) struct Writer {
     queue: Arc<Queue>,
     store: Box<dyn Store>,
-    reopen: Reopen,
     board: Arc<Board>,
     clock: Clock,
     own: OwnRows,
@@ -48,7 +45,7 @@ pub(crate) struct Writer {
     leases: Vec<LeaseRequest>,
     requests_told: u64,
     last_sync: Instant,
-    last_prune: Instant,
+    last_chores: Instant,
     unsynced: bool,
     sync_asked: bool,
     flushes: Vec<Box<dyn FnOnce(i64) + Send>>,
@@ -68,7 +65,6 @@ struct Closing {
 pub(crate) struct WriterParts {
     pub(crate) queue: Arc<Queue>,
     pub(crate) store: Box<dyn Store>,
-    pub(crate) reopen: Reopen,
     pub(crate) board: Arc<Board>,
     pub(crate) clock: Clock,
     pub(crate) own: OwnRows,
@@ -82,7 +78,6 @@ impl Writer {
         Self {
             queue: parts.queue,
             store: parts.store,
-            reopen: parts.reopen,
             board: parts.board,
             clock: parts.clock,
             own: parts.own,
@@ -93,7 +88,7 @@ impl Writer {
             leases: Vec::new(),
             requests_told: 0,
             last_sync: now,
-            last_prune: now,
+            last_chores: now,
             unsynced: true,
             sync_asked: false,
             flushes: Vec::new(),
@@ -110,7 +105,7 @@ impl Writer {
         while self.closing.is_none() {
             self.queue.take(&mut work, Some(self.wake_at()), LINGER);
             self.round(&mut work);
-            self.prune();
+            self.chores();
         }
         // A row can be pushed until the queue is closed: what came since belongs to this run.
         self.queue
@@ -125,10 +120,7 @@ impl Writer {
         if self.unsynced {
             at = at.min(self.last_sync + SYNC_EVERY);
         }
-        if self.retention.is_some() {
-            at = at.min(self.last_prune + PRUNE_EVERY);
-        }
-        at
+        at.min(self.last_chores + CHORES_EVERY)
     }
 
     fn round(&mut self, work: &mut Work) {
@@ -243,17 +235,13 @@ impl Writer {
             settlements: &settlements,
             sync,
         };
+        let before = self.store.totals().clone();
         let mut pause = RETRY_FIRST;
         loop {
             match self.store.commit(&group) {
                 Ok(committed) => {
                     self.requests_told = requests;
-                    self.unsynced = !sync;
-                    if sync {
-                        self.last_sync = Instant::now();
-                        self.sync_asked = false;
-                    }
-                    self.board.committed(self.store.totals(), sync, ticket);
+                    self.publish(sync, ticket);
                     self.book(rows, waiters, &committed);
                     return;
                 }
@@ -262,9 +250,14 @@ impl Writer {
                     if error.kind != StoreErrorKind::Busy || pause >= RETRY_MAX {
                         self.board.failed(&error);
                     }
-                    if !self.wait_and_mend(&error, &mut pause) {
+                    if !self.wait_out(&mut pause) {
                         self.own.put_back(group.losses);
                         self.lose(rows, waiters);
+                        return;
+                    }
+                    if self.reopened(&error) && self.holds(&group, &before) {
+                        // The commit failed after its rows were safe: they are not written twice.
+                        self.conclude(&group, waiters, requests, ticket);
                         return;
                     }
                 }
@@ -312,9 +305,9 @@ impl Writer {
         }
     }
 
-    /// Waits out a failed commit, listening for commands, and reopens a store that cannot be
-    /// trusted any more. False once the process closes and its deadline has passed.
-    fn wait_and_mend(&mut self, error: &StoreError, pause: &mut Duration) -> bool {
+    /// Waits after a failed commit, listening for commands. False once the process closes and its
+    /// deadline has passed.
+    fn wait_out(&mut self, pause: &mut Duration) -> bool {
         let mut until = Instant::now() + *pause;
         *pause = (*pause * 2).min(RETRY_MAX);
         loop {
@@ -327,43 +320,121 @@ impl Writer {
             let mut commands = Vec::new();
             self.queue.take_commands(&mut commands, until);
             if commands.is_empty() {
-                break;
+                return true;
             }
             for command in commands {
                 self.obey(command);
             }
         }
-        if matches!(
-            error.kind,
-            StoreErrorKind::Io | StoreErrorKind::Corrupt | StoreErrorKind::Unusable
-        ) {
-            match (self.reopen)() {
-                Ok(store) => self.store = store,
-                Err(error) => self.board.failed(&error),
-            }
-        }
-        true
     }
 
-    fn prune(&mut self) {
-        let Some(retention) = self.retention else {
-            return;
+    /// Opens a store anew that cannot be trusted any more. True if it was.
+    fn reopened(&mut self, error: &StoreError) -> bool {
+        let mends = matches!(
+            error.kind,
+            StoreErrorKind::Io | StoreErrorKind::Corrupt | StoreErrorKind::Unusable
+        );
+        if !mends {
+            return false;
+        }
+        let reopened = self.store.reopen();
+        if let Err(error) = &reopened {
+            self.board.failed(error);
+        }
+        reopened.is_ok()
+    }
+
+    /// Whether the store holds a group whose commit failed: groups are all or nothing, so one row
+    /// tells, or, without rows, the counters of the sink that only this process drives.
+    fn holds(&self, group: &Group<'_>, before: &Totals) -> bool {
+        let totals = self.store.totals();
+        let Some(first) = group.rows.first() else {
+            return !group.settlements.is_empty() && totals.sinks != before.sinks;
         };
-        if self.last_prune.elapsed() < PRUNE_EVERY || self.board.progress().failing {
+        let found = self.store.reader().and_then(|mut reader| {
+            let added = usize::try_from(totals.head - before.head).unwrap_or(0);
+            reader.rows(before.head, totals.head, added)
+        });
+        found.is_ok_and(|rows| rows.iter().any(|stored| stored.row.id == first.id))
+    }
+
+    /// Books a group that was found in the store after its commit had failed.
+    fn conclude(
+        &mut self,
+        group: &Group<'_>,
+        waiters: Vec<(usize, Waiter)>,
+        requests: u64,
+        ticket: Ticket,
+    ) {
+        self.requests_told = requests;
+        // Found by reading, not by an fsync that returned: the next sync covers it.
+        self.publish(false, ticket);
+        self.sync_asked |= group.sync;
+        self.queue
+            .settle(group.rows.len() as u64, [], self.clock.wall());
+        for (_, waiter) in waiters {
+            waiter(Ok(self.store.totals().head));
+        }
+    }
+
+    fn publish(&mut self, synced: bool, ticket: Ticket) {
+        self.unsynced = !synced;
+        if synced {
+            self.last_sync = Instant::now();
+            self.sync_asked = false;
+        }
+        self.board.committed(self.store.totals(), synced, ticket);
+    }
+
+    /// Work that nobody waits for.
+    fn chores(&mut self) {
+        if self.last_chores.elapsed() < CHORES_EVERY || self.board.progress().failing {
             return;
         }
-        let before = self.clock.wall().saturating_sub(retention);
-        match self.store.prune(before, PRUNE_ROWS) {
+        match self.prune() {
             // A full transaction: more is due, so the mark of time stays and the next round goes on.
-            Ok(removed) if removed >= PRUNE_ROWS as u64 => self.own.note_pruned(removed),
-            Ok(removed) => {
-                self.own.note_pruned(removed);
-                self.last_prune = Instant::now();
-            }
+            Ok(true) => return,
+            Ok(false) => {}
             Err(error) => {
-                self.last_prune = Instant::now();
                 tracing::warn!(%error, "old audit rows could not be removed; tried again in a minute");
             }
+        }
+        self.last_chores = Instant::now();
+        self.note_unclean();
+    }
+
+    /// True when there is more to remove.
+    fn prune(&mut self) -> Result<bool, StoreError> {
+        let mut before = Micros(i64::MIN);
+        if let Some(retention) = self.retention {
+            before = self.clock.wall().saturating_sub(retention);
+        }
+        if let Some(most) = self.max_bytes {
+            let size = self.store.size()?;
+            if size.used + size.log > most {
+                before = Micros(i64::MAX);
+            }
+        }
+        if before.0 == i64::MIN {
+            return Ok(false);
+        }
+        let removed = self.store.prune(before, PRUNE_ROWS)?;
+        self.own.note_pruned(removed);
+        Ok(removed >= PRUNE_ROWS as u64)
+    }
+
+    /// Other processes' runs, and this one's own past, that ended without saying so.
+    fn note_unclean(&mut self) {
+        match self.store.take_unclean() {
+            Ok(stops) => {
+                let now = self.clock.wall();
+                let mut losses: Vec<_> = stops
+                    .iter()
+                    .map(|stop| unclean_stop(stop.queue_capacity, stop.alive, now))
+                    .collect();
+                self.own.note(&mut losses);
+            }
+            Err(error) => tracing::debug!(%error, "stopped runs could not be looked for"),
         }
     }
 

@@ -135,7 +135,13 @@ impl Event {
     pub async fn log_durable(self) -> Result<(), Error> {
         let (sink, row) = self.freeze();
         let (done, kept) = oneshot::channel();
-        sink.accept(row, Some(Box::new(move |answer| drop(done.send(answer)))));
+        sink.accept(
+            row,
+            Some(Box::new(move |answer| {
+                // Nobody may wait any more.
+                let _ = done.send(answer);
+            })),
+        );
         match kept.await {
             Ok(Ok(_seq)) => Ok(()),
             Ok(Err(refusal)) => Err(refused(refusal)),

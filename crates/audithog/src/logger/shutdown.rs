@@ -45,7 +45,10 @@ impl Logger {
         let (answer, answered) = mpsc::channel();
         self.0.intake.queue.command(Command::Flush {
             last,
-            answer: Box::new(move |head| drop(answer.send(head))),
+            answer: Box::new(move |head| {
+                // The caller may have left at its deadline.
+                let _ = answer.send(head);
+            }),
         });
         loop {
             let wait = deadline
@@ -76,7 +79,7 @@ impl Logger {
             pipeline
                 .delivery
                 .flush(head, self.monotonic(deadline), move |sinks| {
-                    drop(answer.send(sinks))
+                    drop(answer.send(sinks));
                 });
         }
         wait_for_sinks(&answered, deadline)
@@ -98,7 +101,9 @@ impl Logger {
         let (answer, answered) = mpsc::channel();
         queue.command(Command::Close {
             deadline,
-            answer: Box::new(move || drop(answer.send(()))),
+            answer: Box::new(move || {
+                let _ = answer.send(());
+            }),
         });
         let left = deadline.saturating_duration_since(Instant::now());
         let closed = answered.recv_timeout(left).is_ok();
@@ -128,7 +133,7 @@ impl Logger {
         pipeline
             .delivery
             .shutdown(head, self.monotonic(deadline), move |sinks| {
-                drop(answer.send(sinks))
+                drop(answer.send(sinks));
             });
         wait_for_sinks(&answered, deadline)
     }

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::intake::Intake;
 use super::link::Link;
-use super::{Logger, Pipeline, Shared};
+use super::{Logger, Pipeline, Shared, lock};
 use crate::capture::{Recorder, RowSink as _};
 use crate::clock::Clock;
 use crate::config::{Builder, Database, Resolved, Settings};
@@ -13,7 +13,7 @@ use crate::delivery::{Delivery, Plan, Tuning};
 use crate::error::{Error, Kind};
 use crate::ledger::own_rows::{OwnRows, own_row, unclean_stop};
 use crate::ledger::progress::Board;
-use crate::ledger::writer::{Reopen, Writer, WriterParts};
+use crate::ledger::writer::{Writer, WriterParts};
 use crate::ledger::{
     MemoryStore, OpenReport, SqliteStore, Store, StoreError, StoreErrorKind, place,
 };
@@ -30,13 +30,13 @@ impl Builder {
     /// [`Error::is_config`] with every wrong setting, one a line; [`Error::is_ledger`] when the file
     /// cannot be used. Nothing runs then.
     pub fn start(self) -> Result<Logger, Error> {
-        start(&self.resolve()?, Clock::system())
+        start(&self.resolve()?, &Clock::system())
     }
 
     /// Like [`start`](Self::start), on a clock that a test moves.
     #[cfg(feature = "testing")]
     pub fn start_with_clock(self, clock: &crate::testing::ManualClock) -> Result<Logger, Error> {
-        start(&self.resolve()?, clock.0.clone())
+        start(&self.resolve()?, &clock.0)
     }
 
     /// A logger without a ledger, threads or sinks: its rows are for a test to look at.
@@ -62,15 +62,19 @@ impl Builder {
     }
 }
 
-fn start(resolved: &Resolved, clock: Clock) -> Result<Logger, Error> {
+fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
     let settings = resolved.settings.clone();
-    let opened = open(resolved, &clock)?;
+    let opened = open(resolved, clock)?;
     let path = opened.path.clone();
     let queue = Arc::new(Queue::new(settings.queue));
     let board = Arc::new(Board::new());
     let mut store = opened.store;
-    let plans = plans(&settings, &clock)?;
-    for plan in &plans {
+    let head_before = store.totals().head;
+    let mut plans = plans(&settings, clock)?;
+    for plan in &mut plans {
+        if store.totals().sinks.contains_key(plan.sink.name()) {
+            plan.backfill = None;
+        }
         store
             .register_sink(plan.sink.name())
             .map_err(ledger_error)?;
@@ -90,11 +94,10 @@ fn start(resolved: &Resolved, clock: Clock) -> Result<Logger, Error> {
             clock.wall(),
         )]);
     }
-    let first_rows = first_rows(resolved, &opened.report, &clock);
+    let first_rows = first_rows(resolved, &opened.report, clock);
     let writer = Writer::new(WriterParts {
         queue: Arc::clone(&queue),
         store,
-        reopen: opened.reopen,
         board: Arc::clone(&board),
         clock: clock.clone(),
         own,
@@ -117,7 +120,7 @@ fn start(resolved: &Resolved, clock: Clock) -> Result<Logger, Error> {
         intake.accept(row, None);
     }
     // The threads hold no handle: the last drop of a logger that was not shut down ends them.
-    let delivery = Delivery::start(&link, plans, Tuning::from(&settings), &clock);
+    let delivery = Delivery::start(&link, plans, Tuning::from(&settings), clock);
     let recorder = Recorder::new(resolved.capture.clone(), Arc::clone(&intake) as _);
     let mut shared = Shared {
         intake,
@@ -132,13 +135,39 @@ fn start(resolved: &Resolved, clock: Clock) -> Result<Logger, Error> {
     }));
     let logger = Logger(Arc::new(shared));
     logger.start_meter()?;
+    logger.start_check(head_before);
     Ok(logger)
+}
+
+impl Logger {
+    /// Checks what earlier runs left, in the background. Rows are kept and delivered whatever it finds.
+    fn start_check(&self, head: i64) {
+        let Some(path) = self.0.path.clone().filter(|_| head > 0) else {
+            return;
+        };
+        let shared = Arc::downgrade(&self.0);
+        let check = move || {
+            let wanted = || {
+                shared
+                    .upgrade()
+                    .is_some_and(|shared| lock(&shared.pipeline).is_some())
+            };
+            if let Err(error) = crate::ledger::check::run(&path, head, wanted) {
+                tracing::error!(%error, path = %path.display(), "the audit ledger is damaged");
+            }
+        };
+        if let Err(error) = thread::Builder::new()
+            .name("audithog-check".to_owned())
+            .spawn(check)
+        {
+            tracing::warn!(%error, "the audit ledger is not checked: no thread could be started");
+        }
+    }
 }
 
 /// An open store.
 struct Opened {
     store: Box<dyn Store>,
-    reopen: Reopen,
     report: OpenReport,
     path: Option<std::path::PathBuf>,
 }
@@ -153,12 +182,6 @@ fn open(resolved: &Resolved, clock: &Clock) -> Result<Opened, Error> {
             );
             Ok(Opened {
                 store: Box::new(MemoryStore::new(max_rows, &run)),
-                reopen: Box::new(|| {
-                    Err(StoreError::new(
-                        StoreErrorKind::Unusable,
-                        "memory cannot be opened again",
-                    ))
-                }),
                 report: OpenReport::default(),
                 path: None,
             })
@@ -166,19 +189,12 @@ fn open(resolved: &Resolved, clock: &Clock) -> Result<Opened, Error> {
         Database::File(path) => {
             place::check(&path).map_err(ledger_error)?;
             let settings = resolved.public().to_string();
-            let clock = clock.clone();
             let capacity = u64::try_from(resolved.settings.queue.max_rows).unwrap_or(u64::MAX);
-            let file = path.clone();
-            let open = move || SqliteStore::open(&file, &run, &settings, &clock, capacity);
-            let (store, report) = open().map_err(ledger_error)?;
+            let (store, report) =
+                SqliteStore::open(&path, &run, &settings, clock, capacity).map_err(ledger_error)?;
             tracing::info!(path = %path.display(), rows = store.totals().head, "audit ledger open");
-            let reopen: Reopen = Box::new(move || {
-                let (store, _) = open()?;
-                Ok(Box::new(store) as Box<dyn Store>)
-            });
             Ok(Opened {
                 store: Box::new(store),
-                reopen,
                 report,
                 path: Some(path),
             })
@@ -240,9 +256,18 @@ fn plans(settings: &Settings, clock: &Clock) -> Result<Vec<Plan>, Error> {
         return Ok(Vec::new());
     };
     let sink = crate::sink::posthog::PosthogSink::new(posthog, clock.clone())?;
+    let endpoint = sink.endpoint();
+    tracing::info!(
+        region = endpoint.region(),
+        host = endpoint.host(),
+        "audit rows are shipped to PostHog; unverified until a row has been read back"
+    );
+    if let Some(hint) = crate::sink::posthog::endpoint::key_hint(posthog.key.expose()) {
+        tracing::warn!("POSTHOG_API_KEY {hint}");
+    }
     Ok(vec![Plan {
         sink: Arc::new(sink),
-        backfill: posthog.backfill,
+        backfill: Some(posthog.backfill),
     }])
 }
 

@@ -48,18 +48,6 @@ impl ActorType {
             Self::System => "system",
         }
     }
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        [
-            Self::User,
-            Self::Service,
-            Self::ApiKey,
-            Self::Anonymous,
-            Self::System,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
-    }
 }
 
 impl Actor {

@@ -107,8 +107,7 @@ pub(crate) struct Hold {
 
 /// Why retrying cannot help now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum HoldReason {
+pub(crate) enum HoldReason {
     /// The key was refused (401).
     BadKey,
     /// Forbidden (403).
@@ -120,7 +119,7 @@ pub enum HoldReason {
 impl HoldReason {
     /// As written in pages and metrics.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::BadKey => "bad_key",
             Self::Forbidden => "forbidden",
@@ -130,7 +129,7 @@ impl HoldReason {
 
     /// What to do about it.
     #[must_use]
-    pub fn remedy(self) -> &'static str {
+    pub(crate) fn remedy(self) -> &'static str {
         match self {
             Self::BadKey => "set POSTHOG_API_KEY to the project's API key (phc_…) and restart",
             Self::Forbidden => {

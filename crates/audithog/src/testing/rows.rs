@@ -224,6 +224,7 @@ impl Found {
     }
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "callers compare temporaries")]
     fn same<T: PartialEq + fmt::Debug>(&self, what: &str, found: T, expected: T) -> Self {
         assert!(
             found == expected,

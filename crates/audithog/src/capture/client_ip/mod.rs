@@ -37,7 +37,9 @@ mod trusted;
 mod xff;
 
 pub(crate) use header::ClientIpHeader;
-pub(crate) use resolve::{ClientIp, ClientIpSource, client_ip};
+pub(crate) use resolve::client_ip;
+#[cfg(test)]
+pub(crate) use resolve::{ClientIp, ClientIpSource};
 pub(crate) use trusted::TrustedProxies;
 
 #[cfg(test)]

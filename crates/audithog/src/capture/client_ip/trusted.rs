@@ -71,6 +71,7 @@ impl TrustedProxies {
     }
 
     /// True if no peer is trusted, and so no forwarding header is ever read.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }

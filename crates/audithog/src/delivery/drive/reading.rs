@@ -18,6 +18,9 @@ impl Driver<'_> {
         progress: &Progress,
         now: Now,
     ) -> Result<(), StoreError> {
+        let Some(backfill) = self.context.plan.backfill else {
+            return Ok(());
+        };
         let first_start = SinkTotals {
             began: totals.began,
             cursor: totals.began,
@@ -27,7 +30,7 @@ impl Driver<'_> {
         if *totals != first_start {
             return Ok(());
         }
-        let before = now.wall.saturating_sub(self.context.plan.backfill);
+        let before = now.wall.saturating_sub(backfill);
         let last = self.survivors.reader.last_before(before)?;
         let last = last.min(progress.head);
         let Ok(held_back @ 1..) = u64::try_from(last - totals.cursor) else {

@@ -336,7 +336,7 @@ pub(super) struct Scene {
     pub(super) script: Arc<Script>,
     pub(super) clock: Clock,
     pub(super) tuning: Tuning,
-    pub(super) backfill: Duration,
+    pub(super) backfill: Option<Duration>,
 }
 
 impl Scene {
@@ -362,7 +362,7 @@ impl Scene {
             script: Arc::new(script),
             clock,
             tuning,
-            backfill: Duration::from_secs(7 * 24 * 3600),
+            backfill: Some(Duration::from_secs(7 * 24 * 3600)),
         }
     }
 

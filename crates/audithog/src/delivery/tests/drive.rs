@@ -94,7 +94,7 @@ fn sampled_out_rows_are_settled_without_a_request() {
 #[test]
 fn the_first_start_holds_back_what_is_older_than_the_backfill_limit() {
     let mut scene = Scene::new(eager());
-    scene.backfill = secs(100);
+    scene.backfill = Some(secs(100));
     scene.desk.append_at(40, START.saturating_sub(secs(101)));
     scene.desk.append_at(2, START.saturating_sub(secs(100)));
     let delivery = scene.start();
@@ -102,7 +102,7 @@ fn the_first_start_holds_back_what_is_older_than_the_backfill_limit() {
     assert_eq!(scene.desk.totals().held_back, 40);
     scene.stop(delivery);
     // Later starts hold nothing back, however old the rows are.
-    scene.backfill = Duration::ZERO;
+    scene.backfill = None;
     scene.desk.append_at(5, Micros(0));
     let _delivery = scene.start();
     scene.wait_for_delivered(7);

@@ -61,7 +61,7 @@ fn ten_thousand_events_through_a_failing_host_arrive_exactly_once() {
     let sink = PosthogSink::new(&settings(stand_in.url()), clock.clone()).unwrap();
     let plan = Plan {
         sink: Arc::new(sink),
-        backfill: Duration::from_secs(7 * 24 * 3600),
+        backfill: Some(Duration::from_secs(7 * 24 * 3600)),
     };
     let ledger: Arc<dyn Ledger> = Arc::new(desk.clone());
     let delivery = Delivery::start(&ledger, vec![plan], tuning(), &clock).unwrap();

@@ -14,7 +14,7 @@ use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
 use super::{append, open, retention, settle, sinks};
 use crate::clock::Clock;
 use crate::ledger::{
-    Committed, Group, Reader, SinkTotals, Store, StoreError, StoreErrorKind, Totals,
+    Committed, Group, Reader, SinkTotals, Size, Store, StoreError, StoreErrorKind, Totals,
 };
 use crate::record::{Micros, Run};
 
@@ -36,12 +36,14 @@ pub(crate) struct SqliteStore {
     unsynced: bool,
     last_sign: Duration,
     poisoned: bool,
+    /// Found by opening again, not yet told.
+    unclean: Vec<UncleanStop>,
 }
 
 #[derive(Debug)]
-struct Open {
+pub(super) struct Open {
     connection: Connection,
-    files: Files,
+    pub(super) files: Files,
     checkpointer: Checkpointer,
     /// `synchronous` is FULL.
     full: bool,
@@ -110,6 +112,7 @@ impl SqliteStore {
             unsynced: false,
             last_sign: clock.monotonic(),
             poisoned: false,
+            unclean: Vec::new(),
         };
         let report = store.begin(created).map_err(|error| match error.kind {
             StoreErrorKind::Unusable => StoreError {
@@ -122,52 +125,6 @@ impl SqliteStore {
             _ => error,
         })?;
         Ok((store, report))
-    }
-
-    /// Where the ledger is, symbolic links resolved.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.open.as_ref().map(|open| open.files.path())
-    }
-
-    /// The size of the write-ahead log in bytes.
-    pub(crate) fn wal_bytes(&self) -> Result<u64, StoreError> {
-        self.opened()?.files.check()
-    }
-
-    /// After an error that poisoned the store: closes what is left, opens the path anew (a ledger
-    /// that was deleted is made again, empty) and goes on with the same run where it is known.
-    ///
-    /// A group whose commit failed may be in the ledger after all: compare [`Store::totals`] with
-    /// what the head was before.
-    pub(crate) fn reopen(&mut self) -> Result<OpenReport, StoreError> {
-        if let Some(mut old) = self.open.take() {
-            // Ended and dropped before the next connection is made, so that nothing of the old
-            // file is mistaken for the new one's.
-            old.checkpointer.stop();
-            drop(old);
-        }
-        self.poisoned = true;
-        self.names.forget();
-        self.version = None;
-        let (open, created) = Open::at(&self.start.path)?;
-        self.open = Some(open);
-        self.poisoned = false;
-        let report = self.begin(created)?;
-        for sink in self.configured.clone() {
-            self.register_sink(sink)?;
-        }
-        Ok(report)
-    }
-
-    /// Runs that have stopped without saying so since the last look: those that opening could not
-    /// judge yet, because they belong to another container or host. Each is reported once.
-    pub(crate) fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {
-        let now = self.clock.wall();
-        let process = self.start.process.clone();
-        let instance = self.start.run.instance.clone();
-        self.transact("look for stopped runs", false, |connection, _, _| {
-            runs::take_unclean(connection, &process, instance.as_deref(), now)
-        })
     }
 
     /// Continues this run if the file knows it, else adds it.
@@ -209,7 +166,7 @@ impl SqliteStore {
         Ok(report)
     }
 
-    fn opened(&self) -> Result<&Open, StoreError> {
+    pub(super) fn opened(&self) -> Result<&Open, StoreError> {
         self.open
             .as_ref()
             .ok_or_else(|| plain(StoreErrorKind::Io, "the ledger is closed"))
@@ -360,12 +317,59 @@ impl Store for SqliteStore {
         Ok(committed)
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
-        let group = Group {
-            sync: true,
-            ..Group::default()
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if let Some(mut old) = self.open.take() {
+            // Ended and dropped before the next connection is made, so that nothing of the old
+            // file is mistaken for the new one's.
+            old.checkpointer.stop();
+            drop(old);
+        }
+        self.poisoned = true;
+        self.names.forget();
+        self.version = None;
+        let (open, created) = Open::at(&self.start.path)?;
+        if created {
+            tracing::error!(
+                path = %self.start.path.display(),
+                "the audit ledger was gone and is made again, empty; rows that were in it are not"
+            );
+        }
+        self.open = Some(open);
+        self.poisoned = false;
+        let report = self.begin(created)?;
+        self.unclean.extend(report.unclean);
+        for sink in self.configured.clone() {
+            self.register_sink(sink)?;
+        }
+        Ok(())
+    }
+
+    fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {
+        let now = self.clock.wall();
+        let process = self.start.process.clone();
+        let instance = self.start.run.instance.clone();
+        let found = self.transact("look for stopped runs", false, |connection, _, _| {
+            runs::take_unclean(connection, &process, instance.as_deref(), now)
+        })?;
+        let mut unclean = std::mem::take(&mut self.unclean);
+        unclean.extend(found);
+        Ok(unclean)
+    }
+
+    fn size(&self) -> Result<Size, StoreError> {
+        let open = self.opened()?;
+        let number = |sql: &str| {
+            open.connection
+                .query_row(sql, [], |row| row.get::<_, i64>(0))
         };
-        self.commit(&group).map(|_| ())
+        let used = || -> rusqlite::Result<i64> {
+            let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+            Ok(pages * number("PRAGMA page_size")?)
+        };
+        Ok(Size {
+            used: used().map_err(failed("be measured"))?.unsigned_abs(),
+            log: open.files.check()?,
+        })
     }
 
     fn register_sink(&mut self, sink: &'static str) -> Result<SinkTotals, StoreError> {

@@ -155,7 +155,7 @@ fn a_symbolic_link_is_followed() {
     assert!(!report.created);
     commit_rows(&mut store, &[full_row(1)]);
     let real = fs::canonicalize(place.path()).unwrap();
-    assert_eq!(store.path(), Some(&*real));
+    assert_eq!(store.opened().unwrap().files.path(), &*real);
 }
 
 #[test]
@@ -200,9 +200,8 @@ fn reopening_a_file_that_is_whole_goes_on_with_the_run() {
     let mut store = place.open();
     commit_rows(&mut store, &[full_row(1)]);
     let run = store.run;
-    let report = store.reopen().unwrap();
-    assert!(!report.created);
-    assert_eq!(report.unclean, []);
+    store.reopen().unwrap();
+    assert_eq!(store.take_unclean().unwrap(), []);
     assert_eq!(store.run, run);
     assert_eq!(store.totals().head, 1);
 }
