@@ -396,9 +396,12 @@ impl Store for SqliteStore {
 
     fn prune(&mut self, before: Micros, limit: usize) -> Result<u64, StoreError> {
         let configured = self.configured.clone();
+        open::triggers(&self.opened()?.connection, true).map_err(failed("guard its rows"))?;
         let pruned = self.transact("remove old rows", false, |connection, _, totals| {
             retention::prune(connection, totals, &configured, before, limit)
-        })?;
+        });
+        open::triggers(&self.opened()?.connection, false).map_err(failed("be set up"))?;
+        let pruned = pruned?;
         if pruned > 0 {
             retention::shrink(&self.opened()?.connection).map_err(failed("give space back"))?;
         }
