@@ -331,7 +331,7 @@ impl Store for SqliteStore {
         let (run, now) = (self.run, self.clock.wall());
         let committed =
             self.transact("commit a group", group.sync, |connection, names, totals| {
-                let losses = totals.losses;
+                let (head, losses) = (totals.head, totals.losses);
                 for (reason, rows) in group.losses.iter() {
                     totals.losses.add(reason, rows);
                 }
@@ -344,8 +344,8 @@ impl Store for SqliteStore {
                 if !group.rows.is_empty() || group.requests > 0 {
                     settle::save_head(connection, totals)?;
                 }
-                // Something must be written for an fsync to happen.
-                if sign || empty {
+                // A settlement may repeat what is known; for an fsync something must be new.
+                if sign || empty || (group.sync && totals.head == head) {
                     runs::sign_of_life(connection, run, now)?;
                 }
                 Ok(Committed {
