@@ -34,7 +34,8 @@
 //!
 //! They refuse to change rows, to delete rows that retention has not released, to give a number
 //! twice (`INSERT OR REPLACE` passes the other two) and to move the head back. They stop accidents,
-//! not insiders: whoever can write the file can drop them. Proof needs a checkpoint outside.
+//! not insiders: whoever can write the file can drop them. Proof needs a checkpoint outside. The
+//! writer itself appends without them (see `open::triggers`) and has them on for retention.
 
 mod append;
 mod busy;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::{failed, kind, plain};
@@ -29,6 +30,7 @@ pub(super) fn writer(path: &Path) -> Result<(Connection, PathBuf, bool), StoreEr
     let mut connection = connect(&real, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     prepare_file(&connection, &real)?;
     let created = migrate(&mut connection, &real)?;
+    triggers(&connection, false).map_err(failed("be set up"))?;
     Ok((connection, real, created))
 }
 
@@ -132,6 +134,17 @@ fn prepare_file(connection: &Connection, path: &Path) -> Result<(), StoreError> 
     connection
         .execute_batch("PRAGMA synchronous = NORMAL")
         .map_err(failed("be set up"))
+}
+
+/// Lets the triggers of the file act on this connection, or not.
+///
+/// The writer appends without them: the one on inserts alone makes an append a third dearer, and
+/// the primary key refuses a number that comes twice. Its retention, and everyone else with the
+/// file, has them.
+pub(super) fn triggers(connection: &Connection, on: bool) -> rusqlite::Result<()> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on)
+        .map(|_| ())
 }
 
 /// Decides again inside a write transaction: another process may have been faster.

@@ -13,6 +13,7 @@ CREATE TABLE audit_runs(
   settings_json TEXT NOT NULL,
   started_ts INTEGER NOT NULL, -- all times: microseconds since 1970, UTC
   alive_ts INTEGER NOT NULL,
+  signs INTEGER NOT NULL DEFAULT 0, -- signs of life so far: each writes something, as an fsync needs
   ended_ts INTEGER,
   unclean INTEGER NOT NULL DEFAULT 0
 ) STRICT;

@@ -288,7 +288,7 @@ impl Store for SqliteStore {
         let (run, now) = (self.run, self.clock.wall());
         let committed =
             self.transact("commit a group", group.sync, |connection, names, totals| {
-                let losses = totals.losses;
+                let (head, losses) = (totals.head, totals.losses);
                 for (reason, rows) in group.losses.iter() {
                     totals.losses.add(reason, rows);
                 }
@@ -301,8 +301,8 @@ impl Store for SqliteStore {
                 if !group.rows.is_empty() || group.requests > 0 {
                     settle::save_head(connection, totals)?;
                 }
-                // Something must be written for an fsync to happen.
-                if sign || empty {
+                // A settlement may repeat what is known; for an fsync something must be new.
+                if sign || empty || (group.sync && totals.head == head) {
                     runs::sign_of_life(connection, run, now)?;
                 }
                 Ok(Committed {
@@ -400,9 +400,12 @@ impl Store for SqliteStore {
 
     fn prune(&mut self, before: Micros, limit: usize) -> Result<u64, StoreError> {
         let configured = self.configured.clone();
+        open::triggers(&self.opened()?.connection, true).map_err(failed("guard its rows"))?;
         let pruned = self.transact("remove old rows", false, |connection, _, totals| {
             retention::prune(connection, totals, &configured, before, limit)
-        })?;
+        });
+        open::triggers(&self.opened()?.connection, false).map_err(failed("be set up"))?;
+        let pruned = pruned?;
         if pruned > 0 {
             retention::shrink(&self.opened()?.connection).map_err(failed("give space back"))?;
         }

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::ledger::sqlite::SqliteReader;
 use crate::ledger::sqlite::schema::VERSION;
 use crate::ledger::tests::{NOW, commit_rows, full_row};
-use crate::ledger::{Group, Store, StoreErrorKind};
+use crate::ledger::{Group, Settlement, Store, StoreErrorKind};
 use crate::record::Micros;
 
 #[test]
@@ -248,4 +248,32 @@ fn a_missing_row_is_found_by_the_check() {
     let error = reader.check(0, 5).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Corrupt);
     assert_eq!(error.message, "the ledger is damaged: row 6 is missing");
+}
+
+/// SQLite syncs the log only when a commit adds to it, so each sync must add something: also while
+/// the clock stands, and when a settlement says nothing new.
+#[test]
+fn a_sync_writes_even_if_nothing_is_new() {
+    let place = Place::new();
+    let mut store = place.open();
+    store.register_sink("posthog").unwrap();
+    let settlements = [Settlement {
+        sink: "posthog",
+        ..Settlement::default()
+    }];
+    let nothing_new = Group {
+        settlements: &settlements,
+        sync: true,
+        ..Group::default()
+    };
+    for n in 0..3 {
+        commit_rows(&mut store, &[full_row(2 * n)]);
+        let before = store.wal_bytes().unwrap();
+        store.sync().unwrap();
+        assert!(store.wal_bytes().unwrap() > before);
+        commit_rows(&mut store, &[full_row(2 * n + 1)]);
+        let before = store.wal_bytes().unwrap();
+        store.commit(&nothing_new).unwrap();
+        assert!(store.wal_bytes().unwrap() > before);
+    }
 }
