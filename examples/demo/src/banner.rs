@@ -125,3 +125,15 @@ fn shell_word(text: &str) -> String {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(shell_word("/var/lib/audit-1.db"), "/var/lib/audit-1.db");
+        assert_eq!(shell_word("/my rows/$HOME.db"), "'/my rows/$HOME.db'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+    }
+}

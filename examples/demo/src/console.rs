@@ -28,8 +28,12 @@ impl Console {
     pub(crate) fn stdout() -> Self {
         let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self::new(io::stdout().is_terminal() && !set("NO_COLOR") && !dumb)
+    }
+
+    pub(crate) fn new(colors: bool) -> Self {
         Self {
-            colors: io::stdout().is_terminal() && !set("NO_COLOR") && !dumb,
+            colors,
             open: watch::Sender::new(true),
         }
     }

@@ -84,25 +84,25 @@ const SCRIPT: [Step; 28] = [
 
 /// Starts a client for each user. They stop when the set is dropped.
 pub(crate) fn start(address: SocketAddr) -> JoinSet<()> {
-    let client = Client::builder(TokioExecutor::new()).build_http();
+    let client = client();
     USERS
         .iter()
         .enumerate()
         .map(|(index, user)| {
-            let session = Session {
-                client: client.clone(),
-                address,
-                user,
-                token: None,
-                agents: Vec::new(),
-            };
-            session.run(index * SCRIPT.len() / USERS.len())
+            let from = index * SCRIPT.len() / USERS.len();
+            Session::new(address, client.clone(), user).run(from)
         })
         .collect()
 }
 
+type HttpClient = Client<HttpConnector, Full<Bytes>>;
+
+fn client() -> HttpClient {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
 struct Session {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: HttpClient,
     address: SocketAddr,
     user: &'static User,
     token: Option<String>,
@@ -123,6 +123,16 @@ struct Agent {
 }
 
 impl Session {
+    fn new(address: SocketAddr, client: HttpClient, user: &'static User) -> Self {
+        Self {
+            client,
+            address,
+            user,
+            token: None,
+            agents: Vec::new(),
+        }
+    }
+
     async fn run(mut self, from: usize) {
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -231,3 +241,6 @@ impl Session {
         request
     }
 }
+
+#[cfg(test)]
+mod tests;

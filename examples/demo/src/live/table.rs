@@ -174,3 +174,6 @@ fn cut(text: &str, width: usize) -> String {
         _ => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
