@@ -1,2 +1,38 @@
-//! The `audithog` command.
-fn main() {}
+//! The `audithog` command: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod demo;
+mod failure;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    done
+  1    something went wrong while it ran
+  2    it cannot start like this: an argument, a variable, a port or a file
+  130  stopped at once by a second Ctrl-C";
+
+/// One audit row for every HTTP request: kept in a local append-only table, shipped to PostHog.
+#[derive(Debug, Parser)]
+#[command(name = "audithog", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

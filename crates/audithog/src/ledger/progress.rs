@@ -31,16 +31,19 @@ pub(crate) struct Board {
     progress: watch::Sender<Progress>,
     trouble: Mutex<Option<String>>,
     totals: Mutex<Totals>,
+    head_at_start: i64,
 }
 
 impl Board {
-    pub(crate) fn new() -> Self {
+    /// `totals`: what the ledger holds from earlier runs.
+    pub(crate) fn new(totals: Totals) -> Self {
         Self {
             requests_seen: AtomicU64::new(0),
             requests_excluded: AtomicU64::new(0),
             progress: watch::Sender::default(),
             trouble: Mutex::default(),
-            totals: Mutex::default(),
+            head_at_start: totals.head,
+            totals: Mutex::new(totals),
         }
     }
 
@@ -80,6 +83,11 @@ impl Board {
     /// The persisted counters as of the last commit.
     pub(crate) fn totals(&self) -> Totals {
         lock(&self.totals).clone()
+    }
+
+    /// The last sequence number of earlier runs.
+    pub(crate) fn head_at_start(&self) -> i64 {
+        self.head_at_start
     }
 
     /// Called by the writer after a commit.

@@ -51,6 +51,8 @@ pub struct LedgerHealth {
     pub path: Option<PathBuf>,
     /// The last sequence number: how many rows were ever stored.
     pub head: u64,
+    /// The last sequence number when this process started: rows after it are of this run.
+    pub head_at_start: u64,
     /// The last row that an fsync covers.
     pub synced: u64,
     /// Rows up to here were removed by retention.

@@ -36,6 +36,7 @@ impl Logger {
         let ledger = LedgerHealth {
             path: shared.path.clone(),
             head: count(totals.head),
+            head_at_start: count(board.head_at_start()),
             synced: count(board.progress().synced),
             pruned: count(totals.pruned),
             requests: totals.requests,

@@ -15,7 +15,7 @@ use crate::ledger::own_rows::{OwnRows, own_row, unclean_stop};
 use crate::ledger::progress::Board;
 use crate::ledger::writer::{Writer, WriterParts};
 use crate::ledger::{
-    MemoryStore, OpenReport, SqliteStore, Store, StoreError, StoreErrorKind, place,
+    MemoryStore, OpenReport, SqliteStore, Store, StoreError, StoreErrorKind, Totals, place,
 };
 use crate::queue::Queue;
 use crate::record::Row;
@@ -46,7 +46,7 @@ impl Builder {
         let queue = Arc::new(Queue::detached(resolved.settings.queue));
         let intake = Arc::new(Intake {
             queue: Arc::clone(&queue),
-            board: Arc::new(Board::new()),
+            board: Arc::new(Board::new(Totals::default())),
             clock: Clock::system(),
         });
         let recorder = Recorder::new(resolved.capture, Arc::clone(&intake) as _);
@@ -67,7 +67,6 @@ fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
     let opened = open(resolved, clock)?;
     let path = opened.path.clone();
     let queue = Arc::new(Queue::new(settings.queue));
-    let board = Arc::new(Board::new());
     let mut store = opened.store;
     let head_before = store.totals().head;
     let mut plans = plans(&settings, clock)?;
@@ -79,6 +78,8 @@ fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
             .register_sink(plan.sink.name())
             .map_err(ledger_error)?;
     }
+    // Before the first commit the books show what earlier runs left.
+    let board = Arc::new(Board::new(store.totals().clone()));
     let readers = plans
         .iter()
         .map(|_| store.reader())

@@ -1,0 +1,10 @@
+//! The built binary, as somebody at a terminal uses it.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in its helpers"
+)]
+
+mod demo;
+mod program;
