@@ -20,7 +20,6 @@ pub struct Rows {
 
 /// One row of a test, with checks that panic with a readable difference.
 #[derive(Clone, Debug)]
-#[must_use = "call a check, or `row()`"]
 pub struct Found {
     row: Row,
 }
@@ -57,6 +56,7 @@ impl Rows {
     /// # Panics
     ///
     /// When there is none or more than one; the message lists every row.
+    #[must_use = "call a check, or `row()`"]
     #[track_caller]
     pub fn one(&self, method: &str, path: &str) -> Found {
         self.exactly_one(&format!("`api_request` row {method} {path}"), |row| {
@@ -69,6 +69,7 @@ impl Rows {
     /// # Panics
     ///
     /// When there is none or more than one; the message lists every row.
+    #[must_use = "call a check, or `row()`"]
     #[track_caller]
     pub fn event(&self, name: &str) -> Found {
         self.exactly_one(&format!("`{name}` row"), |row| row.event_name() == name)
