@@ -58,7 +58,7 @@ pub(crate) struct Args {
 
     /// Ship to a stand-in for PostHog on this machine and print what arrives
     ///
-    /// Goes before POSTHOG_API_KEY and POSTHOG_HOST. What the stand-in took counts as delivered: a real key that is set \
+    /// Goes before POSTHOG_API_KEY and POSTHOG_HOST. What the stand-in took counts as delivered: a real key that is set
     /// later ships the rows after it.
     #[arg(long)]
     posthog_standin: bool,
