@@ -69,6 +69,9 @@ pub struct LedgerHealth {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SinkHealth {
+    /// False for a sink that this ledger had before and this process was not given (no key): its
+    /// rows are kept until it is configured again.
+    pub configured: bool,
     /// The sink's first row is the one after this.
     pub began: u64,
     /// Every row up to here is settled or waits on its own.

@@ -1,19 +1,52 @@
-//! Where rows come in: shared by the logger, the layer, request handles and events.
+//! Where rows come in: held by the logger, the layers, request handles and events. The last of them
+//! to go ends the threads.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
+use super::lock;
 use crate::books::Waiter;
 use crate::capture::RowSink;
 use crate::clock::Clock;
+use crate::delivery::Delivery;
 use crate::ledger::progress::Board;
-use crate::queue::Queue;
+use crate::queue::{Command, Queue};
 use crate::record::Row;
 
-/// The queue with what belongs to every row that enters it.
-pub(crate) struct Intake {
-    pub(crate) queue: Arc<Queue>,
-    pub(crate) board: Arc<Board>,
-    pub(crate) clock: Clock,
+/// The queue with what belongs to every row that enters it, and what runs behind it.
+pub(super) struct Intake {
+    pub(super) queue: Arc<Queue>,
+    pub(super) board: Arc<Board>,
+    pub(super) clock: Clock,
+    /// The ledger's file; none for memory only.
+    pub(super) path: Option<PathBuf>,
+    /// Names of the sinks that are configured.
+    pub(super) sinks: Vec<&'static str>,
+    /// What the writer gets to write the rest when nobody called `shutdown`.
+    pub(super) close_within: Duration,
+    /// None before the start, once shut down, and for a recording logger.
+    pub(super) delivery: Mutex<Option<Delivery>>,
+    /// Dropped: that ends the metrics thread.
+    pub(super) meter: Mutex<Option<mpsc::Sender<()>>>,
+}
+
+impl Intake {
+    pub(super) fn is_running(&self) -> bool {
+        lock(&self.delivery).is_some()
+    }
+}
+
+impl Drop for Intake {
+    /// Ends the writer without waiting for it. After `shutdown` it has ended, and nobody listens.
+    fn drop(&mut self) {
+        self.queue.close();
+        let deadline = Instant::now() + self.close_within;
+        self.queue.command(Command::Close {
+            deadline,
+            answer: Box::new(|| ()),
+        });
+    }
 }
 
 impl RowSink for Intake {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use metrics::{counter, gauge};
 
+use super::Logger;
 use super::health::{Health, SinkHealth};
-use super::{Logger, Shared};
+use super::intake::Intake;
 use crate::error::{Error, Kind};
 
 /// Distance between two updates.
@@ -15,9 +16,9 @@ const EVERY: Duration = Duration::from_secs(1);
 impl Logger {
     /// Starts the thread that keeps the metrics up to date. It ends with the last handle.
     pub(super) fn start_meter(&self) -> Result<(), Error> {
-        let shared: Weak<Shared> = Arc::downgrade(&self.0);
+        let intake: Weak<Intake> = Arc::downgrade(&self.0.intake);
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        *super::lock(&self.0.meter) = Some(stop);
+        *super::lock(&self.0.intake.meter) = Some(stop);
         std::thread::Builder::new()
             .name("audithog-meter".to_owned())
             .spawn(move || {
@@ -25,10 +26,10 @@ impl Logger {
                 while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) =
                     stopped.recv_timeout(EVERY)
                 {
-                    let Some(shared) = shared.upgrade() else {
+                    let Some(intake) = intake.upgrade() else {
                         return;
                     };
-                    publish(&Logger(shared).health());
+                    publish(&intake.health());
                 }
             })
             .map(drop)

@@ -12,8 +12,8 @@ mod start;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -25,10 +25,8 @@ pub use report::{Blocked, FlushReport, ShutdownReport};
 use intake::Intake;
 
 use crate::capture::Recorder;
-use crate::config::{Builder, Settings};
-use crate::delivery::Delivery;
+use crate::config::Builder;
 use crate::error::Error;
-use crate::queue::Command;
 use crate::tower::AuditLayer;
 
 /// The handle to the audit log. Clones are cheap and share everything.
@@ -42,17 +40,7 @@ pub struct Logger(Arc<Shared>);
 struct Shared {
     intake: Arc<Intake>,
     recorder: Recorder,
-    settings: Settings,
-    path: Option<PathBuf>,
-    /// None once the logger is shut down, and for a recording logger.
-    pipeline: Mutex<Option<Pipeline>>,
-    /// Dropped with the logger: that ends the metrics thread.
-    meter: Mutex<Option<mpsc::Sender<()>>>,
-}
-
-/// What runs beside the application.
-struct Pipeline {
-    delivery: Delivery,
+    shutdown_timeout: Duration,
 }
 
 impl Logger {
@@ -108,7 +96,7 @@ impl Logger {
     /// afterwards are counted losses (`after_shutdown`). A second call does nothing but report.
     pub async fn shutdown(&self, limit: Option<Duration>) -> ShutdownReport {
         let this = self.clone();
-        let deadline = Instant::now() + limit.unwrap_or(self.0.settings.shutdown_timeout);
+        let deadline = Instant::now() + limit.unwrap_or(self.0.shutdown_timeout);
         off_thread(move || this.shutdown_until(deadline))
             .await
             .unwrap_or_else(|| self.shutdown_until(Instant::now()))
@@ -116,34 +104,21 @@ impl Logger {
 
     /// [`shutdown`](Self::shutdown) for threads.
     pub fn shutdown_blocking(&self, limit: Option<Duration>) -> ShutdownReport {
-        self.shutdown_until(Instant::now() + limit.unwrap_or(self.0.settings.shutdown_timeout))
+        self.shutdown_until(Instant::now() + limit.unwrap_or(self.0.shutdown_timeout))
     }
 
     /// The ledger's file; none for memory only.
     #[must_use]
     pub fn ledger_path(&self) -> Option<&Path> {
-        self.0.path.as_deref()
+        self.0.intake.path.as_deref()
     }
 }
 
 impl fmt::Debug for Logger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Logger")
-            .field("ledger", &self.0.path)
+            .field("ledger", &self.0.intake.path)
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Shared {
-    /// Ends the writer without waiting for it. After `shutdown` it has ended, and nobody listens.
-    fn drop(&mut self) {
-        let queue = &self.intake.queue;
-        queue.close();
-        let deadline = Instant::now() + self.settings.shutdown_timeout;
-        queue.command(Command::Close {
-            deadline,
-            answer: Box::new(|| ()),
-        });
     }
 }
 

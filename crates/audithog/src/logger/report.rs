@@ -81,12 +81,13 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
-    /// Rows that wait in the ledger for a sink, the largest number of all sinks.
+    /// Rows that wait in the ledger for a configured sink, the largest number of all of them.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.health
             .sinks
             .values()
+            .filter(|sink| sink.configured)
             .map(|sink| sink.pending)
             .max()
             .unwrap_or(0)
@@ -138,6 +139,13 @@ impl fmt::Display for ShutdownReport {
 }
 
 fn write_sink(f: &mut fmt::Formatter<'_>, name: &str, sink: &SinkHealth) -> fmt::Result {
+    if !sink.configured {
+        let pending = sink.pending;
+        return writeln!(
+            f,
+            "  {name:<9} not configured: {pending} rows are kept for it"
+        );
+    }
     writeln!(
         f,
         "  {name:<9} {} delivered, {} sampled out, {} held back, {} dead, {} pending",

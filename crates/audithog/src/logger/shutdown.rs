@@ -6,9 +6,10 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use super::health::Health;
 use super::report::{Blocked, FlushReport, ShutdownReport};
-use super::{Logger, Pipeline, lock};
-use crate::delivery::{FlushBlock, SinkFlush};
+use super::{Logger, lock};
+use crate::delivery::{Delivery, FlushBlock, SinkFlush};
 use crate::queue::Command;
 use crate::record::End;
 
@@ -22,7 +23,7 @@ const CLOSE_SHARE: u32 = 5;
 impl Logger {
     pub(super) fn flush_until(&self, deadline: Instant) -> FlushReport {
         let started = Instant::now();
-        if lock(&self.0.pipeline).is_none() {
+        if !self.0.intake.is_running() {
             return FlushReport {
                 blocked: None,
                 took: started.elapsed(),
@@ -74,10 +75,9 @@ impl Logger {
     fn settle(&self, head: i64, deadline: Instant) -> Option<Blocked> {
         let (answer, answered) = mpsc::channel();
         {
-            let pipeline = lock(&self.0.pipeline);
-            let pipeline = pipeline.as_ref()?;
-            pipeline
-                .delivery
+            let delivery = lock(&self.0.intake.delivery);
+            delivery
+                .as_ref()?
                 .flush(head, self.monotonic(deadline), move |sinks| {
                     drop(answer.send(sinks));
                 });
@@ -90,14 +90,15 @@ impl Logger {
         let requests_cut = self.end_requests(deadline);
         let queue = &self.0.intake.queue;
         queue.close();
-        let pipeline = lock(&self.0.pipeline).take();
-        drop(lock(&self.0.meter).take());
-        let Some(pipeline) = pipeline else {
-            return self.report(started, None, requests_cut, true);
+        let delivery = lock(&self.0.intake.delivery).take();
+        drop(lock(&self.0.intake.meter).take());
+        let Some(delivery) = delivery else {
+            let health = self.health();
+            return self.report(started, None, requests_cut, true, health);
         };
         let close_share = deadline.saturating_duration_since(Instant::now()) / CLOSE_SHARE;
         let deliver_until = deadline.checked_sub(close_share).unwrap_or(deadline);
-        let blocked = self.deliver_all(&pipeline, deliver_until);
+        let blocked = self.deliver_all(&delivery, deliver_until);
         let (answer, answered) = mpsc::channel();
         queue.command(Command::Close {
             deadline,
@@ -108,7 +109,8 @@ impl Logger {
         let left = deadline.saturating_duration_since(Instant::now());
         let closed = answered.recv_timeout(left).is_ok();
         let blocked = blocked.or_else(|| (!closed).then_some(Blocked::Deadline));
-        self.report(started, blocked, requests_cut, closed)
+        let health = self.0.intake.books(delivery.status());
+        self.report(started, blocked, requests_cut, closed, health)
     }
 
     /// Waits for open requests, for half of the time; ends those that are still open then.
@@ -124,17 +126,15 @@ impl Logger {
         open as u64
     }
 
-    fn deliver_all(&self, pipeline: &Pipeline, deadline: Instant) -> Option<Blocked> {
+    fn deliver_all(&self, delivery: &Delivery, deadline: Instant) -> Option<Blocked> {
         let head = match self.commit_all(true, deadline) {
             Ok(head) => head,
             Err(blocked) => return Some(blocked),
         };
         let (answer, answered) = mpsc::channel();
-        pipeline
-            .delivery
-            .shutdown(head, self.monotonic(deadline), move |sinks| {
-                drop(answer.send(sinks));
-            });
+        delivery.shutdown(head, self.monotonic(deadline), move |sinks| {
+            drop(answer.send(sinks));
+        });
         wait_for_sinks(&answered, deadline)
     }
 
@@ -144,14 +144,15 @@ impl Logger {
         blocked: Option<Blocked>,
         requests_cut: u64,
         closed: bool,
+        health: Health,
     ) -> ShutdownReport {
         ShutdownReport {
             blocked,
             requests_cut,
-            pending_in: self.0.path.clone(),
+            pending_in: self.0.intake.path.clone(),
             closed,
             took: started.elapsed(),
-            health: self.health(),
+            health,
         }
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::health::{Health, LedgerHealth, SinkHealth};
+use super::intake::Intake;
 use super::{Logger, lock};
 use crate::books::Losses;
-use crate::delivery::{LeaseState, SinkStatus};
+use crate::delivery::{Delivery, LeaseState, SinkStatus};
 use crate::ledger::SinkTotals;
 use crate::record::Micros;
 
@@ -13,28 +14,33 @@ impl Logger {
     /// The books now: cheap enough for a probe every second, too dear for every request.
     #[must_use]
     pub fn health(&self) -> Health {
-        let Self(shared) = self;
-        let board = &shared.intake.board;
+        self.0.intake.health()
+    }
+}
+
+impl Intake {
+    pub(super) fn health(&self) -> Health {
+        let status = lock(&self.delivery).as_ref().map(Delivery::status);
+        self.books(status.unwrap_or_default())
+    }
+
+    /// The books with what delivery says of its sinks.
+    pub(super) fn books(&self, sinks: Vec<(&'static str, SinkStatus)>) -> Health {
+        let board = &self.board;
         let totals = board.totals();
-        let now = shared.intake.clock.wall();
-        let statuses: BTreeMap<&str, SinkStatus> = lock(&shared.pipeline)
-            .as_ref()
-            .map(|pipeline| pipeline.delivery.status())
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
+        let now = self.clock.wall();
+        let statuses: BTreeMap<&str, SinkStatus> = sinks.into_iter().collect();
         let sinks = totals
             .sinks
             .iter()
             .map(|(name, sink)| {
-                (
-                    name.clone(),
-                    sink_health(sink, totals.head, statuses.get(name.as_str()), now),
-                )
+                let mut health = sink_health(sink, totals.head, statuses.get(name.as_str()), now);
+                health.configured = self.sinks.iter().any(|sink| sink == name);
+                (name.clone(), health)
             })
             .collect();
         let ledger = LedgerHealth {
-            path: shared.path.clone(),
+            path: self.path.clone(),
             head: count(totals.head),
             head_at_start: count(board.head_at_start()),
             synced: count(board.progress().synced),
@@ -45,7 +51,7 @@ impl Logger {
         };
         // The queue's counts come after the ledger's, so that rows on their way are seen twice by
         // no one: both sides of each equation come from one critical section.
-        let counts = shared.intake.queue.counts();
+        let counts = self.queue.counts();
         let excluded = board.requests_excluded();
         let seen = board
             .requests_seen()
@@ -73,6 +79,7 @@ fn sink_health(
 ) -> SinkHealth {
     let hold = status.and_then(|status| status.hold.as_ref());
     SinkHealth {
+        configured: true,
         began: count(sink.began),
         cursor: count(sink.cursor),
         delivered: sink.delivered,

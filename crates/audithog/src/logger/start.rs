@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::intake::Intake;
 use super::link::Link;
-use super::{Logger, Pipeline, Shared, lock};
-use crate::capture::{Recorder, RowSink as _};
+use super::{Logger, Shared, lock};
+use crate::capture::{CaptureSettings, Recorder, RowSink as _};
 use crate::clock::Clock;
 use crate::config::{Builder, Database, Resolved, Settings};
 use crate::delivery::{Delivery, Plan, Tuning};
@@ -44,21 +45,17 @@ impl Builder {
     pub(crate) fn detached(self) -> Result<(Logger, Arc<Queue>), Error> {
         let resolved = self.resolve()?;
         let queue = Arc::new(Queue::detached(resolved.settings.queue));
-        let intake = Arc::new(Intake {
+        let intake = Intake {
             queue: Arc::clone(&queue),
             board: Arc::new(Board::new(Totals::default())),
             clock: Clock::system(),
-        });
-        let recorder = Recorder::new(resolved.capture, Arc::clone(&intake) as _);
-        let shared = Shared {
-            intake,
-            recorder,
-            settings: resolved.settings,
             path: None,
-            pipeline: Mutex::new(None),
-            meter: Mutex::new(None),
+            sinks: Vec::new(),
+            close_within: Duration::ZERO,
+            delivery: Mutex::default(),
+            meter: Mutex::default(),
         };
-        Ok((Logger(Arc::new(shared)), queue))
+        Ok((logger(intake, resolved.capture, &resolved.settings), queue))
     }
 }
 
@@ -112,47 +109,47 @@ fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
             Error::new(Kind::Thread, "cannot start the writer thread").with_source(error)
         })?;
 
-    let intake = Arc::new(Intake {
+    let intake = Intake {
         queue,
         board,
         clock: clock.clone(),
-    });
+        path,
+        sinks: plans.iter().map(|plan| plan.sink.name()).collect(),
+        close_within: settings.shutdown_timeout,
+        delivery: Mutex::default(),
+        meter: Mutex::default(),
+    };
     for row in first_rows {
         intake.accept(row, None);
     }
-    // The threads hold no handle: the last drop of a logger that was not shut down ends them.
-    let delivery = Delivery::start(&link, plans, Tuning::from(&settings), clock);
-    let recorder = Recorder::new(resolved.capture.clone(), Arc::clone(&intake) as _);
-    let mut shared = Shared {
-        intake,
-        recorder,
-        settings,
-        path,
-        pipeline: Mutex::new(None),
-        meter: Mutex::new(None),
-    };
-    shared.pipeline = Mutex::new(Some(Pipeline {
-        delivery: delivery?,
-    }));
-    let logger = Logger(Arc::new(shared));
+    // From here on an early return drops the intake, which ends the writer.
+    let delivery = Delivery::start(&link, plans, Tuning::from(&settings), clock)?;
+    *lock(&intake.delivery) = Some(delivery);
+    let logger = logger(intake, resolved.capture.clone(), &settings);
     logger.start_meter()?;
     logger.start_check(head_before);
     Ok(logger)
 }
 
+fn logger(intake: Intake, capture: CaptureSettings, settings: &Settings) -> Logger {
+    let intake = Arc::new(intake);
+    let recorder = Recorder::new(capture, Arc::clone(&intake) as _);
+    Logger(Arc::new(Shared {
+        intake,
+        recorder,
+        shutdown_timeout: settings.shutdown_timeout,
+    }))
+}
+
 impl Logger {
     /// Checks what earlier runs left, in the background. Rows are kept and delivered whatever it finds.
     fn start_check(&self, head: i64) {
-        let Some(path) = self.0.path.clone().filter(|_| head > 0) else {
+        let Some(path) = self.0.intake.path.clone().filter(|_| head > 0) else {
             return;
         };
-        let shared = Arc::downgrade(&self.0);
+        let intake = Arc::downgrade(&self.0.intake);
         let check = move || {
-            let wanted = || {
-                shared
-                    .upgrade()
-                    .is_some_and(|shared| lock(&shared.pipeline).is_some())
-            };
+            let wanted = || intake.upgrade().is_some_and(|intake| intake.is_running());
             if let Err(error) = crate::ledger::check::run(&path, head, wanted) {
                 tracing::error!(%error, path = %path.display(), "the audit ledger is damaged");
             }
