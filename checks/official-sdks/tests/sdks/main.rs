@@ -1,9 +1,5 @@
 //! Each SDK sends the same events, and each event must arrive once with what was sent.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod rs;
 mod scripts;
