@@ -1,5 +1,6 @@
 //! The service: where a request is seen.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use tower_service::Service;
 
 use super::facts::Facts;
 use super::future::ResponseFuture;
-use crate::capture::{Arrival, Guard, Headers, Recorder, RequestHandle};
+use super::layer::Origin;
+use crate::capture::{Arrival, Guard, Headers, RequestHandle};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -18,25 +20,26 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 #[derive(Clone, Debug)]
 pub struct AuditService<S> {
     inner: S,
-    recorder: Recorder,
+    origin: Arc<Origin>,
 }
 
 impl<S> AuditService<S> {
-    pub(super) fn new(inner: S, recorder: Recorder) -> Self {
-        Self { inner, recorder }
+    pub(super) fn new(inner: S, origin: Arc<Origin>) -> Self {
+        Self { inner, origin }
     }
 
     /// Counts the request and puts its handle and its id on it.
     fn start<B>(&self, request: &mut Request<B>) -> Guard {
         let facts = Facts::of(request);
-        if facts.peer.is_none() && self.recorder.tell_of_no_peer() {
+        let recorder = &self.origin.recorder;
+        if facts.peer.is_none() && recorder.tell_of_no_peer() {
             tracing::warn!(
                 "audit rows have no client address: serve with \
                  `into_make_service_with_connect_info::<SocketAddr>()`, or put an \
                  `audithog::PeerAddr` into the extensions of each request"
             );
         }
-        let guard = self.recorder.start(&Arrival {
+        let guard = recorder.start(&Arrival {
             method: request.method().as_str(),
             path: facts.path.as_bytes(),
             route: facts.route,
