@@ -62,7 +62,7 @@ impl Logger {
     /// after all routes and the fallback.
     #[must_use]
     pub fn layer(&self) -> AuditLayer {
-        AuditLayer::new(self.0.recorder.clone(), self.clone())
+        AuditLayer::new(self.0.recorder.clone())
     }
 
     /// A business event. While a request is being handled on this task it carries the request's id

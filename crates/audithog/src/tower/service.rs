@@ -1,6 +1,5 @@
 //! The service: where a request is seen.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,8 +10,7 @@ use tower_service::Service;
 
 use super::facts::Facts;
 use super::future::ResponseFuture;
-use super::layer::Origin;
-use crate::capture::{Arrival, Guard, Headers, RequestHandle};
+use crate::capture::{Arrival, Guard, Headers, Recorder, RequestHandle};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -20,26 +18,25 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 #[derive(Clone, Debug)]
 pub struct AuditService<S> {
     inner: S,
-    origin: Arc<Origin>,
+    recorder: Recorder,
 }
 
 impl<S> AuditService<S> {
-    pub(super) fn new(inner: S, origin: Arc<Origin>) -> Self {
-        Self { inner, origin }
+    pub(super) fn new(inner: S, recorder: Recorder) -> Self {
+        Self { inner, recorder }
     }
 
     /// Counts the request and puts its handle and its id on it.
     fn start<B>(&self, request: &mut Request<B>) -> Guard {
         let facts = Facts::of(request);
-        let recorder = &self.origin.recorder;
-        if facts.peer.is_none() && recorder.tell_of_no_peer() {
+        if facts.peer.is_none() && self.recorder.tell_of_no_peer() {
             tracing::warn!(
                 "audit rows have no client address: serve with \
                  `into_make_service_with_connect_info::<SocketAddr>()`, or put an \
                  `audithog::PeerAddr` into the extensions of each request"
             );
         }
-        let guard = recorder.start(&Arrival {
+        let guard = self.recorder.start(&Arrival {
             method: request.method().as_str(),
             path: facts.path.as_bytes(),
             route: facts.route,

@@ -21,7 +21,7 @@ fn audit() -> (Arc<Collector>, AuditLayer) {
 fn audit_with(settings: CaptureSettings) -> (Arc<Collector>, AuditLayer) {
     let sink = Collector::new(Clock::system());
     let recorder = Recorder::new(settings, Arc::clone(&sink) as _);
-    (sink, AuditLayer::new(recorder, ()))
+    (sink, AuditLayer::new(recorder))
 }
 
 /// The documented place of the layer: the last one.
