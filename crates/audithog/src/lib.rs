@@ -60,6 +60,7 @@
 //! | `posthog` | yes | the PostHog sink | reqwest, rustls, ring |
 //! | `zstd` | yes | zstd towards PostHog's capture v1 | zstd |
 //! | `bundled-sqlite` | yes | SQLite, built in; without it the system's is linked | SQLite's C source |
+//! | `opentelemetry` | no | the current OpenTelemetry trace where a request has no `traceparent` | opentelemetry |
 //! | `testing` | no | the module `testing`: recording logger, manual clock, PostHog stand-in | axum, hyper, zstd, brotli |
 //!
 //! # Where else to read

@@ -144,7 +144,8 @@ impl Sent {
             ip: client_ip(arrival.peer, proxies, header, forwarded).ip,
             trusted,
             request_id: if trusted { request_id(headers) } else { None },
-            trace_id: trace_context::trace_id_of_request(headers.values("traceparent")),
+            trace_id: trace_context::trace_id_of_request(headers.values("traceparent"))
+                .or_else(trace_context::current),
         }
     }
 }

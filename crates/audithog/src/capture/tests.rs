@@ -402,3 +402,33 @@ fn the_registry_holds_what_is_open_from_any_thread() {
     let _next = fixture.start("/", None);
     assert_eq!(fixture.recorder.in_progress(), 1);
 }
+
+#[cfg(feature = "opentelemetry")]
+#[test]
+fn the_current_trace_counts_where_the_request_names_none() {
+    use opentelemetry::trace::{
+        SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+    };
+    let span = SpanContext::new(
+        TraceId::from_bytes([7; 16]),
+        SpanId::from_bytes([1; 8]),
+        TraceFlags::SAMPLED,
+        false,
+        TraceState::NONE,
+    );
+    let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let fixture = fixture(CaptureSettings::default());
+    let context = opentelemetry::Context::new().with_remote_span_context(span);
+    let attached = context.attach();
+    drop(fixture.start("/", None));
+    drop(fixture.start_from(None, &sent(&[("traceparent", header)]), "/", None));
+    drop(attached);
+    drop(fixture.start("/", None));
+    let traces: Vec<_> = fixture.sink.rows().iter().map(Row::trace_id).collect();
+    let expected = [
+        Some("07".repeat(16)),
+        Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
+        None,
+    ];
+    assert_eq!(traces, expected);
+}

@@ -1,6 +1,7 @@
 //! The trace id of a request: W3C Trace Context, levels 1 and 2.
 //!
 //! Only `traceparent` is read. Anyone can send it, so a trace id links rows to a trace and proves nothing.
+//! Where a request has none, the feature `opentelemetry` takes the trace that is current when the request arrives.
 
 /// `version "-" trace-id "-" parent-id "-" flags`: the whole of version 00, and how every later version starts.
 const V00_LEN: usize = 55;
@@ -18,6 +19,23 @@ pub(crate) fn trace_id_of_request<'a>(
         None => trace_id(only),
         Some(_) => None,
     }
+}
+
+/// The trace of the current OpenTelemetry context: what a tracing layer outside of the audit layer started.
+#[cfg(feature = "opentelemetry")]
+pub(crate) fn current() -> Option<[u8; 16]> {
+    use opentelemetry::trace::TraceContextExt as _;
+    opentelemetry::Context::map_current(|context| {
+        let span = context.span();
+        let span = span.span_context();
+        span.is_valid().then(|| span.trace_id().to_bytes())
+    })
+}
+
+/// Without the feature `opentelemetry` nobody knows of a current trace.
+#[cfg(not(feature = "opentelemetry"))]
+pub(crate) fn current() -> Option<[u8; 16]> {
+    None
 }
 
 /// Reads the trace id of one `traceparent` value.
