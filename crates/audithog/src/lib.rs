@@ -60,7 +60,7 @@
 //! | `posthog` | yes | the PostHog sink | reqwest, rustls, ring |
 //! | `zstd` | yes | zstd towards PostHog's capture v1 | zstd |
 //! | `bundled-sqlite` | yes | SQLite, built in; without it the system's is linked | SQLite's C source |
-//! | `testing` | no | the module `testing`: recording logger, manual clock, PostHog stand-in | axum, hyper, zstd, brotli |
+//! | `testing` | no | the module `testing`: recording logger, self-check, manual clock, PostHog stand-in | axum, hyper, zstd, brotli |
 //!
 //! # Where else to read
 //!
