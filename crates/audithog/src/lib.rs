@@ -61,7 +61,7 @@
 //! | `zstd` | yes | zstd towards PostHog's capture v1 | zstd |
 //! | `bundled-sqlite` | yes | SQLite, built in; without it the system's is linked | SQLite's C source |
 //! | `opentelemetry` | no | the current OpenTelemetry trace where a request has no `traceparent` | opentelemetry |
-//! | `testing` | no | the module `testing`: recording logger, manual clock, PostHog stand-in | axum, hyper, zstd, brotli |
+//! | `testing` | no | the module `testing`: recording logger, self-check, manual clock, PostHog stand-in | axum, hyper, zstd, brotli |
 //!
 //! # Where else to read
 //!
