@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::variables;
+use super::{env, variables};
 use crate::capture::{Exclusion, MaskedParam};
 
 /// Settings for a [`Logger`](crate::Logger): environment over code over default.
@@ -62,18 +62,21 @@ impl Builder {
         match known(variable) {
             Some(name) => drop(self.code.insert(name, value.into())),
             None => self.problems.push(format!(
-                "{variable}, set in code, is no variable of audithog"
+                "{}, set in code, is no variable of audithog",
+                env::shorten(variable)
             )),
         }
         self
     }
 
-    /// Fixes any variable of the reference: the environment's value is ignored.
+    /// Fixes any variable of the reference: the environment's value is ignored. Pinned as empty it is unset, whatever
+    /// the environment says: `.pin("POSTHOG_API_KEY", "")` keeps everything in the process.
     pub fn pin(mut self, variable: &str, value: impl Into<String>) -> Self {
         match known(variable) {
             Some(name) => drop(self.pinned.insert(name, value.into())),
             None => self.problems.push(format!(
-                "{variable}, pinned in code, is no variable of audithog"
+                "{}, pinned in code, is no variable of audithog",
+                env::shorten(variable)
             )),
         }
         self

@@ -14,3 +14,6 @@ pub(crate) use settings::{
     Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueSettings, RetrySettings,
     SampleRule, Secret, Settings, StatusMatch,
 };
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::env::{self, Values};
+use super::env::{self, Found, Values};
 use super::{
     Builder, Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueSettings,
     RetrySettings, Secret, Settings, sample, variables as var,
@@ -16,6 +16,8 @@ use crate::error::{Error, Kind};
 use crate::record::{Run, limits, sanitize};
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// Zero would mean at once, and is more likely meant as never.
+const SHORTEST: Duration = Duration::from_secs(1);
 const DEFAULT_HOST: &str = "https://app.posthog.com";
 const DEFAULT_FILE: &str = "audit.db";
 /// Below Kubernetes' 30 s between SIGTERM and SIGKILL.
@@ -73,10 +75,14 @@ impl Builder {
 
 fn settings(values: &mut Values, run: Run) -> Settings {
     // The stronger guarantees are not built yet: a promise that is not kept would be worse.
-    values.parse(var::GUARANTEE, (), |text| match text {
-        "best-effort" => Ok(()),
-        "durable" | "fail-closed" => Err("is not available in this version; only best-effort is"),
-        _ => Err("is not one of: best-effort"),
+    values.parse(var::GUARANTEE, (), |text| {
+        match &*text.to_ascii_lowercase() {
+            "best-effort" => Ok(()),
+            "durable" | "fail-closed" => {
+                Err("is not available in this version; only best-effort is")
+            }
+            _ => Err("is not one of: best-effort"),
+        }
     });
     let queue = QueueSettings::default();
     Settings {
@@ -86,15 +92,14 @@ fn settings(values: &mut Values, run: Run) -> Settings {
             max_rows: values.number(var::QUEUE_ROWS, queue.max_rows, 16, 10_000_000),
             max_bytes: values.parse(var::QUEUE_BYTES, queue.max_bytes, |text| {
                 let bytes = env::bytes(text)?;
-                usize::try_from(bytes)
-                    .ok()
-                    .filter(|bytes| *bytes >= 1 << 20)
-                    .ok_or_else(|| "is less than 1MiB or more than memory can hold".to_owned())
+                usize::try_from(bytes).map_err(|_| "is more than memory can hold".to_owned())
             }),
         },
-        retention: values.parse(var::RETENTION, Some(400 * DAY), |text| match text {
-            "never" => Ok(None),
-            text => env::duration(text).map(Some),
+        retention: values.parse(var::RETENTION, Some(400 * DAY), |text| {
+            if text.eq_ignore_ascii_case("never") {
+                return Ok(None);
+            }
+            env::duration(text, SHORTEST).map(Some)
         }),
         max_bytes: values.parse(var::DB_MAX_BYTES, None, |text| env::bytes(text).map(Some)),
         batch_size: values.number(var::BATCH_SIZE, 100, 1, 1_000_000),
@@ -114,7 +119,7 @@ fn retry(values: &mut Values) -> RetrySettings {
     let default = RetrySettings::default();
     RetrySettings {
         quick_attempts: values.number(var::RETRY_QUICK_ATTEMPTS, default.quick_attempts, 1, 100),
-        straggler_age: values.parse(var::RETRY_MAX_AGE, default.straggler_age, env::duration),
+        straggler_age: values.time(var::RETRY_MAX_AGE, default.straggler_age, SHORTEST),
         straggler_attempts: values.number(
             var::RETRY_MAX_ATTEMPTS,
             default.straggler_attempts,
@@ -170,7 +175,7 @@ fn posthog(values: &mut Values) -> Option<PosthogSettings> {
             &[("off", false), ("on", true)],
         ),
         group_type: values.text(var::POSTHOG_GROUP_TYPE),
-        backfill: values.parse(var::POSTHOG_BACKFILL, 7 * DAY, env::duration),
+        backfill: values.time(var::POSTHOG_BACKFILL, 7 * DAY, Duration::ZERO),
         request_timeout: values.millis(
             var::POSTHOG_TIMEOUT_MS,
             Duration::from_secs(10),
@@ -200,38 +205,47 @@ fn posthog(values: &mut Values) -> Option<PosthogSettings> {
 }
 
 fn key(values: &mut Values) -> Option<Secret> {
-    let key = values.secret(var::POSTHOG_API_KEY);
-    let alias = values.secret(var::POSTHOG_PROJECT_TOKEN);
-    let (name, key) = match (key, alias) {
-        (Some(key), Some(alias)) if key != alias => {
-            values.problem(format!(
-                "{} and {} differ; keep one",
-                var::POSTHOG_API_KEY,
-                var::POSTHOG_PROJECT_TOKEN
-            ));
-            return None;
-        }
-        (Some(key), _) => (var::POSTHOG_API_KEY, key),
-        (None, Some(alias)) => (var::POSTHOG_PROJECT_TOKEN, alias),
-        (None, None) => return None,
-    };
+    let (name, found) = one_key(values)?;
+    let name = found.source.of(name);
     if !cfg!(feature = "posthog") {
         values.problem(format!(
             "{name} is set, but this program was built without the feature `posthog`"
         ));
     }
     #[cfg(feature = "posthog")]
-    if let Some(problem) = crate::sink::posthog::endpoint::key_problem(key.expose()) {
+    if let Some(problem) = crate::sink::posthog::endpoint::key_problem(&found.text) {
         values.problem(format!("{name} {problem}"));
     }
-    Some(key)
+    Some(Secret::new(found.text))
+}
+
+/// Under one of its two names. Where both are set the stronger source decides, as if they were one variable.
+fn one_key(values: &mut Values) -> Option<(&'static str, Found)> {
+    let names = [var::POSTHOG_API_KEY, var::POSTHOG_PROJECT_TOKEN];
+    let is_pinned = names.iter().any(|name| values.is_pinned(name));
+    let [key, alias] = names.map(|name| {
+        let counts = !is_pinned || values.is_pinned(name);
+        let found = if counts { values.find(name) } else { None };
+        found.map(|found| (name, found))
+    });
+    match (key, alias) {
+        (Some((_, key)), Some((_, alias)))
+            if key.source == alias.source && key.text != alias.text =>
+        {
+            values.problem(format!("{} and {} differ; keep one", names[0], names[1]));
+            None
+        }
+        (Some(key), Some(alias)) if alias.1.source < key.1.source => Some(alias),
+        (key, alias) => key.or(alias),
+    }
 }
 
 fn host(values: &mut Values) -> String {
-    values.parse(var::POSTHOG_HOST, DEFAULT_HOST.to_owned(), |text| {
+    // A wrong one may hold a password, or the key that was meant for the line above.
+    values.parse_unseen(var::POSTHOG_HOST, DEFAULT_HOST.to_owned(), |text| {
         #[cfg(feature = "posthog")]
         crate::sink::posthog::endpoint::Endpoint::parse(text)?;
-        Ok::<_, String>(text.to_owned())
+        Ok(text.to_owned())
     })
 }
 
@@ -240,25 +254,10 @@ fn database(values: &mut Values, run: &Run) -> Database {
     let text = match values.text(var::DB) {
         Some(text) if text.eq_ignore_ascii_case("off") => return Database::Off { max_rows },
         Some(text) => text,
-        None => match values.foreign(var::STATE_DIRECTORY) {
-            // systemd lists several directories with colons; the first is the service's main one.
-            Some(list) => format!("{}/{DEFAULT_FILE}", list.split(':').next().unwrap_or(list)),
-            None => DEFAULT_FILE.to_owned(),
-        },
+        None => default_file(values.foreign(var::STATE_DIRECTORY)),
     };
     let host = run.instance.as_deref().unwrap_or("unknown");
-    // A host name can hold nothing that leaves the directory, but a configured instance can.
-    let safe: String = host
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "-._".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    let path = PathBuf::from(text.replace("{hostname}", &safe));
+    let path = PathBuf::from(text.replace("{hostname}", &file_name(host)));
     match std::path::absolute(&path) {
         Ok(path) => Database::File(path),
         Err(error) => {
@@ -270,6 +269,30 @@ fn database(values: &mut Values, run: &Run) -> Database {
             Database::File(path)
         }
     }
+}
+
+fn default_file(state_directory: Option<&str>) -> String {
+    // systemd lists several directories with colons; the first is the service's main one.
+    let directory = state_directory.and_then(|list| list.split(':').find(|path| !path.is_empty()));
+    match directory {
+        Some(directory) => format!("{directory}/{DEFAULT_FILE}"),
+        None => DEFAULT_FILE.to_owned(),
+    }
+}
+
+/// A part of a file's name that cannot lead out of its directory. A host's name never does, but an instance can be
+/// configured: `..`, `a/b`.
+fn file_name(instance: &str) -> String {
+    let only_dots = instance.chars().all(|c| c == '.');
+    instance
+        .chars()
+        .map(|c| match c {
+            '.' if !only_dots => c,
+            '-' | '_' => c,
+            c if c.is_ascii_alphanumeric() => c,
+            _ => '_',
+        })
+        .collect()
 }
 
 fn run(values: &mut Values) -> Run {
@@ -311,18 +334,18 @@ fn run(values: &mut Values) -> Run {
     }
 }
 
-/// `key=value,key=value` with percent-encoded values (OpenTelemetry specification, "Resource SDK").
+/// `key=value,key=value`, percent-encoded (OpenTelemetry specification, "Resource SDK").
 fn resource_attributes(text: &str) -> Vec<(String, String)> {
     text.split(',')
         .filter_map(|pair| pair.split_once('='))
-        .map(|(key, value)| (key.trim().to_owned(), percent_decoded(value.trim())))
+        .map(|(key, value)| (percent_decoded(key), percent_decoded(value)))
+        .filter(|(_, value)| !value.is_empty())
         .collect()
 }
 
 fn percent_decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text)
-        .decode_utf8_lossy()
-        .into_owned()
+    let decoded = percent_encoding::percent_decode_str(text.trim()).decode_utf8_lossy();
+    decoded.trim().to_owned()
 }
 
 fn program_name() -> Option<String> {
@@ -344,8 +367,13 @@ impl Resolved {
             database,
             queue,
             posthog,
+            retry,
             ..
         } = &self.settings;
+        let memory_rows = match database {
+            Database::File(_) => None,
+            Database::Off { max_rows } => Some(max_rows),
+        };
         let seconds = |time: Duration| time.as_secs_f64();
         let capture = &self.capture;
         json!({
@@ -355,6 +383,7 @@ impl Resolved {
                 Database::File(path) => path.display().to_string(),
                 Database::Off { .. } => "off".to_owned(),
             },
+            "memoryRows": memory_rows,
             "retentionSeconds": self.settings.retention.map(seconds),
             "maxBytes": self.settings.max_bytes,
             "queueRows": queue.max_rows,
@@ -362,11 +391,17 @@ impl Resolved {
             "batchSize": self.settings.batch_size,
             "batchIntervalSeconds": seconds(self.settings.batch_interval),
             "shutdownTimeoutSeconds": seconds(self.settings.shutdown_timeout),
+            "retryQuickAttempts": retry.quick_attempts,
+            "retryMaxAgeSeconds": seconds(retry.straggler_age),
+            "retryMaxAttempts": retry.straggler_attempts,
             "trustedProxies": capture.trusted_proxies.to_string(),
             "clientIpHeader": capture.client_ip_header.as_str(),
             "requestId": format!("{:?}", capture.request_id).to_ascii_lowercase(),
             "exclusions": capture.exclusions.iter().map(|exclusion| {
                 format!("{} {}", exclusion.method.as_deref().unwrap_or("*"), exclusion.route)
+            }).collect::<Vec<_>>(),
+            "maskedParams": capture.masked_params.iter().map(|param| {
+                format!("{} {{{}}}", param.route.as_deref().unwrap_or("*"), param.name)
             }).collect::<Vec<_>>(),
             "posthog": posthog.as_ref().map(public_posthog),
         })
@@ -384,6 +419,8 @@ fn public_posthog(posthog: &PosthogSettings) -> Value {
         "personProfiles": posthog.person_profiles,
         "groupType": posthog.group_type,
         "backfillSeconds": posthog.backfill.as_secs(),
-        "sampleRules": posthog.sample.len(),
+        "timeoutSeconds": posthog.request_timeout.as_secs_f64(),
+        "caFile": posthog.ca_file.as_ref().map(|path| path.display().to_string()),
+        "sample": posthog.sample.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }

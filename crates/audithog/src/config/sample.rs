@@ -3,11 +3,13 @@
 //! ```text
 //! rules  = rule *( "," rule )
 //! rule   = [ method SP ] [ route SP ] [ status ] "=" rate
-//! status = "2xx" … "5xx" / "200" … "599" / "success" / "failure"
+//! status = "1xx" … "5xx" / "100" … "599" / "success" / "failure"
 //! rate   = a number from 0 (none) to 1 (all)
 //! ```
 //!
 //! Without a status a rule is about successes: failures are kept whole unless a rule names them.
+
+use std::fmt;
 
 use super::{SampleRule, StatusMatch};
 
@@ -71,6 +73,10 @@ fn status(word: &str) -> Option<StatusMatch> {
     if word.eq_ignore_ascii_case("failure") {
         return Some(StatusMatch::Failure);
     }
+    // Three characters: a number may have a sign and zeros, a status may not.
+    if word.len() != 3 {
+        return None;
+    }
     let class = word.strip_suffix("xx").or_else(|| word.strip_suffix("XX"));
     match class {
         Some(class) => class
@@ -83,5 +89,21 @@ fn status(word: &str) -> Option<StatusMatch> {
             .ok()
             .filter(|code| (100..=599).contains(code))
             .map(StatusMatch::Code),
+    }
+}
+
+/// As a rule is written: reading it back gives an equal one.
+impl fmt::Display for SampleRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for word in [&self.method, &self.route].into_iter().flatten() {
+            write!(f, "{word} ")?;
+        }
+        match self.status {
+            StatusMatch::Success => f.write_str("success")?,
+            StatusMatch::Failure => f.write_str("failure")?,
+            StatusMatch::Class(class) => write!(f, "{class}xx")?,
+            StatusMatch::Code(code) => write!(f, "{code}")?,
+        }
+        write!(f, "={}", self.rate)
     }
 }

@@ -104,29 +104,41 @@ pub(crate) const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 /// Our prefix: a variable with it that nobody knows is a typing error.
 const PREFIX: &str = "AUDITHOG_";
 
+/// Longer names look like none of ours, and the comparison's cost grows with the length.
+const LONGEST: usize = 100;
+
 /// The complaint about an `AUDITHOG_…` variable that does not exist; none for others and for the
 /// links that Kubernetes makes for a service named `audithog…`.
 pub(crate) fn unknown(name: &str, value: &str) -> Option<String> {
     if !name.starts_with(PREFIX) || is_known(name) || is_service_link(name, value) {
         return None;
     }
-    let nearest = ALL
-        .iter()
-        .map(|variable| {
-            (
-                strsim::damerau_levenshtein(name, variable.name),
-                variable.name,
-            )
-        })
-        .filter(|(distance, _)| *distance <= name.len() / 3)
-        .min();
-    Some(match nearest {
-        Some((_, nearest)) => format!("{name} is no variable of audithog; did you mean {nearest}?"),
-        None => format!("{name} is no variable of audithog"),
+    let shown = super::env::shorten(name);
+    Some(match nearest(name) {
+        Some(nearest) => format!("{shown} is no variable of audithog; did you mean {nearest}?"),
+        None => format!("{shown} is no variable of audithog"),
     })
 }
 
-fn is_known(name: &str) -> bool {
+/// The known name that looks most like `name`. Some of ours have no prefix: a prefix too many counts little.
+fn nearest(name: &str) -> Option<&'static str> {
+    if LONGEST < name.len() {
+        return None;
+    }
+    let bare = name.strip_prefix(PREFIX).unwrap_or(name);
+    let most = name.len() / 3;
+    ALL.iter()
+        .map(|known| {
+            let as_it_is = strsim::damerau_levenshtein(name, known.name);
+            let without_prefix = strsim::damerau_levenshtein(bare, known.name) + 1;
+            (as_it_is.min(without_prefix), known.name)
+        })
+        .filter(|(distance, _)| *distance <= most)
+        .min()
+        .map(|(_, name)| name)
+}
+
+pub(crate) fn is_known(name: &str) -> bool {
     ALL.iter().any(|variable| {
         variable.name == name
             || (variable.secret && name.strip_suffix("_FILE") == Some(variable.name))
