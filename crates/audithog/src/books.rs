@@ -23,7 +23,7 @@ pub enum LossReason {
     UncleanStop,
     /// The ledger could not be written until the process ended.
     LedgerFailed,
-    /// Memory only (`AUDITHOG_DB=off`): the store was full and the oldest undelivered rows went.
+    /// Memory only (`AUDITHOG_DB=off`): the store was full; the newest rows are dropped.
     MemoryFull,
     /// A caller-supplied id is in the ledger already; the row exists, this copy is refused.
     DuplicateId,

@@ -173,6 +173,7 @@ fn counters(counts: &Counts, totals: &Totals) -> Value {
         })
         .collect();
     json!({
+        "requests": counts.accepted_requests,
         "accepted": counts.accepted,
         "stored": counts.stored,
         "queued": counts.queued(),

@@ -42,6 +42,8 @@ impl Logger {
 /// Names and labels are listed in `docs/reference/metrics.md`.
 pub(super) fn publish(health: &Health) {
     counter!("audithog_requests_seen_total").absolute(health.requests_seen);
+    counter!("audithog_requests_accepted_total").absolute(health.requests_accepted);
+    counter!("audithog_requests_excluded_total").absolute(health.requests_excluded);
     gauge!("audithog_requests_in_progress").set(number(health.requests_in_progress));
     counter!("audithog_rows_accepted_total").absolute(health.accepted);
     counter!("audithog_rows_stored_total").absolute(health.stored);

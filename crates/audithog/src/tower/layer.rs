@@ -9,6 +9,8 @@ use crate::capture::Recorder;
 ///
 /// Clones share one logger. A second audit layer on the same request, of whichever logger, passes it through; if it
 /// knows the route and the first one did not, it tells it. The layer and its services keep the log open.
+///
+#[doc = include_str!("when.md")]
 #[derive(Clone, Debug)]
 pub struct AuditLayer {
     recorder: Recorder,
