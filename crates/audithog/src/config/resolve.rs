@@ -228,11 +228,15 @@ fn key(values: &mut Values) -> Option<Secret> {
 }
 
 fn host(values: &mut Values) -> String {
-    values.parse(var::POSTHOG_HOST, DEFAULT_HOST.to_owned(), |text| {
-        #[cfg(feature = "posthog")]
-        crate::sink::posthog::endpoint::Endpoint::parse(text)?;
-        Ok::<_, String>(text.to_owned())
-    })
+    let Some(host) = values.text(var::POSTHOG_HOST) else {
+        return DEFAULT_HOST.to_owned();
+    };
+    // The value is not repeated: it may hold a password.
+    #[cfg(feature = "posthog")]
+    if let Err(problem) = crate::sink::posthog::endpoint::Endpoint::parse(&host) {
+        values.problem(format!("{} {problem}", var::POSTHOG_HOST));
+    }
+    host
 }
 
 fn database(values: &mut Values, run: &Run) -> Database {
