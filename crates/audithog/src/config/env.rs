@@ -50,10 +50,10 @@ impl Values {
                     self.environment.insert(name.to_owned(), value);
                 }
             }
-            Err(_) if variables::ALL.iter().any(|variable| variable.name == name) => {
+            Err(_) if variables::is_known(name) => {
                 self.problems.push(format!("{name} is not valid UTF-8"));
             }
-            Err(_) => {}
+            Err(_) => self.problems.extend(variables::unknown(name, "")),
         }
     }
 

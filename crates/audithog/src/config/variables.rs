@@ -126,7 +126,8 @@ pub(crate) fn unknown(name: &str, value: &str) -> Option<String> {
     })
 }
 
-fn is_known(name: &str) -> bool {
+/// A variable of ours, or the file of one.
+pub(super) fn is_known(name: &str) -> bool {
     ALL.iter().any(|variable| {
         variable.name == name
             || (variable.secret && name.strip_suffix("_FILE") == Some(variable.name))
