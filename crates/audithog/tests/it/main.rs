@@ -1,5 +1,11 @@
 //! audithog as its users see it: the public API only, real sockets, real files.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
+mod bad_input;
 mod one_row;
 mod pipeline;
+mod privacy;
