@@ -73,7 +73,7 @@ impl Event {
 
     /// Who did it, in place of the request's actor.
     pub fn actor(mut self, actor: Actor) -> Self {
-        self.row.actor = actor;
+        self.row.actor = sanitize::actor(actor);
         self
     }
 

@@ -24,12 +24,13 @@ pub(crate) fn freeze(properties: Map<String, Value>) -> Option<Box<str>> {
     let mut out = String::with_capacity(128);
     let mut truncated = false;
     for (name, value) in properties {
-        let name = cut(&name, limits::EVENT).into_owned();
+        // The whole name counts: what makes it secret may be what is cut off.
         let value = if mask::is_secret_name(&name) {
             MASKED.into()
         } else {
             bounded(value, 0)
         };
+        let name = cut(&name, limits::EVENT).into_owned();
         let start = out.len();
         out.push(if start == 0 { '{' } else { ',' });
         out.push_str(&Value::String(name).to_string());

@@ -5,5 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod bad_input;
 mod one_row;
 mod pipeline;
+mod privacy;
