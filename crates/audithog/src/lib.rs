@@ -84,7 +84,7 @@ pub mod testing;
 mod tower;
 
 pub use books::LossReason;
-pub use capture::{RequestHandle, Scoped, UpgradeGuard, current};
+pub use capture::{RequestHandle, Scoped, UpgradeGuard, current, set_actor};
 pub use config::Builder;
 pub use error::Error;
 pub use logger::{

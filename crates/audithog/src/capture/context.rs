@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::handle::RequestHandle;
+use crate::record::Actor;
 
 thread_local! {
     static CURRENT: RefCell<Option<RequestHandle>> = const { RefCell::new(None) };
@@ -22,6 +23,19 @@ thread_local! {
 pub fn current() -> Option<RequestHandle> {
     // None also while the thread is being torn down.
     CURRENT.try_with(|current| current.borrow().clone()).ok()?
+}
+
+/// Says who made the [`current`] request, for middleware and handlers that have no [`RequestHandle`] at hand.
+///
+/// Returns false if there is no current request, or its row was made before: nothing is recorded then.
+///
+/// ```
+/// # use audithog::Actor;
+/// // In the middleware that checks credentials, once it knows whose they are:
+/// audithog::set_actor(Actor::user("u_17").role_in("admin", "acme"));
+/// ```
+pub fn set_actor(actor: Actor) -> bool {
+    current().is_some_and(|request| request.set_actor(actor))
 }
 
 /// Makes `handle` the current request until the guard is dropped, which brings back the one before, also when

@@ -28,7 +28,7 @@ pub(crate) mod trace_context;
 mod upgrade;
 mod watch;
 
-pub use context::{Scoped, current};
+pub use context::{Scoped, current, set_actor};
 pub use handle::RequestHandle;
 pub use upgrade::UpgradeGuard;
 

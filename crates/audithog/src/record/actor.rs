@@ -91,6 +91,19 @@ impl Actor {
         self
     }
 
+    /// The role that the actor has in the active organisation: [`role`](Self::role) and [`org`](Self::org) at once.
+    ///
+    /// ```
+    /// use audithog::Actor;
+    ///
+    /// let actor = Actor::user("u_17").role_in("admin", "acme");
+    /// assert_eq!(actor, Actor::user("u_17").role("admin").org("acme"));
+    /// ```
+    #[must_use]
+    pub fn role_in(self, role: impl Into<String>, org: impl Into<String>) -> Self {
+        self.role(role).org(org)
+    }
+
     /// The active organisation, `orgId`. Cut at 200 bytes.
     #[must_use]
     pub fn org(mut self, org: impl Into<String>) -> Self {

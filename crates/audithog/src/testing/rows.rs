@@ -26,6 +26,30 @@ pub struct Found {
 
 /// A logger with default settings whose rows stay in memory for the test, and these rows. It reads
 /// no environment, starts no thread and opens no port.
+///
+/// ```
+/// use audithog::{Actor, ErrorCode, Logger};
+/// use axum::{Router, body::Body, http::{Request, StatusCode}, routing::post};
+/// use tower::ServiceExt;
+///
+/// async fn create() -> (StatusCode, ErrorCode) {
+///     audithog::set_actor(Actor::user("u1"));
+///     (StatusCode::CONFLICT, ErrorCode::new("AGENT_LIMIT"))
+/// }
+///
+/// fn app(logger: &Logger) -> Router {
+///     Router::new().route("/agents", post(create)).layer(logger.layer())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (logger, rows) = audithog::testing::recorder();
+/// let request = Request::post("/agents").body(Body::empty()).unwrap();
+/// app(&logger).oneshot(request).await.unwrap();
+///
+/// rows.one("POST", "/agents").actor("u1").error_code("AGENT_LIMIT");
+/// # }
+/// ```
 #[must_use]
 pub fn recorder() -> (Logger, Rows) {
     // Defaults without an environment are never wrong.
@@ -218,7 +242,7 @@ impl Found {
     pub fn same_request(self, other: &Row) -> Self {
         assert!(
             other.request_id().is_some(),
-            "the other row has no request id:\n{}",
+            "the other row has no request id:\n  {}",
             line(other)
         );
         self.same("request id", self.row.request_id(), other.request_id())
@@ -267,3 +291,8 @@ fn line(row: &Row) -> String {
     add("properties", row.properties_json().map(str::to_owned));
     parts.join(" ")
 }
+
+// They use the extractor.
+#[cfg(test)]
+#[cfg(feature = "axum")]
+mod tests;

@@ -83,6 +83,13 @@ impl IntoResponseParts for ErrorCode {
     }
 }
 
+impl IntoResponse for ErrorCode {
+    /// An empty response with the code: the last part of `(StatusCode::CONFLICT, ErrorCode::new("AGENT_LIMIT"))`.
+    fn into_response(self) -> Response {
+        (self, ()).into_response()
+    }
+}
+
 // === the tap ===
 
 /// Tells an audit layer around the whole service which route a request took: `router.layer(RouteTapLayer)`.
