@@ -64,6 +64,7 @@ async fn create(
     Json(new): Json<NewAgent>,
 ) -> impl IntoResponse {
     let agent = state.agents.create(new.name, claims);
+    state.log.event("agent_created").properties(&agent).log();
     let location = format!("/api/agents/{}", agent.id);
     (
         StatusCode::CREATED,
@@ -111,6 +112,7 @@ async fn publish(
     Path(id): Path<Uuid>,
 ) -> Result<Json<Agent>, ApiError> {
     let agent = state.agents.publish(id, &claims)?;
+    state.log.event("agent_published").properties(&agent).log();
     Ok(Json(agent))
 }
 

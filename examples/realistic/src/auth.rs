@@ -83,6 +83,7 @@ pub(crate) async fn require_user(
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
         .ok_or(ApiError::TokenMissing)
         .and_then(|token| state.keys.verify(token))?;
+    audithog::set_actor(audithog::Actor::user(&claims.sub).role_in(&claims.role, &claims.org));
     request.extensions_mut().insert(claims);
     Ok(next.run(request).await)
 }

@@ -59,7 +59,7 @@ impl IntoResponse for ApiError {
             status: status.as_u16(),
             code,
         };
-        let mut response = (status, Json(problem)).into_response();
+        let mut response = (status, audithog::ErrorCode::new(code), Json(problem)).into_response();
         let json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         if status == StatusCode::UNAUTHORIZED {

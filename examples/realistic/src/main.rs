@@ -15,7 +15,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
         .init();
 
+    let log = audithog::Logger::from_env()?;
     let config = Config {
+        log: log.clone(),
         jwt_secret: setting("JWT_SECRET")?,
         web_origin: setting("WEB_ORIGIN")?.parse()?,
     };
@@ -30,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     serve(listener, app(AppState::new(config)), shutdown).await?;
-    tracing::info!("stopped");
+    tracing::info!("stopped: {}", log.shutdown(None).await);
     Ok(())
 }
 

@@ -25,6 +25,7 @@ const WEB_ORIGIN: &str = "https://agents.example";
 
 fn service() -> App {
     app(AppState::new(Config {
+        log: audithog::testing::recorder().0,
         jwt_secret: "a secret for tests only".to_owned(),
         web_origin: HeaderValue::from_static(WEB_ORIGIN),
     }))
