@@ -30,10 +30,10 @@ pub(crate) enum Command {
         answer: Box<dyn FnOnce(i64) + Send>,
     },
     /// Commit everything, close the store, end the thread.
-    /// Trying to write ends at the deadline.
+    /// Trying to write ends at the deadline. Answered with whether everything was kept and synced.
     Close {
         deadline: Instant,
-        answer: Box<dyn FnOnce() + Send>,
+        answer: Box<dyn FnOnce(bool) + Send>,
     },
 }
 
@@ -69,10 +69,16 @@ struct State {
     rows: Vec<Row>,
     waiters: Vec<(usize, Waiter)>,
     bytes: usize,
+    /// Bytes of the rows that the writer took last; they are in memory until it comes again.
+    taken_bytes: usize,
     commands: Vec<Command>,
     unreported: Vec<Episode>,
     counts: Counts,
     closed: bool,
+    /// The writer has ended: nobody takes anything any more.
+    ended: bool,
+    /// It ended before anybody closed the queue.
+    failed: bool,
     /// The writer sleeps until somebody wakes it.
     idle: bool,
     /// No writer: rows stay until they are taken by hand (the recording logger).
@@ -89,9 +95,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Rows in the queue or in the writer's hand.
+    /// Rows in the queue or in the writer's hand. Asked for on request tasks, so it never panics:
+    /// a mistake in the books shows in `Health::check` instead.
     pub(crate) fn queued(&self) -> u64 {
-        self.accepted - self.stored - self.losses.total()
+        self.accepted
+            .saturating_sub(self.stored)
+            .saturating_sub(self.losses.total())
     }
 }
 
@@ -152,18 +161,30 @@ impl Queue {
     }
 
     fn refuses(&self, state: &State, size: usize) -> Option<LossReason> {
+        if state.failed {
+            return Some(LossReason::LedgerFailed);
+        }
         if state.closed {
             return Some(LossReason::AfterShutdown);
         }
-        let full = state.rows.len() >= self.settings.max_rows
-            || state.bytes + size > self.settings.max_bytes;
+        // What a writer in trouble has in its hand counts: the bound is of all that a crash can take.
+        let waiting = usize::try_from(state.counts.queued()).unwrap_or(usize::MAX);
+        // This row is accepted already, but in neither place.
+        let full = waiting > self.settings.max_rows
+            || state.bytes + state.taken_bytes + size > self.settings.max_bytes;
         (full && !state.detached).then_some(LossReason::QueueFull)
     }
 
-    /// Hands a command to the writer. Never refused: only the crate's own threads and callers of
-    /// flush and shutdown send them.
+    /// Hands a command to the writer. Only the crate's own threads and callers of flush and shutdown
+    /// send them. Dropped unanswered once the writer has ended.
     pub(crate) fn command(&self, command: Command) {
         let mut state = self.lock();
+        if state.ended {
+            // Whoever waits for the answer hears of it at once; not under the lock.
+            drop(state);
+            drop(command);
+            return;
+        }
         state.commands.push(command);
         state.idle = false;
         drop(state);
@@ -175,11 +196,30 @@ impl Queue {
         self.lock().closed = true;
     }
 
+    /// The writer ends: rows that are still here, or in its hand, are lost, and whoever waits for
+    /// an answer is told. Nothing is left after the end in good order; a panic leaves something.
+    pub(crate) fn end(&self, now: Micros) {
+        let mut state = self.lock();
+        state.failed = !state.closed;
+        state.closed = true;
+        state.ended = true;
+        let left = state.counts.queued();
+        state.lose(LossReason::LedgerFailed, left, now);
+        let mut rest = Work::default();
+        state.hand_over(&mut rest);
+        state.taken_bytes = 0;
+        drop(state);
+        for (_, waiter) in rest.waiters {
+            waiter(Err(Refusal(LossReason::LedgerFailed)));
+        }
+    }
+
     /// Waits until there is something to do or `deadline` has passed, then takes it all. When a
     /// row arrives the writer lingers for `linger`, so that a group gathers, unless a command or a
     /// waiter is there.
     pub(crate) fn take(&self, work: &mut Work, deadline: Option<Instant>, linger: Duration) {
         let mut state = self.lock();
+        state.taken_bytes = 0;
         while state.is_empty() {
             state.idle = true;
             state = match self.wait(state, deadline) {
@@ -286,7 +326,7 @@ impl State {
     /// Swaps buffers, so that the lock is held for a moment whatever the number of rows.
     fn hand_over(&mut self, work: &mut Work) {
         self.idle = false;
-        self.bytes = 0;
+        self.taken_bytes = std::mem::take(&mut self.bytes);
         std::mem::swap(&mut self.rows, &mut work.rows);
         std::mem::swap(&mut self.waiters, &mut work.waiters);
         std::mem::swap(&mut self.commands, &mut work.commands);

@@ -98,10 +98,10 @@ impl Recorder {
 
     /// Ends every request that is still open. A request whose row is being made right now ends on its own: the rows of all
     /// requests that were open when this was called have been accepted once [`Recorder::in_progress`] is 0.
-    pub(crate) fn finish_all(&self, end: End) {
-        for watch in self.0.registry.open() {
-            watch.finish(end);
-        }
+    /// Returns how many it has ended.
+    pub(crate) fn finish_all(&self, end: End) -> u64 {
+        let open = self.0.registry.open();
+        open.iter().filter(|watch| watch.finish(end)).count() as u64
     }
 
     /// Requests that were seen and whose row has not been accepted.

@@ -177,12 +177,12 @@ impl Watch {
         }
     }
 
-    /// Makes the `api_request` row, unless it was made before.
-    pub(super) fn finish(&self, end: End) {
+    /// Makes the `api_request` row, unless it was made before. True if it did.
+    pub(super) fn finish(&self, end: End) -> bool {
         let row = {
             let mut state = self.lock();
             if state.finished {
-                return;
+                return false;
             }
             state.finished = true;
             self.request_row(&state, end)
@@ -193,6 +193,7 @@ impl Watch {
         }
         // Only now: a request is in progress until its row is accepted.
         self.inner.registry.remove(self.ticket);
+        true
     }
 
     /// The server dropped the request before its end: the client is gone.

@@ -49,6 +49,8 @@ pub(super) struct Driver<'a> {
     context: &'a Context,
     survivors: &'a mut Survivors,
     progress: watch::Receiver<Progress>,
+    /// Which ledger `course` and `lease` are of: see `Progress::ledger`.
+    ledger: u64,
     lease: Lease,
     course: Option<Course>,
     in_flight: FuturesUnordered<BoxFuture<'static, (Request, Reply)>>,
@@ -78,9 +80,12 @@ impl<'a> Driver<'a> {
     pub(super) fn new(context: &'a Context, survivors: &'a mut Survivors) -> Self {
         let sink = context.plan.sink.name();
         let status = lock(&context.status).clone();
+        let progress = context.ledger.progress();
+        let ledger = progress.borrow().ledger;
         Self {
-            progress: context.ledger.progress(),
-            lease: Lease::new(sink, context.holder.clone()),
+            progress,
+            ledger,
+            lease: Lease::new(sink, holder(context, ledger)),
             course: None,
             in_flight: FuturesUnordered::new(),
             ticket: Ticket::default(),
@@ -100,6 +105,7 @@ impl<'a> Driver<'a> {
         loop {
             let progress = *self.progress.borrow_and_update();
             let now = self.now();
+            self.follow(&progress);
             self.ask_for_lease(now);
             self.begin(&progress, now);
             let (worked, wake) = self.step(&progress, now);
@@ -192,6 +198,22 @@ impl<'a> Driver<'a> {
             }
             Granted::Unknown => {}
         }
+    }
+
+    /// Another ledger is in the place of the one before: everything known is of rows that are gone.
+    fn follow(&mut self, progress: &Progress) {
+        if progress.ledger == self.ledger {
+            return;
+        }
+        self.ledger = progress.ledger;
+        self.drop_course();
+        self.ticket = Ticket::default();
+        self.sync_asked = i64::MIN;
+        self.first_pending = None;
+        self.lease = Lease::new(
+            self.context.plan.sink.name(),
+            holder(self.context, self.ledger),
+        );
     }
 
     /// What is not handed over is forgotten: whoever drives the sink sends it again.
@@ -373,6 +395,14 @@ impl<'a> Driver<'a> {
         self.publish(now);
         let block = block.or(late.then_some(FlushBlock::Deadline));
         flush.answer(block, self.course.as_ref(), self.status.pending);
+    }
+}
+
+/// Another name for each ledger, so that the writer knows what a settlement is of.
+fn holder(context: &Context, ledger: u64) -> String {
+    match ledger {
+        0 => context.holder.clone(),
+        _ => format!("{}-{ledger}", context.holder),
     }
 }
 

@@ -150,8 +150,12 @@ impl Store for MemoryStore {
     }
 
     /// There is nothing that could outlive the process.
-    fn reopen(&mut self) -> Result<(), StoreError> {
-        Ok(())
+    fn reopen(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn room(&self) -> usize {
+        self.max_rows.saturating_sub(lock(&self.held).rows.len())
     }
 
     fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {

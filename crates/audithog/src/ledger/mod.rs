@@ -126,12 +126,18 @@ pub(crate) trait Store: Send {
     fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError>;
 
     /// After an I/O error: closes what is left and opens the same place anew. A handle whose fsync
-    /// failed is never used again. A group whose commit failed may be there after all.
-    fn reopen(&mut self) -> Result<(), StoreError>;
+    /// failed is never used again. A group whose commit failed may be there after all. True if
+    /// another ledger is there now: a new one, or one that does not know what was stored last.
+    fn reopen(&mut self) -> Result<bool, StoreError>;
 
     /// Runs of other processes that stopped without saying so, each told once: those found by
     /// opening, and those that could not be judged then.
     fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError>;
+
+    /// How many rows it would take now.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
 
     /// Space taken now.
     fn size(&self) -> Result<Size, StoreError>;

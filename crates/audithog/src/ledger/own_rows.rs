@@ -1,5 +1,5 @@
 //! audithog's own rows: `audit_started`, `audit_config_changed`, `audit_heartbeat`, `audit_loss`,
-//! `audit_retention` and `audit_stopped`. They are what tells silence from a stopped log.
+//! `audit_ledger_replaced`, `audit_retention` and `audit_stopped`. They are what tells silence from a stopped log.
 
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(crate) struct OwnRows {
     /// Counted, but not yet in the persisted totals.
     untold: Losses,
     retained: u64,
+    /// The ledger was replaced by another one; the head of the one that is gone.
+    replaced: Option<i64>,
     /// `audit_stopped` was made.
     stopped: bool,
 }
@@ -40,13 +42,17 @@ impl OwnRows {
             waiting: Vec::new(),
             untold: Losses::default(),
             retained: 0,
+            replaced: None,
             stopped: false,
         }
     }
 
-    /// Time until one of these rows is due without anybody asking.
-    pub(crate) fn due_in(&self) -> Duration {
-        let next = if self.waiting.is_empty() {
+    /// Time until one of these rows is due without anybody asking. `room`: see [`OwnRows::make`].
+    pub(crate) fn due_in(&self, room: usize) -> Duration {
+        if self.replaced.is_some() {
+            return Duration::ZERO;
+        }
+        let next = if self.waiting.is_empty() || room < self.waiting.len() {
             self.next_heartbeat
         } else {
             self.next_heartbeat.min(self.next_loss)
@@ -83,6 +89,11 @@ impl OwnRows {
         self.retained += rows;
     }
 
+    /// Another ledger is in the place of the one with this head.
+    pub(crate) fn note_replaced(&mut self, head: i64) {
+        self.replaced = Some(head);
+    }
+
     /// Losses since the last call, for the persisted totals.
     pub(crate) fn take_untold(&mut self) -> Losses {
         std::mem::take(&mut self.untold)
@@ -93,16 +104,22 @@ impl OwnRows {
         self.untold.merge(losses);
     }
 
-    /// Appends the rows that are due.
+    /// Appends the rows that are due. Rows that tell of losses wait until the store has `room` for
+    /// them after `rows`: refused, they would be losses to tell of.
     pub(crate) fn make(
         &mut self,
         counts: &Counts,
         totals: &Totals,
         stopping: bool,
+        room: usize,
         rows: &mut Vec<Row>,
     ) {
         let now = self.clock.monotonic();
-        if stopping || (!self.waiting.is_empty() && now >= self.next_loss) {
+        if let Some(head) = self.replaced.take() {
+            rows.push(self.row("audit_ledger_replaced", json!({"headBefore": head})));
+        }
+        let due = !self.waiting.is_empty() && now >= self.next_loss;
+        if stopping || (due && rows.len().saturating_add(self.waiting.len()) <= room) {
             self.next_loss = now + LOSS_EVERY;
             for episode in std::mem::take(&mut self.waiting) {
                 rows.push(self.loss(&episode));
@@ -193,3 +210,6 @@ pub(crate) fn unclean_stop(count: u64, last_sign: Micros, found: Micros) -> Epis
         inexact: true,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     pub(crate) settled: Ticket,
     /// The last attempt to write failed.
     pub(crate) failing: bool,
+    /// Grows when another ledger takes the place of the one before: numbers begin anew.
+    pub(crate) ledger: u64,
 }
 
 /// Numbers settlements in the order in which they were handed over, from 1.
@@ -26,6 +28,7 @@ pub(crate) struct Ticket(pub(crate) u64);
 
 /// Shared by the writer, delivery, flush and health.
 pub(crate) struct Board {
+    failures: AtomicU64,
     requests_seen: AtomicU64,
     requests_excluded: AtomicU64,
     progress: watch::Sender<Progress>,
@@ -38,6 +41,7 @@ impl Board {
     /// `totals`: what the ledger holds from earlier runs.
     pub(crate) fn new(totals: Totals) -> Self {
         Self {
+            failures: AtomicU64::new(0),
             requests_seen: AtomicU64::new(0),
             requests_excluded: AtomicU64::new(0),
             progress: watch::Sender::default(),
@@ -80,6 +84,11 @@ impl Board {
         lock(&self.trouble).clone()
     }
 
+    /// How often a try to write has failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Acquire)
+    }
+
     /// The persisted counters as of the last commit.
     pub(crate) fn totals(&self) -> Totals {
         lock(&self.totals).clone()
@@ -106,6 +115,16 @@ impl Board {
         }
     }
 
+    /// Called by the writer when another ledger is in the place of the one before.
+    pub(super) fn replaced(&self, totals: &Totals) {
+        lock(&self.totals).clone_from(totals);
+        self.progress.send_modify(|progress| {
+            progress.ledger += 1;
+            progress.head = totals.head;
+            progress.synced = 0;
+        });
+    }
+
     /// Says once per episode that commits fail.
     pub(super) fn failed(&self, error: &StoreError) {
         let first = lock(&self.trouble).replace(error.to_string()).is_none();
@@ -118,6 +137,8 @@ impl Board {
             self.progress
                 .send_modify(|progress| progress.failing = true);
         }
+        // Last: whoever sees it sees the trouble too.
+        self.failures.fetch_add(1, Ordering::Release);
     }
 }
 

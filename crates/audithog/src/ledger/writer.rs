@@ -5,8 +5,11 @@
 //! the rows in its hand, says so once, and tries again; the queue behind it fills and, once full,
 //! counts what it refuses. Nothing here waits for a sink.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use uuid::Uuid;
 
 use super::own_rows::{OwnRows, unclean_stop};
 use super::progress::{Board, Ticket};
@@ -49,6 +52,14 @@ pub(crate) struct Writer {
     unsynced: bool,
     sync_asked: bool,
     flushes: Vec<Box<dyn FnOnce(i64) + Send>>,
+    /// Arrived while a commit was tried again: for the next round, which takes the rows that were
+    /// accepted before them.
+    deferred: Vec<Command>,
+    /// The leases that were granted, by sink, and not given back.
+    held: BTreeMap<&'static str, String>,
+    /// Sinks whose driver does not know yet that another ledger is here, with their old holders:
+    /// what such a driver settles are rows of the ledger that is gone.
+    stale: BTreeMap<&'static str, String>,
     /// The rows of this run's end are due.
     stopping: bool,
     closing: Option<Closing>,
@@ -58,7 +69,29 @@ pub(crate) struct Writer {
 struct Closing {
     /// Trying to write ends here.
     deadline: Instant,
-    answers: Vec<Box<dyn FnOnce() + Send>>,
+    answers: Vec<Box<dyn FnOnce(bool) + Send>>,
+    /// Everything was kept so far.
+    kept: bool,
+}
+
+/// Ends the queue with the thread, however that ends: what nobody takes any more is counted, and
+/// nobody waits for an answer that cannot come.
+struct End {
+    queue: Arc<Queue>,
+    board: Arc<Board>,
+    clock: Clock,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.board.failed(&StoreError::new(
+                StoreErrorKind::Unusable,
+                "the ledger's writer panicked; please report this",
+            ));
+        }
+        self.queue.end(self.clock.wall());
+    }
 }
 
 /// What [`Writer::new`] is given.
@@ -92,6 +125,9 @@ impl Writer {
             unsynced: true,
             sync_asked: false,
             flushes: Vec::new(),
+            deferred: Vec::new(),
+            held: BTreeMap::new(),
+            stale: BTreeMap::new(),
             stopping: false,
             closing: None,
         }
@@ -99,6 +135,11 @@ impl Writer {
 
     /// Runs until a `Close` command.
     pub(crate) fn run(mut self) {
+        let end = End {
+            queue: Arc::clone(&self.queue),
+            board: Arc::clone(&self.board),
+            clock: self.clock.clone(),
+        };
         let mut work = Work::default();
         self.board
             .committed(self.store.totals(), false, self.ticket);
@@ -111,12 +152,15 @@ impl Writer {
         self.queue
             .take(&mut work, Some(Instant::now()), Duration::ZERO);
         self.round(&mut work);
-        self.stop();
+        self.stop(end);
     }
 
     /// The next time something is due without anybody asking.
     fn wake_at(&self) -> Instant {
-        let mut at = Instant::now() + self.own.due_in();
+        if !self.deferred.is_empty() {
+            return Instant::now();
+        }
+        let mut at = Instant::now() + self.own.due_in(self.store.room());
         if self.unsynced {
             at = at.min(self.last_sync + SYNC_EVERY);
         }
@@ -124,7 +168,8 @@ impl Writer {
     }
 
     fn round(&mut self, work: &mut Work) {
-        for command in std::mem::take(&mut work.commands) {
+        let deferred = std::mem::take(&mut self.deferred);
+        for command in deferred.into_iter().chain(work.commands.drain(..)) {
             self.obey(command);
         }
         self.own.note(&mut work.losses);
@@ -133,6 +178,7 @@ impl Writer {
             &self.queue.counts(),
             self.store.totals(),
             self.stopping || self.closing.is_some(),
+            self.store.room(),
             &mut work.rows,
         );
         self.queue.accept_own((work.rows.len() - theirs) as u64);
@@ -145,7 +191,9 @@ impl Writer {
         match command {
             Command::Sync => self.sync_asked = true,
             Command::Settle(settlement, ticket) => {
-                self.settlements.push(settlement);
+                if !self.stale.contains_key(settlement.sink) {
+                    self.settlements.push(settlement);
+                }
                 self.ticket = ticket;
             }
             Command::Flush { last, answer } => {
@@ -158,11 +206,18 @@ impl Writer {
                 let closing = self.closing.get_or_insert(Closing {
                     deadline,
                     answers: Vec::new(),
+                    kept: true,
                 });
                 closing.deadline = closing.deadline.min(deadline);
                 closing.answers.push(answer);
             }
-            Command::Lease(request) => self.leases.push(request),
+            Command::Lease(request) if self.stale.get(request.sink) == Some(&request.holder) => {
+                // Unanswered: its driver asks again under another name once it knows.
+            }
+            Command::Lease(request) => {
+                self.stale.remove(request.sink);
+                self.leases.push(request);
+            }
         }
     }
 
@@ -210,25 +265,32 @@ impl Writer {
             answer,
         } = request;
         match self.store.lease(sink, &holder, self.clock.wall(), until) {
-            Ok(taken) => answer(taken.then(|| {
-                self.store
-                    .totals()
-                    .sinks
-                    .get(sink)
-                    .cloned()
-                    .unwrap_or_default()
-            })),
+            Ok(taken) => {
+                if taken && until > self.clock.wall() {
+                    self.held.insert(sink, holder);
+                } else {
+                    self.held.remove(sink);
+                }
+                answer(taken.then(|| {
+                    self.store
+                        .totals()
+                        .sinks
+                        .get(sink)
+                        .cloned()
+                        .unwrap_or_default()
+                }));
+            }
             // Unanswered, the holder asks again.
             Err(error) => tracing::debug!(%error, sink, "the lease could not be asked for"),
         }
     }
 
-    /// Tries until the group is kept or the process closes.
-    fn commit_group(&mut self, rows: &[Row], waiters: Vec<(usize, Waiter)>, sync: bool) {
+    /// Tries until the group is kept or the process closes; false then.
+    fn commit_group(&mut self, rows: &[Row], waiters: Vec<(usize, Waiter)>, sync: bool) -> bool {
         let settlements = std::mem::take(&mut self.settlements);
         let ticket = self.ticket;
         let requests = self.board.requests_seen();
-        let group = Group {
+        let mut group = Group {
             rows,
             losses: self.own.take_untold(),
             requests: requests - self.requests_told,
@@ -243,7 +305,7 @@ impl Writer {
                     self.requests_told = requests;
                     self.publish(sync, ticket);
                     self.book(rows, waiters, &committed);
-                    return;
+                    return true;
                 }
                 Err(error) => {
                     // Busy is another process's turn, not trouble, until it lasts.
@@ -253,12 +315,18 @@ impl Writer {
                     if !self.wait_out(&mut pause) {
                         self.own.put_back(group.losses);
                         self.lose(rows, waiters);
-                        return;
+                        return false;
                     }
-                    if self.reopened(&error) && self.holds(&group, &before) {
+                    if !self.reopened(&error) {
+                        continue;
+                    }
+                    if !self.stale.is_empty() {
+                        group.settlements = &[];
+                    }
+                    if let Some(committed) = self.found(&group, &before) {
                         // The commit failed after its rows were safe: they are not written twice.
-                        self.conclude(&group, waiters, requests, ticket);
-                        return;
+                        self.requests_told = requests;
+                        return self.conclude(&group, waiters, &committed, ticket);
                     }
                 }
             }
@@ -300,13 +368,16 @@ impl Writer {
             [(LossReason::LedgerFailed, rows.len() as u64)],
             self.clock.wall(),
         );
+        if let Some(closing) = &mut self.closing {
+            closing.kept = false;
+        }
         for (_, waiter) in waiters {
             waiter(Err(Refusal(LossReason::LedgerFailed)));
         }
     }
 
-    /// Waits after a failed commit, listening for commands. False once the process closes and its
-    /// deadline has passed.
+    /// Waits after a failed commit, listening for commands: a flush, or the end, asks for a try at
+    /// once. False once the process closes and its deadline has passed.
     fn wait_out(&mut self, pause: &mut Duration) -> bool {
         let mut until = Instant::now() + *pause;
         *pause = (*pause * 2).min(RETRY_MAX);
@@ -322,8 +393,22 @@ impl Writer {
             if commands.is_empty() {
                 return true;
             }
+            let mut asked = false;
             for command in commands {
-                self.obey(command);
+                match command {
+                    Command::Close { .. } => {
+                        asked = true;
+                        self.obey(command);
+                    }
+                    // Not before its rows: they are still in the queue.
+                    _ => {
+                        asked |= matches!(command, Command::Flush { .. });
+                        self.deferred.push(command);
+                    }
+                }
+            }
+            if asked {
+                return true;
             }
         }
     }
@@ -337,44 +422,73 @@ impl Writer {
         if !mends {
             return false;
         }
-        let reopened = self.store.reopen();
-        if let Err(error) = &reopened {
-            self.board.failed(error);
+        let head = self.store.totals().head;
+        match self.store.reopen() {
+            Ok(false) => true,
+            Ok(true) => {
+                self.stale.append(&mut self.held);
+                self.leases.clear();
+                self.own.note_replaced(head);
+                self.board.replaced(self.store.totals());
+                true
+            }
+            Err(error) => {
+                self.board.failed(&error);
+                false
+            }
         }
-        reopened.is_ok()
     }
 
-    /// Whether the store holds a group whose commit failed: groups are all or nothing, so one row
-    /// tells, or, without rows, the counters of the sink that only this process drives.
-    fn holds(&self, group: &Group<'_>, before: &Totals) -> bool {
+    /// What became of a group whose commit failed, if the store holds it after all: groups are all
+    /// or nothing, so one row tells, or, without rows, the counters of the sink that only this
+    /// process drives. None if it is not there.
+    fn found(&self, group: &Group<'_>, before: &Totals) -> Option<Committed> {
         let totals = self.store.totals();
-        let Some(first) = group.rows.first() else {
-            return !group.settlements.is_empty() && totals.sinks != before.sinks;
+        let mut committed = Committed {
+            head: totals.head,
+            duplicates: Vec::new(),
+            not_stored: 0,
         };
-        let found = self.store.reader().and_then(|mut reader| {
-            let added = usize::try_from(totals.head - before.head).unwrap_or(0);
-            reader.rows(before.head, totals.head, added)
-        });
-        found.is_ok_and(|rows| rows.iter().any(|stored| stored.row.id == first.id))
+        if group.rows.is_empty() {
+            let settled = !group.settlements.is_empty() && totals.sinks != before.sinks;
+            return settled.then_some(committed);
+        }
+        let added = usize::try_from(totals.head - before.head).unwrap_or(0);
+        let stored = self
+            .store
+            .reader()
+            .and_then(|mut reader| reader.rows(before.head, totals.head, added))
+            .ok()?;
+        let mut ids: HashSet<Uuid> = stored.iter().map(|stored| stored.row.id).collect();
+        for (index, row) in group.rows.iter().enumerate() {
+            // Once each: of two rows with one id the second was refused.
+            if !ids.remove(&row.id) {
+                committed.duplicates.push(index);
+            }
+        }
+        (committed.duplicates.len() < group.rows.len()).then_some(committed)
     }
 
-    /// Books a group that was found in the store after its commit had failed.
+    /// Books a group that was found in the store after its commit had failed. It was found by
+    /// reading, so whoever asked for an fsync waits for another commit. False if that failed.
     fn conclude(
         &mut self,
         group: &Group<'_>,
         waiters: Vec<(usize, Waiter)>,
-        requests: u64,
+        committed: &Committed,
         ticket: Ticket,
-    ) {
-        self.requests_told = requests;
-        // Found by reading, not by an fsync that returned: the next sync covers it.
+    ) -> bool {
         self.publish(false, ticket);
-        self.sync_asked |= group.sync;
-        self.queue
-            .settle(group.rows.len() as u64, [], self.clock.wall());
-        for (_, waiter) in waiters {
-            waiter(Ok(self.store.totals().head));
+        let synced = !group.sync || self.commit_group(&[], Vec::new(), true);
+        if synced {
+            self.book(group.rows, waiters, committed);
+        } else {
+            self.book(group.rows, Vec::new(), committed);
+            for (_, waiter) in waiters {
+                waiter(Err(Refusal(LossReason::LedgerFailed)));
+            }
         }
+        synced
     }
 
     fn publish(&mut self, synced: bool, ticket: Ticket) {
@@ -439,12 +553,27 @@ impl Writer {
     }
 
     /// Closes the store and tells whoever asked for it.
-    fn stop(mut self) {
-        if let Err(error) = self.store.close() {
+    fn stop(mut self, end: End) {
+        // Whoever comes next need not wait for the term of a lease that nobody uses.
+        let now = self.clock.wall();
+        for (sink, holder) in std::mem::take(&mut self.held) {
+            if let Err(error) = self.store.lease(sink, &holder, now, now) {
+                tracing::debug!(%error, sink, "the lease could not be given back");
+            }
+        }
+        let closed = self.store.close();
+        if let Err(error) = &closed {
             tracing::error!(%error, "the audit ledger could not be closed in good order");
         }
-        for answer in self.closing.into_iter().flat_map(|closing| closing.answers) {
-            answer();
+        drop(end);
+        if let Some(closing) = self.closing {
+            let kept = closing.kept && closed.is_ok();
+            for answer in closing.answers {
+                answer(kept);
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use super::lock;
+use super::shutdown::Ending;
 use crate::books::Waiter;
 use crate::capture::RowSink;
 use crate::clock::Clock;
@@ -29,6 +30,7 @@ pub(super) struct Intake {
     pub(super) delivery: Mutex<Option<Delivery>>,
     /// Dropped: that ends the metrics thread.
     pub(super) meter: Mutex<Option<mpsc::Sender<()>>>,
+    pub(super) ending: Ending,
 }
 
 impl Intake {
@@ -44,7 +46,7 @@ impl Drop for Intake {
         let deadline = Instant::now() + self.close_within;
         self.queue.command(Command::Close {
             deadline,
-            answer: Box::new(|| ()),
+            answer: Box::new(|_kept| ()),
         });
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Kind};
 const EVERY: Duration = Duration::from_secs(1);
 
 impl Logger {
-    /// Starts the thread that keeps the metrics up to date. It ends with the last handle.
+    /// Starts the thread that keeps the metrics up to date. It ends with the intake.
     pub(super) fn start_meter(&self) -> Result<(), Error> {
         let intake: Weak<Intake> = Arc::downgrade(&self.0.intake);
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
@@ -22,7 +22,7 @@ impl Logger {
         std::thread::Builder::new()
             .name("audithog-meter".to_owned())
             .spawn(move || {
-                // The sender goes with the logger, which ends the wait at once.
+                // The sender goes with the intake, which ends the wait at once.
                 while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) =
                     stopped.recv_timeout(EVERY)
                 {

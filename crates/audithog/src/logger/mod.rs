@@ -79,7 +79,7 @@ impl Logger {
     /// the whole call; none means 30 s. Works on any executor: a short-lived thread does the waiting.
     pub async fn flush(&self, limit: Option<Duration>) -> FlushReport {
         let this = self.clone();
-        let deadline = Instant::now() + limit.unwrap_or(shutdown::DEFAULT_FLUSH);
+        let deadline = shutdown::deadline(limit.unwrap_or(shutdown::DEFAULT_FLUSH));
         off_thread(move || this.flush_until(deadline))
             .await
             .unwrap_or_else(|| self.flush_until(Instant::now()))
@@ -87,16 +87,17 @@ impl Logger {
 
     /// [`flush`](Self::flush) for threads.
     pub fn flush_blocking(&self, limit: Option<Duration>) -> FlushReport {
-        self.flush_until(Instant::now() + limit.unwrap_or(shutdown::DEFAULT_FLUSH))
+        self.flush_until(shutdown::deadline(limit.unwrap_or(shutdown::DEFAULT_FLUSH)))
     }
 
     /// Ends the log in good order: waits for open requests (at most half of the time, then they are
     /// recorded with `SERVER_SHUTDOWN`), stops intake, commits and fsyncs, delivers, closes. `limit`
     /// bounds the whole call; none means `AUDITHOG_SHUTDOWN_TIMEOUT_MS` (25 s). Rows logged
-    /// afterwards are counted losses (`after_shutdown`). A second call does nothing but report.
+    /// afterwards are counted losses (`after_shutdown`). A second call waits for the first one, and
+    /// reports.
     pub async fn shutdown(&self, limit: Option<Duration>) -> ShutdownReport {
         let this = self.clone();
-        let deadline = Instant::now() + limit.unwrap_or(self.0.shutdown_timeout);
+        let deadline = shutdown::deadline(limit.unwrap_or(self.0.shutdown_timeout));
         off_thread(move || this.shutdown_until(deadline))
             .await
             .unwrap_or_else(|| self.shutdown_until(Instant::now()))
@@ -104,7 +105,7 @@ impl Logger {
 
     /// [`shutdown`](Self::shutdown) for threads.
     pub fn shutdown_blocking(&self, limit: Option<Duration>) -> ShutdownReport {
-        self.shutdown_until(Instant::now() + limit.unwrap_or(self.0.shutdown_timeout))
+        self.shutdown_until(shutdown::deadline(limit.unwrap_or(self.0.shutdown_timeout)))
     }
 
     /// The ledger's file; none for memory only.

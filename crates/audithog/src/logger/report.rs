@@ -133,6 +133,11 @@ impl fmt::Display for ShutdownReport {
                 )
             }
             Some(path) => write!(f, "  table     {}", path.display()),
+            None if self.pending() > 0 => write!(
+                f,
+                "  table     none: memory only, the {} pending rows go with the process",
+                self.pending()
+            ),
             None => write!(f, "  table     none: memory only"),
         }
     }

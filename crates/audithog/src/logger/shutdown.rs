@@ -3,12 +3,12 @@
 //! The caller waits on channels only. A thread that is stuck, in a hung disk or a dead network, is
 //! abandoned: the call returns at its deadline and says what it knows.
 
-use std::sync::mpsc;
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::health::Health;
 use super::report::{Blocked, FlushReport, ShutdownReport};
-use super::{Logger, lock};
+use super::{Logger, lock, meter};
 use crate::delivery::{Delivery, FlushBlock, SinkFlush};
 use crate::queue::Command;
 use crate::record::End;
@@ -19,15 +19,86 @@ pub(super) const DEFAULT_FLUSH: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What closing the ledger gets of the deadline at least, however long delivery took.
 const CLOSE_SHARE: u32 = 5;
+/// The writer gives up this long before the caller does, so that the report still counts what it lost.
+const CLOSE_MARGIN: Duration = Duration::from_millis(100);
+/// An old trouble is believed after this, though no try has failed since: the disk may hang.
+const TROUBLE_STANDS: Duration = Duration::from_secs(1);
+/// Longer limits are cut to this: a time that far away cannot be computed on every system.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// When a call that began now and may take `limit` ends.
+pub(super) fn deadline(limit: Duration) -> Instant {
+    Instant::now() + limit.min(FAR)
+}
+
+/// How far a shutdown is, for those who ask for a second one.
+#[derive(Default)]
+pub(super) struct Ending {
+    stage: Mutex<Stage>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Default)]
+enum Stage {
+    #[default]
+    Running,
+    Underway,
+    Ended {
+        blocked: Option<Blocked>,
+        closed: bool,
+    },
+}
+
+impl Ending {
+    /// True for the first caller, who shall do it.
+    fn begin(&self) -> bool {
+        let mut stage = lock(&self.stage);
+        let first = matches!(*stage, Stage::Running);
+        if first {
+            *stage = Stage::Underway;
+        }
+        first
+    }
+
+    fn end(&self, blocked: Option<Blocked>, closed: bool) {
+        *lock(&self.stage) = Stage::Ended { blocked, closed };
+        self.changed.notify_all();
+    }
+
+    /// How the first caller's shutdown ended, if it does before the deadline.
+    fn wait(&self, deadline: Instant) -> Option<(Option<Blocked>, bool)> {
+        let mut stage = lock(&self.stage);
+        loop {
+            if let Stage::Ended { blocked, closed } = &*stage {
+                return Some((blocked.clone(), *closed));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let woken = self.changed.wait_timeout(stage, left);
+            stage = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(*lock(&self.stage), Stage::Running)
+    }
+}
 
 impl Logger {
     pub(super) fn flush_until(&self, deadline: Instant) -> FlushReport {
         let started = Instant::now();
-        if !self.0.intake.is_running() {
+        let intake = &self.0.intake;
+        if !intake.is_running() {
+            let health = self.health();
+            let mut sinks = health.sinks.values();
+            let waits = health.queued > 0 || sinks.any(|sink| sink.configured && sink.pending > 0);
             return FlushReport {
-                blocked: None,
+                // A recording logger has nothing to flush.
+                blocked: (waits && !intake.ending.is_running()).then_some(Blocked::Stopped),
                 took: started.elapsed(),
-                health: self.health(),
+                health,
             };
         }
         let blocked = match self.commit_all(false, deadline) {
@@ -44,6 +115,8 @@ impl Logger {
     /// Every row accepted before this is committed and fsynced; the head at that moment.
     fn commit_all(&self, last: bool, deadline: Instant) -> Result<i64, Blocked> {
         let (answer, answered) = mpsc::channel();
+        let (asked, board) = (Instant::now(), &self.0.intake.board);
+        let failures = board.failures();
         self.0.intake.queue.command(Command::Flush {
             last,
             answer: Box::new(move |head| {
@@ -61,7 +134,9 @@ impl Logger {
                     return Err(Blocked::LedgerNotWriting("its writer has ended".to_owned()));
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    if let Some(trouble) = self.0.intake.board.trouble() {
+                    // The writer tries at once when it is asked to: what counts is how that ended.
+                    let tried = board.failures() != failures || asked.elapsed() >= TROUBLE_STANDS;
+                    if let Some(trouble) = board.trouble().filter(|_| tried) {
                         return Err(Blocked::LedgerNotWriting(trouble));
                     }
                     if Instant::now() >= deadline {
@@ -76,54 +151,85 @@ impl Logger {
         let (answer, answered) = mpsc::channel();
         {
             let delivery = lock(&self.0.intake.delivery);
-            delivery
-                .as_ref()?
-                .flush(head, self.monotonic(deadline), move |sinks| {
-                    drop(answer.send(sinks));
-                });
+            let Some(delivery) = delivery.as_ref() else {
+                return Some(Blocked::Stopped);
+            };
+            delivery.flush(head, self.monotonic(deadline), move |sinks| {
+                drop(answer.send(sinks));
+            });
         }
         wait_for_sinks(&answered, deadline)
     }
 
     pub(super) fn shutdown_until(&self, deadline: Instant) -> ShutdownReport {
         let started = Instant::now();
+        let intake = &self.0.intake;
+        if !intake.ending.begin() {
+            let ended = intake.ending.wait(deadline);
+            let (blocked, closed) = ended.unwrap_or((Some(Blocked::Deadline), false));
+            return self.report(started, blocked, 0, closed, self.health());
+        }
         let requests_cut = self.end_requests(deadline);
-        let queue = &self.0.intake.queue;
-        queue.close();
-        let delivery = lock(&self.0.intake.delivery).take();
-        drop(lock(&self.0.intake.meter).take());
-        let Some(delivery) = delivery else {
-            let health = self.health();
-            return self.report(started, None, requests_cut, true, health);
+        intake.queue.close();
+        let delivery = lock(&intake.delivery).take();
+        let ticking = lock(&intake.meter).take().is_some();
+        let (blocked, closed) = match &delivery {
+            Some(delivery) => self.end_pipeline(delivery, deadline),
+            None => (None, true),
         };
-        let close_share = deadline.saturating_duration_since(Instant::now()) / CLOSE_SHARE;
-        let deliver_until = deadline.checked_sub(close_share).unwrap_or(deadline);
-        let blocked = self.deliver_all(&delivery, deliver_until);
+        let statuses = delivery.as_ref().map(Delivery::status);
+        let health = intake.books(statuses.unwrap_or_default());
+        intake.ending.end(blocked.clone(), closed);
+        if ticking {
+            // The last word of the metrics is the books at the end.
+            meter::publish(&health);
+        }
+        self.report(started, blocked, requests_cut, closed, health)
+    }
+
+    fn end_pipeline(&self, delivery: &Delivery, deadline: Instant) -> (Option<Blocked>, bool) {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let deliver_until = deadline.checked_sub(left() / CLOSE_SHARE);
+        let blocked = self.deliver_all(delivery, deliver_until.unwrap_or(deadline));
         let (answer, answered) = mpsc::channel();
-        queue.command(Command::Close {
-            deadline,
-            answer: Box::new(move || {
-                let _ = answer.send(());
+        let margin = CLOSE_MARGIN.min(left() / 2);
+        self.0.intake.queue.command(Command::Close {
+            deadline: deadline.checked_sub(margin).unwrap_or(deadline),
+            answer: Box::new(move |kept| {
+                // The caller may have left at its deadline.
+                let _ = answer.send(kept);
             }),
         });
-        let left = deadline.saturating_duration_since(Instant::now());
-        let closed = answered.recv_timeout(left).is_ok();
-        let blocked = blocked.or_else(|| (!closed).then_some(Blocked::Deadline));
-        let health = self.0.intake.books(delivery.status());
-        self.report(started, blocked, requests_cut, closed, health)
+        let failed = || {
+            let trouble = self.0.intake.board.trouble();
+            Blocked::LedgerNotWriting(
+                trouble.unwrap_or_else(|| "it could not be closed".to_owned()),
+            )
+        };
+        match answered.recv_timeout(left()) {
+            Ok(true) => (blocked, true),
+            Ok(false) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                (blocked.or_else(|| Some(failed())), false)
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => (blocked.or(Some(Blocked::Deadline)), false),
+        }
     }
 
     /// Waits for open requests, for half of the time; ends those that are still open then.
     fn end_requests(&self, deadline: Instant) -> u64 {
         let recorder = &self.0.recorder;
         let until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+        // Nothing signals the end of the last request: a signal would cost every request.
         while recorder.in_progress() > 0 && Instant::now() < until {
-            // Nothing signals the end of the last request: a signal would cost every request.
             std::thread::park_timeout(LOOK_EVERY);
         }
-        let open = recorder.in_progress();
-        recorder.finish_all(End::ServerShutdown);
-        open as u64
+        let cut = recorder.finish_all(End::ServerShutdown);
+        // One whose row is being made right now ends on its own, and its row shall still get in.
+        let until = (Instant::now() + LOOK_EVERY).min(deadline);
+        while recorder.in_progress() > 0 && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        cut
     }
 
     fn deliver_all(&self, delivery: &Delivery, deadline: Instant) -> Option<Blocked> {

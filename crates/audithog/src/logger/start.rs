@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::intake::Intake;
 use super::link::Link;
+use super::shutdown::Ending;
 use super::{Logger, Shared, lock};
 use crate::capture::{CaptureSettings, Recorder, RowSink as _};
 use crate::clock::Clock;
@@ -54,6 +55,7 @@ impl Builder {
             close_within: Duration::ZERO,
             delivery: Mutex::default(),
             meter: Mutex::default(),
+            ending: Ending::default(),
         };
         Ok((logger(intake, resolved.capture, &resolved.settings), queue))
     }
@@ -118,6 +120,7 @@ fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
         close_within: settings.shutdown_timeout,
         delivery: Mutex::default(),
         meter: Mutex::default(),
+        ending: Ending::default(),
     };
     for row in first_rows {
         intake.accept(row, None);
@@ -150,8 +153,14 @@ impl Logger {
         let intake = Arc::downgrade(&self.0.intake);
         let check = move || {
             let wanted = || intake.upgrade().is_some_and(|intake| intake.is_running());
-            if let Err(error) = crate::ledger::check::run(&path, head, wanted) {
-                tracing::error!(%error, path = %path.display(), "the audit ledger is damaged");
+            match crate::ledger::check::run(&path, head, wanted) {
+                Ok(_) => {}
+                Err(error) if error.kind == StoreErrorKind::Corrupt => {
+                    tracing::error!(%error, path = %path.display(), "the audit ledger is damaged");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "the audit ledger could not be checked to its end");
+                }
             }
         };
         if let Err(error) = thread::Builder::new()

@@ -12,7 +12,7 @@ use crate::ledger::{StoreError, StoreErrorKind};
 
 /// Which file a path led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     device: u64,
     inode: u64,
 }
@@ -127,7 +127,7 @@ fn check_one(path: &Path, expected: Identity) -> Result<u64, StoreError> {
 }
 
 #[cfg(unix)]
-fn identity(path: &Path) -> io::Result<(Identity, u64)> {
+pub(super) fn identity(path: &Path) -> io::Result<(Identity, u64)> {
     use std::os::unix::fs::MetadataExt;
     let found = fs::metadata(path)?;
     let identity = Identity {
@@ -139,7 +139,7 @@ fn identity(path: &Path) -> io::Result<(Identity, u64)> {
 
 /// Elsewhere an open file cannot be deleted; that it exists is all that is checked.
 #[cfg(not(unix))]
-fn identity(path: &Path) -> io::Result<(Identity, u64)> {
+pub(super) fn identity(path: &Path) -> io::Result<(Identity, u64)> {
     let found = fs::metadata(path)?;
     let identity = Identity {
         device: 0,
@@ -148,7 +148,7 @@ fn identity(path: &Path) -> io::Result<(Identity, u64)> {
     Ok((identity, found.len()))
 }
 
-fn gone(path: &Path, source: Option<io::Error>) -> StoreError {
+pub(super) fn gone(path: &Path, source: Option<io::Error>) -> StoreError {
     StoreError {
         kind: StoreErrorKind::Io,
         message: format!("the ledger file {} was deleted or replaced", path.display()),

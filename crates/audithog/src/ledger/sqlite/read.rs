@@ -1,6 +1,6 @@
 //! The read side: a connection of its own, and no transaction that outlives a call.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
@@ -8,13 +8,17 @@ use super::append::block_at;
 use super::decode::Decoder;
 use super::encode::COLUMNS;
 use super::error::{damaged, failed};
+use super::file::{self, Identity};
 use super::open;
 use crate::ledger::{Reader, StoreError, Straggler};
 use crate::record::{Micros, StoredRow};
 
-/// Reads a ledger that this or another process writes.
+/// Reads a ledger that this or another process writes. It follows the path: a file that was
+/// replaced is read from the next call on.
 #[derive(Debug)]
 pub(crate) struct SqliteReader {
+    path: PathBuf,
+    identity: Identity,
     connection: Connection,
     decoder: Decoder,
 }
@@ -22,10 +26,24 @@ pub(crate) struct SqliteReader {
 impl SqliteReader {
     /// `path` must be a ledger; it is opened read-only.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let identity = identity_of(path)?;
         Ok(Self {
+            path: path.to_owned(),
+            identity,
             connection: open::reader(path)?,
             decoder: Decoder::default(),
         })
+    }
+
+    /// A deleted file can be read on for ever; what is written now is elsewhere.
+    fn follow(&mut self) -> Result<(), StoreError> {
+        if identity_of(&self.path)? != self.identity {
+            let path = std::mem::take(&mut self.path);
+            let opened = Self::open(&path);
+            self.path = path;
+            *self = opened?;
+        }
+        Ok(())
     }
 
     /// Checks the next `limit` rows after `after`: no number is missing and every column is
@@ -58,6 +76,7 @@ impl SqliteReader {
         params: impl Params,
         into: &mut Vec<StoredRow>,
     ) -> Result<(), StoreError> {
+        self.follow()?;
         let reading = failed("read rows");
         let mut statement = self.connection.prepare_cached(sql).map_err(&reading)?;
         let mut found = statement.query(params).map_err(&reading)?;
@@ -88,6 +107,7 @@ impl Reader for SqliteReader {
     }
 
     fn stragglers(&mut self, sink: &str, limit: usize) -> Result<Vec<Straggler>, StoreError> {
+        self.follow()?;
         let reading = failed("read stragglers");
         let mut statement = self
             .connection
@@ -109,6 +129,7 @@ impl Reader for SqliteReader {
     }
 
     fn last_before(&mut self, before: Micros) -> Result<i64, StoreError> {
+        self.follow()?;
         last_before(&self.connection, before).map_err(failed("look up a time"))
     }
 }
@@ -141,6 +162,13 @@ pub(super) fn last_before(connection: &Connection, before: Micros) -> rusqlite::
         }
     }
     Ok(answer.max(pruned))
+}
+
+fn identity_of(path: &Path) -> Result<Identity, StoreError> {
+    match file::identity(path) {
+        Ok((identity, _)) => Ok(identity),
+        Err(source) => Err(file::gone(path, Some(source))),
+    }
 }
 
 fn sql_limit(limit: usize) -> i64 {

@@ -38,6 +38,8 @@ pub(crate) struct SqliteStore {
     poisoned: bool,
     /// Found by opening again, not yet told.
     unclean: Vec<UncleanStop>,
+    /// Opening again found another ledger, not yet told.
+    replaced: bool,
 }
 
 #[derive(Debug)]
@@ -113,6 +115,7 @@ impl SqliteStore {
             last_sign: clock.monotonic(),
             poisoned: false,
             unclean: Vec::new(),
+            replaced: false,
         };
         let report = store.begin(created).map_err(|error| match error.kind {
             StoreErrorKind::Unusable => StoreError {
@@ -317,7 +320,8 @@ impl Store for SqliteStore {
         Ok(committed)
     }
 
-    fn reopen(&mut self) -> Result<(), StoreError> {
+    fn reopen(&mut self) -> Result<bool, StoreError> {
+        let (run, head) = (self.run, self.totals.head);
         if let Some(mut old) = self.open.take() {
             // Ended and dropped before the next connection is made, so that nothing of the old
             // file is mistaken for the new one's.
@@ -337,11 +341,12 @@ impl Store for SqliteStore {
         self.open = Some(open);
         self.poisoned = false;
         let report = self.begin(created)?;
+        self.replaced |= self.run != run || self.totals.head < head;
         self.unclean.extend(report.unclean);
         for sink in self.configured.clone() {
             self.register_sink(sink)?;
         }
-        Ok(())
+        Ok(std::mem::take(&mut self.replaced))
     }
 
     fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {

@@ -1,0 +1,368 @@
+//! The writer's thread on a real file, with failures where the file cannot be made to fail on cue.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::config::QueueSettings;
+use crate::ledger::tests::{NOW, full_row, run};
+use crate::ledger::{Reader, SinkTotals, Size, SqliteReader, SqliteStore, UncleanStop};
+use crate::record::StoredRow;
+
+/// A wait that takes this long has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+const SINK: &str = "posthog";
+
+/// What becomes of a commit with rows.
+enum Fault {
+    Busy,
+    /// An error though the rows are safe.
+    FailedAfterwards,
+    Panic,
+}
+
+type Faults = Arc<Mutex<VecDeque<Fault>>>;
+
+/// A file's store that fails on cue.
+struct Failing {
+    store: SqliteStore,
+    faults: Faults,
+}
+
+impl Store for Failing {
+    fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError> {
+        if group.rows.is_empty() {
+            return self.store.commit(group);
+        }
+        let fault = self.faults.lock().unwrap().pop_front();
+        match fault {
+            None => self.store.commit(group),
+            Some(Fault::Busy) => Err(StoreError::new(StoreErrorKind::Busy, "busy, as told")),
+            Some(Fault::FailedAfterwards) => {
+                self.store.commit(group)?;
+                Err(StoreError::new(StoreErrorKind::Io, "failed, as told"))
+            }
+            Some(Fault::Panic) => panic!("as told"),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<bool, StoreError> {
+        self.store.reopen()
+    }
+
+    fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {
+        self.store.take_unclean()
+    }
+
+    fn size(&self) -> Result<Size, StoreError> {
+        self.store.size()
+    }
+
+    fn register_sink(&mut self, sink: &'static str) -> Result<SinkTotals, StoreError> {
+        self.store.register_sink(sink)
+    }
+
+    fn lease(
+        &mut self,
+        sink: &'static str,
+        holder: &str,
+        now: Micros,
+        until: Micros,
+    ) -> Result<bool, StoreError> {
+        self.store.lease(sink, holder, now, until)
+    }
+
+    fn totals(&self) -> &Totals {
+        self.store.totals()
+    }
+
+    fn prune(&mut self, before: Micros, limit: usize) -> Result<u64, StoreError> {
+        self.store.prune(before, limit)
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        self.store.reader()
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.store.close()
+    }
+}
+
+/// A running writer, seen from everyone else's side.
+struct Desk {
+    queue: Arc<Queue>,
+    board: Arc<Board>,
+    clock: Clock,
+    faults: Faults,
+    directory: tempfile::TempDir,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(NOW);
+        let path = directory.path().join("audit.db");
+        let (mut store, _) = SqliteStore::open(&path, &run(), "{}", &clock, 1_000).unwrap();
+        store.register_sink(SINK).unwrap();
+        let queue = Arc::new(Queue::new(QueueSettings::default()));
+        let board = Arc::new(Board::new(store.totals().clone()));
+        let faults = Faults::default();
+        let writer = Writer::new(WriterParts {
+            queue: Arc::clone(&queue),
+            store: Box::new(Failing {
+                store,
+                faults: Arc::clone(&faults),
+            }),
+            board: Arc::clone(&board),
+            clock: clock.clone(),
+            own: OwnRows::new(clock.clone()),
+            retention: None,
+            max_bytes: None,
+        });
+        Self {
+            queue,
+            board,
+            clock,
+            faults,
+            directory,
+            thread: Some(std::thread::spawn(move || writer.run())),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("audit.db")
+    }
+
+    fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().unwrap().extend(faults);
+    }
+
+    fn wait_for_faults(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.faults.lock().unwrap().is_empty() {
+            assert!(Instant::now() < deadline, "no commit came");
+            std::thread::yield_now();
+        }
+    }
+
+    fn push(&self, row: Row) {
+        self.queue.push(row, None, || NOW);
+    }
+
+    /// What the waiter was told, and what was fsynced then.
+    fn push_durable(&self, row: Row) -> mpsc::Receiver<(Result<i64, Refusal>, i64)> {
+        let (told, answer) = mpsc::channel();
+        let board = Arc::clone(&self.board);
+        let waiter: Waiter = Box::new(move |result| {
+            told.send((result, board.progress().synced)).unwrap();
+        });
+        self.queue.push(row, Some(waiter), || NOW);
+        answer
+    }
+
+    fn flush(&self, last: bool) -> mpsc::Receiver<i64> {
+        let (told, answer) = mpsc::channel();
+        self.queue.command(Command::Flush {
+            last,
+            answer: Box::new(move |head| told.send(head).unwrap()),
+        });
+        answer
+    }
+
+    fn settle(&self, cursor: i64, delivered: u64, ticket: u64) {
+        let settlement = Settlement {
+            sink: SINK,
+            cursor,
+            delivered,
+            ..Settlement::default()
+        };
+        self.queue
+            .command(Command::Settle(settlement, Ticket(ticket)));
+    }
+
+    fn lease(&self, holder: &str) -> mpsc::Receiver<Option<SinkTotals>> {
+        let (told, answer) = mpsc::channel();
+        self.queue.command(Command::Lease(LeaseRequest {
+            sink: SINK,
+            holder: holder.to_owned(),
+            until: NOW.saturating_add(Duration::from_secs(30)),
+            answer: Box::new(move |totals| told.send(totals).unwrap()),
+        }));
+        answer
+    }
+
+    fn close(&mut self) -> bool {
+        let (told, answer) = mpsc::channel();
+        self.queue.close();
+        self.queue.command(Command::Close {
+            deadline: Instant::now() + PATIENCE,
+            answer: Box::new(move |kept| told.send(kept).unwrap()),
+        });
+        let kept = answer.recv_timeout(PATIENCE).unwrap();
+        self.thread.take().unwrap().join().unwrap();
+        kept
+    }
+
+    fn rows(&self) -> Vec<StoredRow> {
+        let mut reader = SqliteReader::open(&self.path()).unwrap();
+        reader.rows(0, i64::MAX, 1_000).unwrap()
+    }
+
+    fn events(&self) -> Vec<String> {
+        let rows = self.rows().into_iter();
+        rows.map(|stored| stored.row.event.to_string()).collect()
+    }
+}
+
+#[test]
+fn a_panic_counts_every_row_and_leaves_nobody_waiting() {
+    let mut desk = Desk::new();
+    desk.fail([Fault::Panic]);
+    let told = desk.push_durable(full_row(1));
+    let (answer, _) = told
+        .recv_timeout(PATIENCE)
+        .map_or((None, 0), |(r, s)| (Some(r), s));
+    // Dropped in the writer's hand, or told by the queue.
+    assert!(
+        matches!(answer, None | Some(Err(Refusal(LossReason::LedgerFailed)))),
+        "{answer:?}"
+    );
+    assert!(desk.thread.take().unwrap().join().is_err());
+    let flush = desk.flush(false);
+    assert_eq!(
+        flush.recv_timeout(PATIENCE),
+        Err(mpsc::RecvTimeoutError::Disconnected)
+    );
+    let late = desk
+        .push_durable(full_row(2))
+        .recv_timeout(PATIENCE)
+        .unwrap();
+    assert_eq!(late.0, Err(Refusal(LossReason::LedgerFailed)));
+    let counts = desk.queue.counts();
+    assert_eq!((counts.accepted, counts.stored, counts.queued()), (2, 0, 0));
+    assert_eq!(counts.losses.get(LossReason::LedgerFailed), 2);
+    assert!(desk.board.trouble().unwrap().contains("panicked"));
+    assert!(desk.board.progress().failing);
+}
+
+#[test]
+fn commands_after_the_end_are_dropped_at_once() {
+    let mut desk = Desk::new();
+    assert!(desk.close());
+    let ended = Err(mpsc::RecvTimeoutError::Disconnected);
+    assert_eq!(desk.flush(false).recv_timeout(PATIENCE), ended);
+    assert!(desk.lease("me").recv_timeout(PATIENCE).is_err());
+    desk.push(full_row(1));
+    let counts = desk.queue.counts();
+    assert_eq!(counts.losses.get(LossReason::AfterShutdown), 1);
+    assert_eq!(counts.queued(), 0);
+}
+
+#[test]
+fn a_flush_during_a_retry_waits_for_the_rows_behind() {
+    let desk = Desk::new();
+    desk.fail([Fault::Busy]);
+    desk.push(full_row(1));
+    desk.wait_for_faults();
+    // The first row is in the writer's hand.
+    desk.push(full_row(2));
+    let head = desk.flush(true).recv_timeout(PATIENCE).unwrap();
+    assert_eq!(head, 3);
+    assert_eq!(desk.events().last().unwrap(), "audit_stopped");
+    assert_eq!(desk.board.progress().synced, 3);
+}
+
+#[test]
+fn a_settlement_during_a_retry_is_committed_without_another_wake_up() {
+    let desk = Desk::new();
+    let mut progress = desk.board.subscribe();
+    desk.push(full_row(1));
+    assert_eq!(desk.flush(false).recv_timeout(PATIENCE), Ok(1));
+    desk.fail([Fault::Busy]);
+    // Synced, so that no sync is due afterwards.
+    let told = desk.push_durable(full_row(2));
+    desk.wait_for_faults();
+    desk.settle(1, 1, 1);
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap().0, Ok(2));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let settled = progress.wait_for(|progress| progress.settled == Ticket(1));
+    let settled = runtime.block_on(async { tokio::time::timeout(PATIENCE, settled).await.is_ok() });
+    assert!(settled, "the settlement was not committed");
+    assert_eq!(desk.board.totals().sinks[SINK].delivered, 1);
+}
+
+#[test]
+fn rows_of_a_commit_that_failed_afterwards_are_stored_once_and_fsynced_before_anyone_is_told() {
+    let mut desk = Desk::new();
+    let caller = |n: u32| Row {
+        caller_id: true,
+        ..full_row(n)
+    };
+    desk.push(caller(1));
+    assert_eq!(desk.flush(false).recv_timeout(PATIENCE), Ok(1));
+    desk.fail([Fault::FailedAfterwards]);
+    // A duplicate at the front, so that its absence does not speak for the rest. The waiter of the
+    // last row makes the writer take them together.
+    desk.push(caller(1));
+    desk.push(full_row(2));
+    let told = desk.push_durable(full_row(3));
+    let (answer, synced) = told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((answer, synced), (Ok(3), 3));
+    let ids: Vec<Uuid> = desk.rows().iter().map(|stored| stored.row.id).collect();
+    assert_eq!(ids, [full_row(1).id, full_row(2).id, full_row(3).id]);
+    let counts = desk.queue.counts();
+    assert_eq!((counts.accepted, counts.stored, counts.queued()), (4, 3, 0));
+    assert_eq!(counts.losses.get(LossReason::DuplicateId), 1);
+    assert!(desk.close());
+}
+
+#[test]
+fn the_end_gives_leases_back_and_keeps_the_count_of_requests() {
+    let mut desk = Desk::new();
+    assert!(
+        desk.lease("first")
+            .recv_timeout(PATIENCE)
+            .unwrap()
+            .is_some()
+    );
+    for _ in 0..3 {
+        desk.board.request_seen();
+    }
+    assert!(desk.close());
+    let (mut store, report) =
+        SqliteStore::open(&desk.path(), &run(), "{}", &desk.clock, 1_000).unwrap();
+    assert!(report.unclean.is_empty());
+    assert_eq!(store.totals().requests, 3);
+    let until = NOW.saturating_add(Duration::from_secs(30));
+    assert!(store.lease(SINK, "second", NOW, until).unwrap());
+}
+
+#[test]
+fn a_heartbeat_follows_the_clock() {
+    let desk = Desk::new();
+    desk.clock.advance(Duration::from_secs(299));
+    desk.flush(false).recv_timeout(PATIENCE).unwrap();
+    assert!(desk.events().is_empty());
+    desk.clock.advance(Duration::from_secs(1));
+    desk.flush(false).recv_timeout(PATIENCE).unwrap();
+    desk.flush(false).recv_timeout(PATIENCE).unwrap();
+    assert_eq!(desk.events(), ["audit_heartbeat"]);
+}
+
+#[test]
+fn the_last_flush_writes_audit_stopped_once() {
+    let mut desk = Desk::new();
+    desk.push(full_row(1));
+    assert_eq!(desk.flush(true).recv_timeout(PATIENCE), Ok(2));
+    assert_eq!(desk.flush(true).recv_timeout(PATIENCE), Ok(2));
+    assert!(desk.close());
+    assert_eq!(desk.events(), ["api_request", "audit_stopped"]);
+}
