@@ -161,8 +161,8 @@ fn leave() -> impl Strategy<Value = Leave> {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 200,
-        // A case has a server of its own; a minute of shrinking is enough.
-        max_shrink_iters: 64,
+        // A case that fails by waiting in vain takes long.
+        max_shrink_time: 60_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         ..ProptestConfig::default()
     })]
