@@ -56,7 +56,7 @@
 //!
 //! | feature | default | adds | pulls in |
 //! |---|---|---|---|
-//! | `axum` | yes | route template, peer address, extractor | axum without its default features |
+//! | `axum` | yes | route template, peer address, extractor, listener | axum with `http1` only |
 //! | `posthog` | yes | the PostHog sink | reqwest, rustls, ring |
 //! | `zstd` | yes | zstd towards PostHog's capture v1 | zstd |
 //! | `bundled-sqlite` | yes | SQLite, built in; without it the system's is linked | SQLite's C source |
@@ -91,9 +91,12 @@ pub use logger::{
     Blocked, Event, FlushReport, Health, LedgerHealth, Logger, ShutdownReport, SinkHealth,
 };
 pub use record::{Actor, ActorType, Row};
-pub use tower::{AuditLayer, AuditService, ErrorCode, PeerAddr, ResponseBody, ResponseFuture};
+pub use tower::{
+    AuditConnectInfo, AuditIo, AuditLayer, AuditService, ErrorCode, PeerAddr, ResponseBody,
+    ResponseFuture,
+};
 #[cfg(feature = "axum")]
-pub use tower::{MissingLayer, RouteTap, RouteTapLayer};
+pub use tower::{AuditListener, MissingLayer, RouteTap, RouteTapLayer};
 
 /// The code in the repository's pages is compiled and run with the library's own examples.
 #[cfg(all(doctest, feature = "axum", feature = "posthog", feature = "testing"))]

@@ -91,6 +91,11 @@ impl RequestHandle {
         self.0.connection_closed(Some((bytes_received, bytes_sent)));
     }
 
+    /// The connection's own stream will tell of the close, and of the bytes.
+    pub(crate) fn close_is_seen(&self) {
+        self.0.close_is_seen();
+    }
+
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.0.snapshot()
     }

@@ -41,6 +41,7 @@ pub(super) struct Inner {
     pub(super) sink: Arc<dyn RowSink>,
     pub(super) registry: Registry,
     told_of_no_peer: AtomicBool,
+    sees_closes: AtomicBool,
 }
 
 /// What a server says about a request that has just arrived.
@@ -81,6 +82,7 @@ impl Recorder {
             sink,
             registry: Registry::default(),
             told_of_no_peer: AtomicBool::new(false),
+            sees_closes: AtomicBool::new(false),
         }))
     }
 
@@ -112,6 +114,11 @@ impl Recorder {
     /// True for the first caller: the rest of the process's life it would only be noise.
     pub(crate) fn tell_of_no_peer(&self) -> bool {
         !self.0.told_of_no_peer.swap(true, Ordering::Relaxed)
+    }
+
+    /// Connections are watched from here on. True for the first caller.
+    pub(crate) fn sees_closes(&self) -> bool {
+        !self.0.sees_closes.swap(true, Ordering::Relaxed)
     }
 }
 

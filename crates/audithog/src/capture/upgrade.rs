@@ -9,7 +9,8 @@ use super::watch::Watch;
 /// Lives as long as an upgraded connection is served; its drop makes the `api_connection_closed` row.
 ///
 /// The row has the `requestId` of the upgrade's own row, the time from the arrival of the request to the end, and the
-/// properties `bytesReceived` and `bytesSent` if anything was counted.
+/// properties `bytesReceived` and `bytesSent` if anything was counted. Where a [listener](crate::Logger::listener) sees the
+/// connection close, a guard that counted nothing leaves the row to it. There is one such row in any case.
 #[must_use = "the connection counts as closed when this is dropped"]
 pub struct UpgradeGuard {
     watch: Arc<Watch>,
@@ -50,7 +51,7 @@ impl Drop for UpgradeGuard {
             let received = self.received.load(Ordering::Relaxed);
             (received, self.sent.load(Ordering::Relaxed))
         });
-        self.watch.connection_closed(counts);
+        self.watch.task_ended(counts);
     }
 }
 

@@ -46,6 +46,8 @@ struct State {
     grpc_status: Option<u32>,
     /// The one flag: the row was made.
     finished: bool,
+    /// The connection's stream will tell of its close.
+    close_is_seen: bool,
     /// The `api_connection_closed` row was made.
     closed: bool,
 }
@@ -203,6 +205,17 @@ impl Watch {
             Some(_) => End::ClientClosedMidBody,
         };
         self.finish(end);
+    }
+
+    pub(super) fn close_is_seen(&self) {
+        self.lock().close_is_seen = true;
+    }
+
+    /// The task that served the connection ended. The connection's stream knows more than one that counted nothing.
+    pub(super) fn task_ended(&self, bytes: Option<(u64, u64)>) {
+        if bytes.is_some() || !self.lock().close_is_seen {
+            self.connection_closed(bytes);
+        }
     }
 
     pub(super) fn connection_closed(&self, bytes: Option<(u64, u64)>) {

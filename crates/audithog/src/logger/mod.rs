@@ -1,5 +1,6 @@
 //! The logger: the cheap, clonable handle an application holds; the only way in for rows.
 
+mod connections;
 mod event;
 mod health;
 mod intake;

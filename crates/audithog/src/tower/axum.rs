@@ -15,7 +15,7 @@ use http::{Extensions, Request, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::ErrorCode;
+use super::{AuditConnectInfo, ErrorCode};
 use crate::capture::RequestHandle;
 
 pub(super) fn route(extensions: &Extensions) -> Option<&str> {
@@ -24,6 +24,21 @@ pub(super) fn route(extensions: &Extensions) -> Option<&str> {
 
 pub(super) fn original_path(extensions: &Extensions) -> Option<&str> {
     extensions.get::<OriginalUri>().map(|uri| uri.path())
+}
+
+pub(super) fn connect_info(extensions: &Extensions) -> Option<&AuditConnectInfo> {
+    let info = extensions.get::<ConnectInfo<AuditConnectInfo>>();
+    info.map(|info| &info.0)
+}
+
+/// For extractors of the peer's address: our connect info is in the place of the address.
+pub(super) fn set_address(extensions: &mut Extensions) {
+    let info = connect_info(extensions);
+    if let Some(peer) = info.and_then(AuditConnectInfo::peer)
+        && extensions.get::<ConnectInfo<SocketAddr>>().is_none()
+    {
+        extensions.insert(ConnectInfo(peer));
+    }
 }
 
 pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{Extensions, Request};
 
+use super::AuditConnectInfo;
+
 /// The other end of a connection, for servers that do not say it in a way that the layer knows.
 ///
 /// Put it into the extensions of each request before the layer sees it. With axum's
@@ -31,6 +33,7 @@ impl<'a> Facts<'a> {
 
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let own = extensions.get::<PeerAddr>().map(|peer| peer.0);
+    let own = own.or_else(|| AuditConnectInfo::of(extensions)?.peer());
     #[cfg(feature = "axum")]
     let own = own.or_else(|| super::axum::peer(extensions));
     own.map(|peer| peer.ip())

@@ -11,9 +11,9 @@ use http::{Method, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::ErrorCode;
 use super::body::{ResponseBody, Streaming};
 use super::service::{X_REQUEST_ID, request_id_header};
+use super::{AuditConnectInfo, ErrorCode};
 use crate::capture::Guard;
 use crate::record::End;
 
@@ -37,6 +37,8 @@ pin_project! {
 struct Watching {
     guard: Guard,
     asked_for: AskedFor,
+    /// Of a request that may end HTTP on it.
+    connection: Option<AuditConnectInfo>,
 }
 
 /// What the method says about the response's body.
@@ -55,7 +57,12 @@ impl<F> ResponseFuture<F> {
         }
     }
 
-    pub(super) fn watched(inner: F, guard: Guard, method: &Method) -> Self {
+    pub(super) fn watched(
+        inner: F,
+        guard: Guard,
+        method: &Method,
+        connection: Option<AuditConnectInfo>,
+    ) -> Self {
         let asked_for = match *method {
             Method::HEAD => AskedFor::Head,
             Method::CONNECT => AskedFor::Tunnel,
@@ -63,7 +70,11 @@ impl<F> ResponseFuture<F> {
         };
         Self {
             inner,
-            watching: Some(Watching { guard, asked_for }),
+            watching: Some(Watching {
+                guard,
+                asked_for,
+                connection,
+            }),
         }
     }
 }
@@ -98,7 +109,11 @@ where
 impl Watching {
     /// The head is there: tells what it says, and ends the request if nothing follows.
     fn head<B: Body>(self, mut response: Response<B>) -> Response<ResponseBody<B>> {
-        let Self { guard, asked_for } = self;
+        let Self {
+            guard,
+            asked_for,
+            connection,
+        } = self;
         guard.set_status(response.status().as_u16());
         if let Some(code) = response.extensions().get::<ErrorCode>() {
             guard.set_error_code(code.0.clone());
@@ -120,7 +135,12 @@ impl Watching {
         // A gRPC response ends with its trailers, whatever length it announced.
         let is_empty = response.body().is_end_stream() || (length == Some(0) && !grpc);
         if sends_no_body || is_empty {
+            let handle = guard.handle();
             guard.finish(End::Complete);
+            if let Some(connection) = connection.filter(|_| ends_http(response.status(), asked_for))
+            {
+                connection.upgraded(handle);
+            }
             return response.map(ResponseBody::pass_through);
         }
         let streaming = Streaming {
@@ -130,6 +150,12 @@ impl Watching {
         };
         response.map(|body| ResponseBody::watched(body, streaming))
     }
+}
+
+/// No other request can follow on an HTTP/1.1 connection: RFC 9110 §15.2.2 and §9.3.6.
+fn ends_http(status: StatusCode, asked_for: AskedFor) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS
+        || (asked_for == AskedFor::Tunnel && status.is_success())
 }
 
 /// RFC 9110 §6.4.1.

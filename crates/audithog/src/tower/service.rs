@@ -8,6 +8,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use super::AuditConnectInfo;
 use super::facts::Facts;
 use super::future::ResponseFuture;
 use crate::capture::{Arrival, Guard, Headers, Recorder, RequestHandle};
@@ -50,6 +51,8 @@ impl<S> AuditService<S> {
             None => request.headers_mut().remove(X_REQUEST_ID),
         };
         request.extensions_mut().insert(handle);
+        #[cfg(feature = "axum")]
+        super::axum::set_address(request.extensions_mut());
         guard
     }
 }
@@ -71,10 +74,11 @@ where
         if is_watched(&request) {
             return ResponseFuture::pass_through(self.inner.call(request));
         }
+        let connection = AuditConnectInfo::of_upgrade(&request);
         let guard = self.start(&mut request);
         let method = request.method().clone();
         let inner = guard.run(|| self.inner.call(request));
-        ResponseFuture::watched(inner, guard, &method)
+        ResponseFuture::watched(inner, guard, &method, connection)
     }
 }
 

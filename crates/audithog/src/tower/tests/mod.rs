@@ -1,6 +1,8 @@
 //! Through the layer's door: [`service`] calls it directly, [`socket`] over real connections.
 #![cfg(feature = "axum")]
 
+mod connection;
+mod grpc;
 mod service;
 mod socket;
 
