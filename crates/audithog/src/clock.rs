@@ -16,7 +16,13 @@ pub(crate) struct Clock(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    System { start: Instant },
+    System {
+        start: Instant,
+    },
+    #[cfg_attr(
+        not(any(test, feature = "testing")),
+        expect(dead_code, reason = "only tests move a clock by hand")
+    )]
     Manual(Arc<Manual>),
 }
 

@@ -78,6 +78,13 @@ mod ledger;
 mod logger;
 mod queue;
 mod record;
+#[cfg_attr(
+    not(feature = "posthog"),
+    expect(
+        dead_code,
+        reason = "the one sink there is comes with the feature `posthog`"
+    )
+)]
 mod sink;
 #[cfg(feature = "testing")]
 pub mod testing;

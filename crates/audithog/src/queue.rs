@@ -114,6 +114,7 @@ impl Queue {
     }
 
     /// A queue that no writer empties.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn detached(settings: QueueSettings) -> Self {
         Self {
             settings,

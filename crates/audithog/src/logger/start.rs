@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use super::intake::Intake;
 use super::link::Link;
@@ -17,7 +16,7 @@ use crate::ledger::own_rows::{OwnRows, own_row, unclean_stop};
 use crate::ledger::progress::Board;
 use crate::ledger::writer::{Writer, WriterParts};
 use crate::ledger::{
-    MemoryStore, OpenReport, SqliteStore, Store, StoreError, StoreErrorKind, Totals, place,
+    MemoryStore, OpenReport, SqliteStore, Store, StoreError, StoreErrorKind, place,
 };
 use crate::queue::Queue;
 use crate::record::Row;
@@ -48,11 +47,11 @@ impl Builder {
         let queue = Arc::new(Queue::detached(resolved.settings.queue));
         let intake = Intake {
             queue: Arc::clone(&queue),
-            board: Arc::new(Board::new(Totals::default())),
+            board: Arc::new(Board::new(crate::ledger::Totals::default())),
             clock: Clock::system(),
             path: None,
             sinks: Vec::new(),
-            close_within: Duration::ZERO,
+            close_within: std::time::Duration::ZERO,
             delivery: Mutex::default(),
             meter: Mutex::default(),
             ending: Ending::default(),
