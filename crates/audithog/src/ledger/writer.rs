@@ -5,19 +5,20 @@
 //! the rows in its hand, says so once, and tries again; the queue behind it fills and, once full,
 //! counts what it refuses. Nothing here waits for a sink.
 
-use std::collections::{BTreeMap, HashSet};
+mod chores;
+mod mend;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
-use super::own_rows::{OwnRows, unclean_stop};
+use super::own_rows::OwnRows;
 use super::progress::{Board, Ticket};
-use super::{Committed, Group, Settlement, Store, StoreError, StoreErrorKind, Totals};
+use super::{Committed, Group, Settlement, Store, StoreError, StoreErrorKind};
 use crate::books::{LossReason, Refusal, Waiter};
 use crate::clock::Clock;
 use crate::queue::{Command, LeaseRequest, Queue, Work};
-use crate::record::{Micros, Row};
+use crate::record::Row;
 
 /// How long the writer lets a group gather after its first row. Bounds what a crash can take.
 const LINGER: Duration = Duration::from_millis(10);
@@ -376,121 +377,6 @@ impl Writer {
         }
     }
 
-    /// Waits after a failed commit, listening for commands: a flush, or the end, asks for a try at
-    /// once. False once the process closes and its deadline has passed.
-    fn wait_out(&mut self, pause: &mut Duration) -> bool {
-        let mut until = Instant::now() + *pause;
-        *pause = (*pause * 2).min(RETRY_MAX);
-        loop {
-            if let Some(closing) = &self.closing {
-                if Instant::now() >= closing.deadline {
-                    return false;
-                }
-                until = until.min(closing.deadline);
-            }
-            let mut commands = Vec::new();
-            self.queue.take_commands(&mut commands, until);
-            if commands.is_empty() {
-                return true;
-            }
-            let mut asked = false;
-            for command in commands {
-                match command {
-                    Command::Close { .. } => {
-                        asked = true;
-                        self.obey(command);
-                    }
-                    // Not before its rows: they are still in the queue.
-                    _ => {
-                        asked |= matches!(command, Command::Flush { .. });
-                        self.deferred.push(command);
-                    }
-                }
-            }
-            if asked {
-                return true;
-            }
-        }
-    }
-
-    /// Opens a store anew that cannot be trusted any more. True if it was.
-    fn reopened(&mut self, error: &StoreError) -> bool {
-        let mends = matches!(
-            error.kind,
-            StoreErrorKind::Io | StoreErrorKind::Corrupt | StoreErrorKind::Unusable
-        );
-        if !mends {
-            return false;
-        }
-        let head = self.store.totals().head;
-        match self.store.reopen() {
-            Ok(false) => true,
-            Ok(true) => {
-                self.stale.append(&mut self.held);
-                self.leases.clear();
-                self.own.note_replaced(head);
-                self.board.replaced(self.store.totals());
-                true
-            }
-            Err(error) => {
-                self.board.failed(&error);
-                false
-            }
-        }
-    }
-
-    /// What became of a group whose commit failed, if the store holds it after all: groups are all
-    /// or nothing, so one row tells, or, without rows, the counters of the sink that only this
-    /// process drives. None if it is not there.
-    fn found(&self, group: &Group<'_>, before: &Totals) -> Option<Committed> {
-        let totals = self.store.totals();
-        let mut committed = Committed {
-            head: totals.head,
-            duplicates: Vec::new(),
-            not_stored: 0,
-        };
-        if group.rows.is_empty() {
-            let settled = !group.settlements.is_empty() && totals.sinks != before.sinks;
-            return settled.then_some(committed);
-        }
-        let added = usize::try_from(totals.head - before.head).unwrap_or(0);
-        let stored = self
-            .store
-            .reader()
-            .and_then(|mut reader| reader.rows(before.head, totals.head, added))
-            .ok()?;
-        let mut ids: HashSet<Uuid> = stored.iter().map(|stored| stored.row.id).collect();
-        for (index, row) in group.rows.iter().enumerate() {
-            // Once each: of two rows with one id the second was refused.
-            if !ids.remove(&row.id) {
-                committed.duplicates.push(index);
-            }
-        }
-        (committed.duplicates.len() < group.rows.len()).then_some(committed)
-    }
-
-    /// Books a group that was found in the store after its commit had failed. It was found by
-    /// reading, so whoever asked for an fsync waits for another commit. False if that failed.
-    fn conclude(
-        &mut self,
-        group: &Group<'_>,
-        waiters: Vec<(usize, Waiter)>,
-        committed: &Committed,
-        ticket: Ticket,
-    ) -> bool {
-        self.publish(false, ticket);
-        let synced = !group.sync || self.commit_group(&[], Vec::new(), true);
-        if synced {
-            self.book(group.rows, waiters, committed);
-        } else {
-            self.book(group.rows, Vec::new(), committed);
-            for (_, waiter) in waiters {
-                waiter(Err(Refusal(LossReason::LedgerFailed)));
-            }
-        }
-        synced
-    }
-
     fn publish(&mut self, synced: bool, ticket: Ticket) {
         self.unsynced = !synced;
         if synced {
@@ -498,58 +384,6 @@ impl Writer {
             self.sync_asked = false;
         }
         self.board.committed(self.store.totals(), synced, ticket);
-    }
-
-    /// Work that nobody waits for.
-    fn chores(&mut self) {
-        if self.last_chores.elapsed() < CHORES_EVERY || self.board.progress().failing {
-            return;
-        }
-        match self.prune() {
-            // A full transaction: more is due, so the mark of time stays and the next round goes on.
-            Ok(true) => return,
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(%error, "old audit rows could not be removed; tried again in a minute");
-            }
-        }
-        self.last_chores = Instant::now();
-        self.note_unclean();
-    }
-
-    /// True when there is more to remove.
-    fn prune(&mut self) -> Result<bool, StoreError> {
-        let mut before = Micros(i64::MIN);
-        if let Some(retention) = self.retention {
-            before = self.clock.wall().saturating_sub(retention);
-        }
-        if let Some(most) = self.max_bytes {
-            let size = self.store.size()?;
-            if size.used + size.log > most {
-                before = Micros(i64::MAX);
-            }
-        }
-        if before.0 == i64::MIN {
-            return Ok(false);
-        }
-        let removed = self.store.prune(before, PRUNE_ROWS)?;
-        self.own.note_pruned(removed);
-        Ok(removed >= PRUNE_ROWS as u64)
-    }
-
-    /// Other processes' runs, and this one's own past, that ended without saying so.
-    fn note_unclean(&mut self) {
-        match self.store.take_unclean() {
-            Ok(stops) => {
-                let now = self.clock.wall();
-                let mut losses: Vec<_> = stops
-                    .iter()
-                    .map(|stop| unclean_stop(stop.queue_capacity, stop.alive, now))
-                    .collect();
-                self.own.note(&mut losses);
-            }
-            Err(error) => tracing::debug!(%error, "stopped runs could not be looked for"),
-        }
     }
 
     /// Closes the store and tells whoever asked for it.

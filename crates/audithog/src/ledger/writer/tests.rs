@@ -6,10 +6,14 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::*;
 use crate::config::QueueSettings;
+use crate::ledger::Totals;
 use crate::ledger::tests::{NOW, full_row, run};
 use crate::ledger::{Reader, SinkTotals, Size, SqliteReader, SqliteStore, UncleanStop};
+use crate::record::Micros;
 use crate::record::StoredRow;
 
 /// A wait that takes this long has failed.
