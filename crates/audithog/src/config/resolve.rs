@@ -86,7 +86,7 @@ fn settings(values: &mut Values, run: Run) -> Settings {
     });
     let queue = QueueSettings::default();
     Settings {
-        database: database(values, &run),
+        database: database(values),
         run,
         queue: QueueSettings {
             max_rows: values.number(var::QUEUE_ROWS, queue.max_rows, 16, 10_000_000),
@@ -249,15 +249,17 @@ fn host(values: &mut Values) -> String {
     })
 }
 
-fn database(values: &mut Values, run: &Run) -> Database {
+fn database(values: &mut Values) -> Database {
     let max_rows = values.number(var::MEMORY_ROWS, 100_000, 100, 100_000_000);
     let text = match values.text(var::DB) {
         Some(text) if text.eq_ignore_ascii_case("off") => return Database::Off { max_rows },
         Some(text) => text,
         None => default_file(values.foreign(var::STATE_DIRECTORY)),
     };
-    let host = run.instance.as_deref().unwrap_or("unknown");
-    let path = PathBuf::from(text.replace("{hostname}", &file_name(host)));
+    // Not the instance: OpenTelemetry's is often another one at each start, and the rows that wait
+    // in the file of the last start would be forgotten.
+    let host = host_name().unwrap_or_else(|| "unknown".to_owned());
+    let path = PathBuf::from(text.replace("{hostname}", &file_name(&host)));
     match std::path::absolute(&path) {
         Ok(path) => Database::File(path),
         Err(error) => {
@@ -280,12 +282,10 @@ fn default_file(state_directory: Option<&str>) -> String {
     }
 }
 
-/// A part of a file's name that cannot lead out of its directory. A host's name never does, but an instance can be
-/// configured: `..`, `a/b`.
-fn file_name(instance: &str) -> String {
-    let only_dots = instance.chars().all(|c| c == '.');
-    instance
-        .chars()
+/// A part of a file's name that cannot lead out of its directory, whatever the host is called.
+pub(super) fn file_name(host: &str) -> String {
+    let only_dots = host.chars().all(|c| c == '.');
+    host.chars()
         .map(|c| match c {
             '.' if !only_dots => c,
             '-' | '_' => c,

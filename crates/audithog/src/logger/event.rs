@@ -85,12 +85,15 @@ impl Event {
         self
     }
 
-    /// When it happened, for imports. Stored in UTC with microseconds. Default: now.
+    /// When it happened, for imports. Stored in UTC with microseconds; times before the year 1 or
+    /// after 9999 become the nearest that can be shown. PostHog takes a time that is more than 23
+    /// hours ahead for now. Default: now.
     pub fn at(mut self, time: SystemTime) -> Self {
-        self.row.ts = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        let ts = match time.duration_since(SystemTime::UNIX_EPOCH) {
             Ok(since) => Micros(0).saturating_add(since),
             Err(before) => Micros(0).saturating_sub(before.duration()),
         };
+        self.row.ts = ts.clamp(Micros::FIRST, Micros::LAST);
         self
     }
 
@@ -107,7 +110,7 @@ impl Event {
             )
             .with_source(error)
         })?;
-        self.row.ts = Micros(parsed.as_microsecond());
+        self.row.ts = Micros(parsed.as_microsecond()).clamp(Micros::FIRST, Micros::LAST);
         Ok(self)
     }
 

@@ -8,6 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) struct Micros(pub(crate) i64);
 
 impl Micros {
+    /// 0001-01-01T00:00:00Z, the first time that four digits of a year can show.
+    pub(crate) const FIRST: Self = Self(-62_135_596_800_000_000);
+    /// 9999-12-30T00:00:00Z: a day before the last one, so that every time zone can show it.
+    pub(crate) const LAST: Self = Self(253_402_128_000_000_000);
+
     pub(crate) fn now() -> Self {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)

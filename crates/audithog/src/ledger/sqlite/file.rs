@@ -109,6 +109,13 @@ pub(super) fn create_private(path: &Path) -> Result<(PathBuf, bool), StoreError>
             format!("the ledger {} is a directory", path.display()),
         ));
     }
+    // Opening a pipe would wait for a writer, for ever.
+    if !real.is_file() {
+        return Err(plain(
+            StoreErrorKind::Unusable,
+            format!("the ledger {} is no regular file", path.display()),
+        ));
+    }
     Ok((real, created))
 }
 

@@ -117,10 +117,9 @@ CREATE TABLE audit_dead_letters(
   PRIMARY KEY (sink, seq)
 ) STRICT, WITHOUT ROWID;
 
--- The triggers stop accidents. Whoever may write the file can also drop them.
+-- The triggers stop accidents. Whoever may write the file can also drop them. The writer appends without them.
 CREATE TRIGGER audit_rows_insert BEFORE INSERT ON audit_rows
-WHEN NEW.seq <= (SELECT head FROM audit_head)
-BEGIN SELECT RAISE(ABORT, 'audit_rows is append-only: this sequence number was given before'); END;
+BEGIN SELECT RAISE(ABORT, 'audit_rows is append-only: only the service itself appends'); END;
 CREATE TRIGGER audit_rows_update BEFORE UPDATE ON audit_rows
 BEGIN SELECT RAISE(ABORT, 'audit_rows is append-only: rows are never changed'); END;
 CREATE TRIGGER audit_rows_delete BEFORE DELETE ON audit_rows

@@ -143,6 +143,7 @@ impl SqliteStore {
         let (process, run) = (process.clone(), run.clone());
         let (settings_json, queue_capacity) = (settings_json.clone(), *queue_capacity);
         let known = self.run;
+        self.check_tail()?;
         let (number, report) = self.transact("begin a run", false, |connection, _, _| {
             let unclean = runs::take_unclean(connection, &process, run.instance.as_deref(), now)?;
             let before = runs::last_settings(connection, &run.service)?;
@@ -167,6 +168,31 @@ impl SqliteStore {
         })?;
         self.run = number;
         Ok(report)
+    }
+
+    /// The last row is the one that the head names, or all rows are pruned. A row too many would be
+    /// in the way of every commit.
+    fn check_tail(&mut self) -> Result<(), StoreError> {
+        let (last, head, pruned): (Option<i64>, i64, i64) =
+            self.transact("check its tail", false, |connection, _, _| {
+                connection.query_row(
+                    "SELECT (SELECT max(seq) FROM audit_rows), head, pruned FROM audit_head",
+                    [],
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                )
+            })?;
+        if last.unwrap_or(pruned) == head {
+            return Ok(());
+        }
+        let path = self.start.path.display();
+        let found = last.map_or_else(
+            || "there is none".to_owned(),
+            |last| format!("it is {last}"),
+        );
+        Err(plain(
+            StoreErrorKind::Corrupt,
+            format!("the ledger {path} is damaged: its last row should be {head}, and {found}"),
+        ))
     }
 
     pub(super) fn opened(&self) -> Result<&Open, StoreError> {

@@ -105,11 +105,18 @@ fn a_damaged_page_is_reported_as_corrupt() {
     let rows: Vec<_> = (0..2_000).map(full_row).collect();
     commit_rows(&mut store, &rows);
     store.close().unwrap();
-    let mut bytes = fs::read(place.path()).unwrap();
-    // Everything but the pages that opening needs.
-    let from = bytes.len() / 2;
-    bytes[from..].fill(0xa5);
-    fs::write(place.path(), &bytes).unwrap();
+    let whole = fs::read(place.path()).unwrap();
+    let damage = |range: std::ops::Range<usize>| {
+        let mut bytes = whole.clone();
+        bytes[range].fill(0xa5);
+        fs::write(place.path(), &bytes).unwrap();
+    };
+    // The tail: told at the start.
+    damage(whole.len() / 2..whole.len());
+    let error = place.try_open().unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Corrupt);
+    // In the middle: told by whoever reads it.
+    damage(whole.len() / 2..whole.len() / 2 + 16 * 4096);
     let (store, _) = place.try_open().unwrap();
     let error = store.reader().unwrap().rows(0, 2_000, 2_000).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Corrupt);
@@ -283,4 +290,11 @@ fn a_sync_writes_even_if_nothing_is_new() {
         store.commit(&nothing_new).unwrap();
         assert!(store.size().unwrap().log > before);
     }
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let error = open_at(Path::new("/dev/null"), &Clock::manual(NOW)).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Unusable);
+    assert_eq!(error.message, "the ledger /dev/null is no regular file");
 }

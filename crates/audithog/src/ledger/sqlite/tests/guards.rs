@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::Place;
 use crate::ledger::tests::{NOW, commit_rows, full_row};
-use crate::ledger::{Group, Settlement, Store};
+use crate::ledger::{Group, Settlement, Store, StoreErrorKind};
 use crate::record::Micros;
 
 fn refused(connection: &Connection, sql: &str) -> String {
@@ -36,7 +36,13 @@ fn rows_are_neither_changed_nor_deleted_nor_replaced() {
         (
             "INSERT OR REPLACE INTO audit_rows (seq, run, flags, id, ts, event)
              VALUES (2, 1, 0, x'00', 0, 'forged')",
-            "this sequence number was given before",
+            "only the service itself appends",
+        ),
+        (
+            // The next number: it would be in the way of every later commit.
+            "INSERT INTO audit_rows (seq, run, flags, id, ts, event)
+             VALUES (6, 1, 0, x'00', 0, 'forged')",
+            "only the service itself appends",
         ),
         ("UPDATE audit_head SET head = 1", "only moves forward"),
         ("UPDATE audit_head SET pruned = 99", "only moves forward"),
@@ -61,8 +67,10 @@ fn rows_are_neither_changed_nor_deleted_nor_replaced() {
 fn columns_are_typed() {
     let place = Place::new();
     place.open().close().unwrap();
+    let raw = place.raw();
+    crate::ledger::sqlite::open::triggers(&raw, false).unwrap();
     let message = refused(
-        &place.raw(),
+        &raw,
         "INSERT INTO audit_rows (seq, run, flags, id, ts, event) VALUES (1, 1, 0, x'00', 'now', 'e')",
     );
     assert!(
@@ -125,4 +133,31 @@ fn a_failed_group_leaves_nothing() {
     let seen = store.reader().unwrap().rows(1, 3, 9).unwrap();
     assert_eq!(seen[0].row, rows[0]);
     assert_eq!(seen[1].row, rows[1]);
+}
+
+#[test]
+fn a_tail_that_does_not_fit_the_head_is_told_at_the_start() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &[full_row(1), full_row(2)]);
+    store.close().unwrap();
+    let raw = place.raw();
+    crate::ledger::sqlite::open::triggers(&raw, false).unwrap();
+    for (damage, repair) in [
+        (
+            "UPDATE audit_head SET head = 3",
+            "UPDATE audit_head SET head = 2",
+        ),
+        ("DELETE FROM audit_rows", ""),
+    ] {
+        raw.execute_batch(damage).unwrap();
+        let error = place.try_open().unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Corrupt);
+        assert!(
+            error.message.contains("audit.db is damaged"),
+            "{}",
+            error.message
+        );
+        raw.execute_batch(repair).unwrap();
+    }
 }
