@@ -279,10 +279,14 @@ impl Course {
             Origin::Stragglers => self.stragglers.get(row.seq),
         };
         let attempts = known.map_or(0, |known| known.attempts).saturating_add(1);
-        let since = known.map_or(now.wall, |known| known.since);
-        let expired = known.is_some()
-            && (attempts >= retry.straggler_attempts
-                || now.wall.since(since) >= retry.straggler_age);
+        // While it was only held, it has not failed: its age counts from here.
+        let since = known
+            .filter(|known| known.attempts > 0)
+            .map_or(now.wall, |known| known.since);
+        // A long hold or outage makes it old without a try.
+        let old = attempts >= retry.quick_attempts
+            && now.wall.since(since) >= retry.straggler_age;
+        let expired = known.is_some() && (attempts >= retry.straggler_attempts || old);
         if expired {
             let reason = format!("given up after {attempts} attempts: {reason}");
             self.dead(origin, row, &reason);

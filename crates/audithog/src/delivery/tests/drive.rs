@@ -5,8 +5,8 @@ use super::{START, tuning};
 use crate::config::RetrySettings;
 use crate::delivery::status::BreakerState;
 use crate::delivery::{FlushBlock, LeaseState, Ledger, Tuning};
-use crate::record::Micros;
-use crate::sink::{Hold, HoldReason, Reply, Verdict};
+use crate::record::{Micros, StoredRow};
+use crate::sink::{Attempt, Hold, HoldReason, Reply, Verdict};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -17,6 +17,13 @@ fn hold() -> Line {
         reason: HoldReason::BadKey,
         detail: "API key invalid".to_owned(),
     }))
+}
+
+fn over_quota() -> Hold {
+    Hold {
+        reason: HoldReason::Quota,
+        detail: "over".to_owned(),
+    }
 }
 
 /// Every batch at once: for tests that are not about triggers.
@@ -399,6 +406,56 @@ fn a_straggler_that_was_tried_too_often_or_too_long_is_a_dead_letter() {
         assert_eq!(letter.ts, START);
         until("it is counted", || status(&delivery).dead.len() == 1);
     }
+}
+
+#[test]
+fn a_row_that_was_held_for_long_survives_its_first_failures() {
+    let age = secs(600);
+    let retry = RetrySettings {
+        straggler_age: age,
+        ..RetrySettings::default()
+    };
+    let scene = Scene::new(Tuning { retry, ..eager() });
+    let verdict_for_one = |verdict: Verdict| {
+        move |rows: &[StoredRow], _: Attempt| {
+            let verdict = |row: &StoredRow| match row.seq {
+                1 => verdict.clone(),
+                _ => Verdict::Delivered,
+            };
+            Line::Say(Reply::Rows {
+                verdicts: rows.iter().map(verdict).collect(),
+                retry_after: None,
+            })
+        }
+    };
+    scene.author(verdict_for_one(Verdict::Hold(over_quota())));
+    scene.desk.append(2);
+    let _delivery = scene.start();
+    until("the row is held", || scene.desk.totals().stragglers == 1);
+    let held = scene.desk.paper().stragglers[&1].clone();
+    assert_eq!((held.attempts, held.since), (0, START));
+
+    scene.author(verdict_for_one(Verdict::Retry("not_persisted".to_owned())));
+    scene.clock.advance(age * 2);
+    let failed_since = START.saturating_add(age * 2);
+    until("its first failure", || {
+        scene.desk.paper().stragglers[&1].attempts == 1
+    });
+    assert_eq!(scene.desk.paper().stragglers[&1].since, failed_since);
+
+    // An outage may be as long between two failures.
+    scene.clock.advance(age * 2);
+    until("its second failure", || {
+        let paper = scene.desk.paper();
+        assert_eq!(paper.totals.dead, 0);
+        paper.stragglers[&1].attempts == 2
+    });
+    until("it is given up", || {
+        scene.clock.advance(secs(1));
+        scene.desk.totals().dead == 1
+    });
+    let reason = scene.desk.paper().dead[&1].reason.clone();
+    assert!(reason.contains("after 4 attempts"), "{reason}");
 }
 
 #[test]
