@@ -60,8 +60,9 @@ impl Course {
                 };
                 self.failed(request, &failure, now)
             }
-            Reply::Hold(hold) => {
-                let change = self.breaker.hold(request.launch, hold, now.monotonic);
+            Reply::Hold { hold, retry_after } => {
+                let launch = request.launch;
+                let change = self.breaker.hold(launch, hold, now.monotonic, retry_after);
                 self.wait_again(request, now);
                 change
             }
@@ -99,7 +100,8 @@ impl Course {
             _ => None,
         });
         let change = if let Some(hold) = hold {
-            self.breaker.hold(request.launch, hold, now.monotonic)
+            self.breaker
+                .hold(request.launch, hold, now.monotonic, retry_after)
         } else if verdicts.iter().any(settles) {
             self.successes += 1;
             self.breaker.success(request.launch, now.monotonic)

@@ -13,10 +13,17 @@ const fn secs(secs: u64) -> Duration {
 }
 
 fn hold() -> Line {
-    Line::Say(Reply::Hold(Hold {
-        reason: HoldReason::BadKey,
-        detail: "API key invalid".to_owned(),
-    }))
+    held_for(None)
+}
+
+fn held_for(retry_after: Option<Duration>) -> Line {
+    Line::Say(Reply::Hold {
+        hold: Hold {
+            reason: HoldReason::BadKey,
+            detail: "API key invalid".to_owned(),
+        },
+        retry_after,
+    })
 }
 
 fn over_quota() -> Hold {
@@ -287,6 +294,29 @@ fn a_hold_sends_one_slow_probe_at_a_time_and_recovery_drains_at_once() {
     assert!(sent[..3].iter().map(|sent| sent.attempt.number).eq(1..=3));
     assert!(sent[3..].iter().all(|sent| sent.at == secs(90)));
     until("the hold is over", || status(&delivery).hold.is_none());
+}
+
+#[test]
+fn a_hold_respects_retry_after_for_the_request_and_for_rows() {
+    let rows_held: fn(&[StoredRow]) -> Line = |rows| {
+        Line::Say(Reply::Rows {
+            verdicts: vec![Verdict::Hold(over_quota()); rows.len()],
+            retry_after: Some(secs(45)),
+        })
+    };
+    for held in [|_: &[StoredRow]| held_for(Some(secs(45))), rows_held] {
+        let scene = Scene::new(eager());
+        scene.author(move |rows, _| held(rows));
+        scene.desk.append(1);
+        let delivery = scene.start();
+        until("the hold", || status(&delivery).hold.is_some());
+        scene.author(|rows, _| delivered(rows));
+        scene.clock.advance(Duration::from_millis(44_999));
+        scene.let_it_look(&delivery);
+        assert_eq!(scene.sent().len(), 1);
+        scene.clock.advance(Duration::from_millis(1));
+        scene.wait_for_delivered(2);
+    }
 }
 
 #[test]

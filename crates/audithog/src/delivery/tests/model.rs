@@ -109,7 +109,10 @@ impl ModelSink {
             0 => retry(false, None),
             1 => retry(true, None),
             2 => retry(false, Some(Duration::from_secs(u64::from(mood)))),
-            3 => Reply::Hold(hold()),
+            3 => Reply::Hold {
+                hold: hold(),
+                retry_after: (mood > 127).then(|| Duration::from_secs(u64::from(mood))),
+            },
             4 => Reply::TooLarge {
                 reason: "moody 413".to_owned(),
             },
