@@ -180,8 +180,9 @@ impl Course {
         }
         if !together.is_empty() {
             self.straggler_requests += 1;
-            self.waiting
-                .push_back(Request::new(Origin::Stragglers, together, now.wall));
+            let mut request = Request::new(Origin::Stragglers, together, now.wall);
+            request.attempt.number = self.tried(&request.rows);
+            self.waiting.push_back(request);
         }
     }
 
@@ -287,6 +288,13 @@ impl Course {
                 .map(|(index, _)| index)
         };
         self.waiting.remove(index?)
+    }
+
+    /// The most often that one of these stragglers was tried: their next request is a further try,
+    /// under an id of its own because its rows are others.
+    fn tried(&self, rows: &[StoredRow]) -> u32 {
+        let known = rows.iter().filter_map(|row| self.stragglers.get(row.seq));
+        known.map(|known| known.attempts).max().unwrap_or_default()
     }
 
     fn due_stragglers(&mut self, now: Micros, any: bool) -> Vec<i64> {

@@ -56,7 +56,8 @@ pub(crate) struct Attempt {
     pub(crate) request: Uuid,
     /// When the request was first made.
     pub(crate) created: Micros,
-    /// From 1, grows with each try.
+    /// Grows with each try. From 1, or for rows that were tried on their own from the number of
+    /// those tries.
     pub(crate) number: u32,
 }
 

@@ -217,6 +217,7 @@ impl Course {
                 .min(self.tuning.retry.quick_attempts.saturating_sub(1));
             if half.origin == Origin::Stragglers {
                 self.straggler_requests += 1;
+                half.attempt.number = self.tried(&half.rows);
             }
             self.waiting.push_front(half);
         }

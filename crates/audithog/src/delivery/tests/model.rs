@@ -176,10 +176,12 @@ impl Bookkeeper {
             );
             assert!(!self.dead.contains(seq), "{seq} is dead and is sent again");
         }
+        let stragglers = rows.iter().filter_map(|seq| self.stragglers.get(seq));
+        let tried = stragglers.map(|known| known.attempts).max();
         let known = self
             .requests
             .entry(request.attempt.request)
-            .or_insert((rows.clone(), 0));
+            .or_insert((rows.clone(), tried.unwrap_or_default()));
         assert_eq!(known.0, rows, "a request changed its rows");
         known.1 += 1;
         assert_eq!(request.attempt.number, known.1, "tries are numbered");
