@@ -306,6 +306,23 @@ impl Course {
         READ_ROWS.min(rows.saturating_mul(self.tuning.retry.in_flight.max(1)))
     }
 
+    /// With nothing in flight: when something up to `upto` may be tried, at the earliest.
+    pub(super) fn next_try(&self, upto: i64, now: Now) -> Duration {
+        let at_once = self.line.is_loading(upto)
+            || self.stragglers.wants_refill()
+            || self.stragglers.is_busy(upto, now.wall);
+        let first = if at_once {
+            None
+        } else {
+            let waiting = self.waiting.iter().map(|request| request.due).min();
+            let stragglers = self.stragglers.next();
+            let stragglers =
+                stragglers.map(|next| now.monotonic.saturating_add(next.since(now.wall)));
+            waiting.into_iter().chain(stragglers).min()
+        };
+        first.unwrap_or(now.monotonic).max(self.breaker.next())
+    }
+
     /// When [`Course::next`] may have something else to say, if nothing happens before.
     fn wake(&self, now: Now) -> Option<Duration> {
         let first = if !self.breaker.has_room(self.in_flight) {

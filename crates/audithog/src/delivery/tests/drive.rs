@@ -220,6 +220,46 @@ fn a_flush_returns_early_with_the_reason() {
 }
 
 #[test]
+fn a_flush_does_not_wait_for_a_try_after_its_deadline() {
+    let line: fn(&[StoredRow]) -> Line = |_| unavailable(Some(secs(20)));
+    let straggler: fn(&[StoredRow]) -> Line = |rows| {
+        Line::Say(Reply::Rows {
+            verdicts: vec![Verdict::Retry("not_persisted".to_owned()); rows.len()],
+            retry_after: Some(secs(20)),
+        })
+    };
+    for (author, reason) in [
+        (line, FlushBlock::BreakerOpen),
+        (straggler, FlushBlock::Stragglers),
+    ] {
+        let scene = Scene::new(eager());
+        scene.author(move |rows, attempt| match attempt.number {
+            1 => author(rows),
+            _ => delivered(rows),
+        });
+        scene.desk.append(1);
+        let delivery = scene.start();
+        until("the first try failed", || {
+            status(&delivery).breaker == BreakerState::Failing
+        });
+        // One that outlasts the pause goes on.
+        let (callback, patient) = answer();
+        delivery.flush(1, secs(21), callback);
+        let (callback, answered) = answer();
+        delivery.flush(1, secs(20), callback);
+        assert_eq!(block(&answered), Some(reason));
+        if reason == FlushBlock::BreakerOpen {
+            assert!(patient.try_recv().is_err(), "it would have been delivered");
+        }
+        let (callback, answered) = answer();
+        delivery.shutdown(1, secs(5), callback);
+        assert_eq!(block(&answered), Some(reason));
+        assert_eq!(scene.sent().len(), 1);
+        assert_eq!(scene.clock.monotonic(), Duration::ZERO);
+    }
+}
+
+#[test]
 fn a_flush_ends_at_its_deadline() {
     let scene = Scene::new(eager());
     scene.author(|_, _| Line::Hang);
