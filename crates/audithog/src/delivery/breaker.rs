@@ -149,10 +149,7 @@ impl Breaker {
         retry_after: Option<Duration>,
         jitter: &mut Jitter,
     ) -> Change {
-        let floor = now.saturating_add(backoff::floor(&self.retry, retry_after));
-        if retry_after.is_some() {
-            self.pause_until = self.pause_until.max(floor);
-        }
+        self.pause(now, retry_after);
         // Requests that flew together fail together: one failure.
         if launch <= self.counted {
             return Change::None;
@@ -184,8 +181,15 @@ impl Breaker {
         Change::Opened
     }
 
-    /// The server said that retrying cannot help.
-    pub(super) fn hold(&mut self, launch: u64, hold: Hold, now: Duration) -> Change {
+    /// The server said that retrying cannot help. It may still say when to ask again.
+    pub(super) fn hold(
+        &mut self,
+        launch: u64,
+        hold: Hold,
+        now: Duration,
+        retry_after: Option<Duration>,
+    ) -> Change {
+        self.pause(now, retry_after);
         if let State::Held {
             hold: known,
             next,
@@ -211,5 +215,12 @@ impl Breaker {
             since: now,
         };
         Change::Held
+    }
+
+    fn pause(&mut self, now: Duration, retry_after: Option<Duration>) {
+        if retry_after.is_some() {
+            let floor = backoff::floor(&self.retry, retry_after);
+            self.pause_until = self.pause_until.max(now.saturating_add(floor));
+        }
     }
 }

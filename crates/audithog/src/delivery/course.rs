@@ -180,8 +180,9 @@ impl Course {
         }
         if !together.is_empty() {
             self.straggler_requests += 1;
-            self.waiting
-                .push_back(Request::new(Origin::Stragglers, together, now.wall));
+            let mut request = Request::new(Origin::Stragglers, together, now.wall);
+            request.attempt.number = self.tried(&request.rows);
+            self.waiting.push_back(request);
         }
     }
 
@@ -289,6 +290,13 @@ impl Course {
         self.waiting.remove(index?)
     }
 
+    /// The most often that one of these stragglers was tried: their next request is a further try,
+    /// under an id of its own because its rows are others.
+    fn tried(&self, rows: &[StoredRow]) -> u32 {
+        let known = rows.iter().filter_map(|row| self.stragglers.get(row.seq));
+        known.map(|known| known.attempts).max().unwrap_or_default()
+    }
+
     fn due_stragglers(&mut self, now: Micros, any: bool) -> Vec<i64> {
         self.stragglers.take_due(now, any, self.sink.limits().rows)
     }
@@ -296,6 +304,23 @@ impl Course {
     fn read_limit(&self) -> usize {
         let rows = self.sink.limits().rows.max(1);
         READ_ROWS.min(rows.saturating_mul(self.tuning.retry.in_flight.max(1)))
+    }
+
+    /// With nothing in flight: when something up to `upto` may be tried, at the earliest.
+    pub(super) fn next_try(&self, upto: i64, now: Now) -> Duration {
+        let at_once = self.line.is_loading(upto)
+            || self.stragglers.wants_refill()
+            || self.stragglers.is_busy(upto, now.wall);
+        let first = if at_once {
+            None
+        } else {
+            let waiting = self.waiting.iter().map(|request| request.due).min();
+            let stragglers = self.stragglers.next();
+            let stragglers =
+                stragglers.map(|next| now.monotonic.saturating_add(next.since(now.wall)));
+            waiting.into_iter().chain(stragglers).min()
+        };
+        first.unwrap_or(now.monotonic).max(self.breaker.next())
     }
 
     /// When [`Course::next`] may have something else to say, if nothing happens before.

@@ -15,7 +15,7 @@ use crate::sink::HoldReason;
 pub(crate) enum FlushBlock {
     /// Retrying cannot help until somebody acts.
     Hold(HoldReason),
-    /// The destination is down; a slow probe goes on.
+    /// The destination is down and a slow probe goes on, or it wants no request before the deadline.
     BreakerOpen,
     /// Another process drives the destination with this ledger.
     LeaseElsewhere,
@@ -79,7 +79,8 @@ impl Flush {
             };
         };
         let passed = course.line.cursor() >= self.upto;
-        if passed && course.stragglers.is_clear(self.upto) && at.progress.settled >= at.ticket {
+        let settled = passed && course.stragglers.is_clear(self.upto);
+        if settled && at.progress.settled >= at.ticket {
             return Some(None);
         }
         if late {
@@ -100,7 +101,16 @@ impl Flush {
         let idle = !course.stragglers.is_clear(self.upto)
             && !course.stragglers.wants_refill()
             && !course.stragglers.is_busy(self.upto, at.now.wall);
-        (passed && idle).then_some(Some(FlushBlock::Stragglers))
+        if passed && idle {
+            return blocked(FlushBlock::Stragglers);
+        }
+        // Waiting would be in vain: a `Retry-After`, or a delay after failures, outlasts the flush.
+        let in_vain = !settled && course.next_try(self.upto, at.now) >= self.deadline;
+        match passed {
+            _ if !in_vain => None,
+            true => blocked(FlushBlock::Stragglers),
+            false => blocked(FlushBlock::BreakerOpen),
+        }
     }
 
     pub(super) fn answer(self, block: Option<FlushBlock>, course: Option<&Course>, pending: u64) {

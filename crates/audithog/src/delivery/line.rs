@@ -75,6 +75,13 @@ impl Line {
         self.slots.len() < self.max_slots
     }
 
+    /// Rows up to `upto` can still be read, or a request be made of those that were.
+    pub(super) fn is_loading(&self, upto: i64) -> bool {
+        let filling = self.slots.back().and_then(|slot| slot.filling.as_ref());
+        (self.read < upto && self.has_room())
+            || filling.is_some_and(|filling| !filling.rows.is_empty())
+    }
+
     /// Arrival of the first row that was read and is not settled.
     pub(super) fn oldest(&self) -> Option<Micros> {
         self.slots

@@ -80,7 +80,7 @@ pub(crate) struct DeadLetter {
 pub(crate) struct Straggler {
     pub(crate) seq: i64,
     pub(crate) attempts: u32,
-    /// When it became a straggler.
+    /// When it first failed on its own; before that, when it became a straggler.
     pub(crate) since: Micros,
     /// Not tried before.
     pub(crate) next: Micros,

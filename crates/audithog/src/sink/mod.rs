@@ -56,7 +56,8 @@ pub(crate) struct Attempt {
     pub(crate) request: Uuid,
     /// When the request was first made.
     pub(crate) created: Micros,
-    /// From 1, grows with each try.
+    /// Grows with each try. From 1, or for rows that were tried on their own from the number of
+    /// those tries.
     pub(crate) number: u32,
 }
 
@@ -66,7 +67,7 @@ pub(crate) enum Reply {
     /// One verdict for each row, in the order of the rows.
     Rows {
         verdicts: Vec<Verdict>,
-        /// The least time before rows with `Verdict::Retry` are sent again.
+        /// The least time before rows with `Verdict::Retry` or `Verdict::Hold` are sent again.
         retry_after: Option<Duration>,
     },
     /// The request failed as a whole or its fate is unknown; the same rows may be sent again.
@@ -78,7 +79,11 @@ pub(crate) enum Reply {
         suspect_rows: bool,
     },
     /// Retrying cannot help until somebody acts.
-    Hold(Hold),
+    Hold {
+        hold: Hold,
+        /// The least time before the next probe.
+        retry_after: Option<Duration>,
+    },
     /// The request is too large (413): send fewer rows.
     TooLarge { reason: String },
     /// The request was refused because of some row in it (400): find it.

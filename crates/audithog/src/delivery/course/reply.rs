@@ -60,8 +60,9 @@ impl Course {
                 };
                 self.failed(request, &failure, now)
             }
-            Reply::Hold(hold) => {
-                let change = self.breaker.hold(request.launch, hold, now.monotonic);
+            Reply::Hold { hold, retry_after } => {
+                let launch = request.launch;
+                let change = self.breaker.hold(launch, hold, now.monotonic, retry_after);
                 self.wait_again(request, now);
                 change
             }
@@ -99,7 +100,8 @@ impl Course {
             _ => None,
         });
         let change = if let Some(hold) = hold {
-            self.breaker.hold(request.launch, hold, now.monotonic)
+            self.breaker
+                .hold(request.launch, hold, now.monotonic, retry_after)
         } else if verdicts.iter().any(settles) {
             self.successes += 1;
             self.breaker.success(request.launch, now.monotonic)
@@ -215,6 +217,7 @@ impl Course {
                 .min(self.tuning.retry.quick_attempts.saturating_sub(1));
             if half.origin == Origin::Stragglers {
                 self.straggler_requests += 1;
+                half.attempt.number = self.tried(&half.rows);
             }
             self.waiting.push_front(half);
         }
@@ -279,10 +282,14 @@ impl Course {
             Origin::Stragglers => self.stragglers.get(row.seq),
         };
         let attempts = known.map_or(0, |known| known.attempts).saturating_add(1);
-        let since = known.map_or(now.wall, |known| known.since);
-        let expired = known.is_some()
-            && (attempts >= retry.straggler_attempts
-                || now.wall.since(since) >= retry.straggler_age);
+        // While it was only held, it has not failed: its age counts from here.
+        let since = known
+            .filter(|known| known.attempts > 0)
+            .map_or(now.wall, |known| known.since);
+        // A long hold or outage makes it old without a try.
+        let old = attempts >= retry.quick_attempts
+            && now.wall.since(since) >= retry.straggler_age;
+        let expired = known.is_some() && (attempts >= retry.straggler_attempts || old);
         if expired {
             let reason = format!("given up after {attempts} attempts: {reason}");
             self.dead(origin, row, &reason);

@@ -207,17 +207,17 @@ fn a_hold_probes_slowly_and_ends_only_by_what_was_sent_after_it_began() {
     let mut breaker = Breaker::new(RetrySettings::default());
     let (first, second) = (breaker.launch(), breaker.launch());
     let bad_key = hold(HoldReason::BadKey);
-    assert_eq!(breaker.hold(first, bad_key.clone(), secs(1)), Change::Held);
+    assert_eq!(breaker.hold(first, bad_key.clone(), secs(1), None), Change::Held);
     assert_eq!(breaker.success(second, secs(2)), Change::None);
     assert!(breaker.is_probing());
     assert_eq!(breaker.next(), secs(31));
     let probe = breaker.launch();
-    assert_eq!(breaker.hold(probe, bad_key, secs(31)), Change::None);
+    assert_eq!(breaker.hold(probe, bad_key, secs(31), None), Change::None);
     assert_eq!(breaker.next(), secs(91));
     let probe = breaker.launch();
     let quota = hold(HoldReason::Quota);
     assert_eq!(
-        breaker.hold(probe, quota, secs(91)),
+        breaker.hold(probe, quota, secs(91), None),
         Change::Held,
         "said anew"
     );
@@ -230,6 +230,22 @@ fn a_hold_probes_slowly_and_ends_only_by_what_was_sent_after_it_began() {
         breaker.success(probe, secs(301)),
         Change::Recovered(secs(300))
     );
+}
+
+#[test]
+fn a_probe_of_a_hold_waits_for_retry_after_up_to_the_ceiling() {
+    for (retry_after, least) in [(1, 30), (45, 45), (86_400, 60)] {
+        let mut breaker = Breaker::new(RetrySettings::default());
+        let launch = breaker.launch();
+        let quota = hold(HoldReason::Quota);
+        breaker.hold(launch, quota, secs(1), Some(secs(retry_after)));
+        assert_eq!(breaker.next(), secs(1 + least), "{retry_after}");
+        // A size problem makes the next probe due, but not before that time.
+        let probe = breaker.launch();
+        breaker.reached(probe, secs(1));
+        let least = least.min(retry_after);
+        assert_eq!(breaker.next(), secs(1 + least), "{retry_after}");
+    }
 }
 
 #[test]

@@ -5,18 +5,32 @@ use super::{START, tuning};
 use crate::config::RetrySettings;
 use crate::delivery::status::BreakerState;
 use crate::delivery::{FlushBlock, LeaseState, Ledger, Tuning};
-use crate::record::Micros;
-use crate::sink::{Hold, HoldReason, Reply, Verdict};
+use crate::record::{Micros, StoredRow};
+use crate::sink::{Attempt, Hold, HoldReason, Reply, Verdict};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
 fn hold() -> Line {
-    Line::Say(Reply::Hold(Hold {
-        reason: HoldReason::BadKey,
-        detail: "API key invalid".to_owned(),
-    }))
+    held_for(None)
+}
+
+fn held_for(retry_after: Option<Duration>) -> Line {
+    Line::Say(Reply::Hold {
+        hold: Hold {
+            reason: HoldReason::BadKey,
+            detail: "API key invalid".to_owned(),
+        },
+        retry_after,
+    })
+}
+
+fn over_quota() -> Hold {
+    Hold {
+        reason: HoldReason::Quota,
+        detail: "over".to_owned(),
+    }
 }
 
 /// Every batch at once: for tests that are not about triggers.
@@ -206,6 +220,46 @@ fn a_flush_returns_early_with_the_reason() {
 }
 
 #[test]
+fn a_flush_does_not_wait_for_a_try_after_its_deadline() {
+    let line: fn(&[StoredRow]) -> Line = |_| unavailable(Some(secs(20)));
+    let straggler: fn(&[StoredRow]) -> Line = |rows| {
+        Line::Say(Reply::Rows {
+            verdicts: vec![Verdict::Retry("not_persisted".to_owned()); rows.len()],
+            retry_after: Some(secs(20)),
+        })
+    };
+    for (author, reason) in [
+        (line, FlushBlock::BreakerOpen),
+        (straggler, FlushBlock::Stragglers),
+    ] {
+        let scene = Scene::new(eager());
+        scene.author(move |rows, attempt| match attempt.number {
+            1 => author(rows),
+            _ => delivered(rows),
+        });
+        scene.desk.append(1);
+        let delivery = scene.start();
+        until("the first try failed", || {
+            status(&delivery).breaker == BreakerState::Failing
+        });
+        // One that outlasts the pause goes on.
+        let (callback, patient) = answer();
+        delivery.flush(1, secs(21), callback);
+        let (callback, answered) = answer();
+        delivery.flush(1, secs(20), callback);
+        assert_eq!(block(&answered), Some(reason));
+        if reason == FlushBlock::BreakerOpen {
+            assert!(patient.try_recv().is_err(), "it would have been delivered");
+        }
+        let (callback, answered) = answer();
+        delivery.shutdown(1, secs(5), callback);
+        assert_eq!(block(&answered), Some(reason));
+        assert_eq!(scene.sent().len(), 1);
+        assert_eq!(scene.clock.monotonic(), Duration::ZERO);
+    }
+}
+
+#[test]
 fn a_flush_ends_at_its_deadline() {
     let scene = Scene::new(eager());
     scene.author(|_, _| Line::Hang);
@@ -280,6 +334,29 @@ fn a_hold_sends_one_slow_probe_at_a_time_and_recovery_drains_at_once() {
     assert!(sent[..3].iter().map(|sent| sent.attempt.number).eq(1..=3));
     assert!(sent[3..].iter().all(|sent| sent.at == secs(90)));
     until("the hold is over", || status(&delivery).hold.is_none());
+}
+
+#[test]
+fn a_hold_respects_retry_after_for_the_request_and_for_rows() {
+    let rows_held: fn(&[StoredRow]) -> Line = |rows| {
+        Line::Say(Reply::Rows {
+            verdicts: vec![Verdict::Hold(over_quota()); rows.len()],
+            retry_after: Some(secs(45)),
+        })
+    };
+    for held in [|_: &[StoredRow]| held_for(Some(secs(45))), rows_held] {
+        let scene = Scene::new(eager());
+        scene.author(move |rows, _| held(rows));
+        scene.desk.append(1);
+        let delivery = scene.start();
+        until("the hold", || status(&delivery).hold.is_some());
+        scene.author(|rows, _| delivered(rows));
+        scene.clock.advance(Duration::from_millis(44_999));
+        scene.let_it_look(&delivery);
+        assert_eq!(scene.sent().len(), 1);
+        scene.clock.advance(Duration::from_millis(1));
+        scene.wait_for_delivered(2);
+    }
 }
 
 #[test]
@@ -360,8 +437,13 @@ fn a_straggler_survives_a_restart_and_never_blocks_the_line() {
     scene.clock.advance(secs(60));
     scene.wait_for_delivered(3);
     assert_eq!(scene.desk.totals().stragglers, 0);
-    let again: Vec<_> = scene.sent().into_iter().map(|sent| sent.seqs).collect();
-    assert_eq!(again, [vec![1, 2, 3], vec![2]]);
+    let again: Vec<_> = scene
+        .sent()
+        .into_iter()
+        .map(|sent| (sent.seqs, sent.attempt.number))
+        .collect();
+    // The row's second try, though of another request.
+    assert_eq!(again, [(vec![1, 2, 3], 1), (vec![2], 2)]);
 }
 
 #[test]
@@ -399,6 +481,56 @@ fn a_straggler_that_was_tried_too_often_or_too_long_is_a_dead_letter() {
         assert_eq!(letter.ts, START);
         until("it is counted", || status(&delivery).dead.len() == 1);
     }
+}
+
+#[test]
+fn a_row_that_was_held_for_long_survives_its_first_failures() {
+    let age = secs(600);
+    let retry = RetrySettings {
+        straggler_age: age,
+        ..RetrySettings::default()
+    };
+    let scene = Scene::new(Tuning { retry, ..eager() });
+    let verdict_for_one = |verdict: Verdict| {
+        move |rows: &[StoredRow], _: Attempt| {
+            let verdict = |row: &StoredRow| match row.seq {
+                1 => verdict.clone(),
+                _ => Verdict::Delivered,
+            };
+            Line::Say(Reply::Rows {
+                verdicts: rows.iter().map(verdict).collect(),
+                retry_after: None,
+            })
+        }
+    };
+    scene.author(verdict_for_one(Verdict::Hold(over_quota())));
+    scene.desk.append(2);
+    let _delivery = scene.start();
+    until("the row is held", || scene.desk.totals().stragglers == 1);
+    let held = scene.desk.paper().stragglers[&1].clone();
+    assert_eq!((held.attempts, held.since), (0, START));
+
+    scene.author(verdict_for_one(Verdict::Retry("not_persisted".to_owned())));
+    scene.clock.advance(age * 2);
+    let failed_since = START.saturating_add(age * 2);
+    until("its first failure", || {
+        scene.desk.paper().stragglers[&1].attempts == 1
+    });
+    assert_eq!(scene.desk.paper().stragglers[&1].since, failed_since);
+
+    // An outage may be as long between two failures.
+    scene.clock.advance(age * 2);
+    until("its second failure", || {
+        let paper = scene.desk.paper();
+        assert_eq!(paper.totals.dead, 0);
+        paper.stragglers[&1].attempts == 2
+    });
+    until("it is given up", || {
+        scene.clock.advance(secs(1));
+        scene.desk.totals().dead == 1
+    });
+    let reason = scene.desk.paper().dead[&1].reason.clone();
+    assert!(reason.contains("after 4 attempts"), "{reason}");
 }
 
 #[test]

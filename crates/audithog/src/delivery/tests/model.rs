@@ -109,7 +109,10 @@ impl ModelSink {
             0 => retry(false, None),
             1 => retry(true, None),
             2 => retry(false, Some(Duration::from_secs(u64::from(mood)))),
-            3 => Reply::Hold(hold()),
+            3 => Reply::Hold {
+                hold: hold(),
+                retry_after: (mood > 127).then(|| Duration::from_secs(u64::from(mood))),
+            },
             4 => Reply::TooLarge {
                 reason: "moody 413".to_owned(),
             },
@@ -173,10 +176,12 @@ impl Bookkeeper {
             );
             assert!(!self.dead.contains(seq), "{seq} is dead and is sent again");
         }
+        let stragglers = rows.iter().filter_map(|seq| self.stragglers.get(seq));
+        let tried = stragglers.map(|known| known.attempts).max();
         let known = self
             .requests
             .entry(request.attempt.request)
-            .or_insert((rows.clone(), 0));
+            .or_insert((rows.clone(), tried.unwrap_or_default()));
         assert_eq!(known.0, rows, "a request changed its rows");
         known.1 += 1;
         assert_eq!(request.attempt.number, known.1, "tries are numbered");

@@ -65,6 +65,13 @@ pub(super) fn of<'a>(row: &'a Row, run: &'a Run, shape: &Shape) -> Cow<'a, str> 
     Cow::Owned(format!("event:{}", row.id.as_hyphenated()))
 }
 
+/// Whether [`of`] stands for somebody: the application's distinct id or a user, not one request, one
+/// event or a service.
+pub(super) fn is_known(row: &Row) -> bool {
+    let ids = [&row.distinct_id, &row.actor.user_id];
+    ids.into_iter().any(|id| present(id.as_deref()).is_some())
+}
+
 fn user<'a>(id: &'a str, shape: &Shape) -> Cow<'a, str> {
     match (shape.distinct_id, &shape.hmac_key) {
         (DistinctId::User, _) => shape.user(id),
@@ -75,7 +82,8 @@ fn user<'a>(id: &'a str, shape: &Shape) -> Cow<'a, str> {
     }
 }
 
-fn present(id: Option<&str>) -> Option<&str> {
+/// `id` without white space around it, unless that is all there is.
+pub(super) fn present(id: Option<&str>) -> Option<&str> {
     id.map(str::trim).filter(|id| !id.is_empty())
 }
 

@@ -106,7 +106,8 @@ impl Shape {
         event.shown("uuid", row.id.as_hyphenated());
         event.text("distinct_id", &distinct_id::of(row, run, self));
         event.shown("timestamp", row.ts);
-        let profile = self.person_profiles || self.group(&row.actor).is_some();
+        let known = distinct_id::is_known(row);
+        let profile = (self.person_profiles && known) || self.group(row).is_some();
         if protocol == Protocol::V1 {
             let mut options = event.object("options");
             options.plain("disable_skew_correction", true);
@@ -191,7 +192,7 @@ impl Shape {
         properties.plain("$is_server", true);
         properties.text("$lib", "audithog");
         properties.text("$lib_version", env!("CARGO_PKG_VERSION"));
-        if let Some((kind, key)) = self.group(&row.actor) {
+        if let Some((kind, key)) = self.group(row) {
             let mut groups = properties.object("$groups");
             groups.given_name(kind);
             groups.string(key);
@@ -199,9 +200,12 @@ impl Shape {
         }
     }
 
-    /// Group type and key. PostHog has no groups on events without a person profile.
-    fn group<'a>(&'a self, actor: &'a Actor) -> Option<(&'a str, &'a str)> {
-        Some((self.group_type.as_deref()?, actor.org_id.as_deref()?))
+    /// Group type and key. PostHog has no groups on events without a person profile, and a request
+    /// of nobody known must not become a person of its own.
+    fn group<'a>(&'a self, row: &'a Row) -> Option<(&'a str, &'a str)> {
+        let kind = self.group_type.as_deref()?;
+        let key = distinct_id::present(row.actor.org_id.as_deref())?;
+        distinct_id::is_known(row).then_some((kind, key))
     }
 
     /// A user id in the form that may leave the machine.

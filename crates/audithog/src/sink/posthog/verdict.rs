@@ -240,10 +240,13 @@ impl Answer {
     }
 
     fn hold(&self, reason: HoldReason, context: &Context<'_>) -> Reply {
-        Reply::Hold(Hold {
-            reason,
-            detail: self.reason(reason.as_str(), context),
-        })
+        Reply::Hold {
+            hold: Hold {
+                reason,
+                detail: self.reason(reason.as_str(), context),
+            },
+            retry_after: self.retry_after(context.now),
+        }
     }
 
     fn refused(&self, context: &Context<'_>) -> Reply {

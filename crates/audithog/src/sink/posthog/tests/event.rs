@@ -239,6 +239,36 @@ fn profiles_and_groups_are_asked_for() {
 }
 
 #[test]
+fn a_row_of_nobody_known_is_no_person_and_in_no_group() {
+    let shape = shape(|settings| {
+        settings.person_profiles = true;
+        settings.group_type = Some("company".to_owned());
+    });
+    let profile_and_groups = |user: Option<&str>, distinct_id: Option<&str>, org: Option<&str>| {
+        let mut row = request_row(1);
+        row.row.actor.user_id = user.map(Into::into);
+        row.row.actor.org_id = org.map(Into::into);
+        row.row.distinct_id = distinct_id.map(Into::into);
+        let v1 = bytes(&shape, &row, Protocol::V1);
+        let v1: Value = serde_json::from_slice(&v1).unwrap();
+        let profile = v1["properties"]["$process_person_profile"].clone();
+        assert_eq!(v1["options"]["process_person_profile"], profile);
+        (profile, v1["properties"].get("$groups").cloned())
+    };
+    let nobody = (json!(false), None);
+    let alone = (json!(true), None);
+    let member = (json!(true), Some(json!({"company": "acme"})));
+    for id in [None, Some(""), Some("  ")] {
+        assert_eq!(profile_and_groups(id, id, None), nobody, "{id:?}");
+        assert_eq!(profile_and_groups(id, id, Some("acme")), nobody, "{id:?}");
+        assert_eq!(profile_and_groups(Some("u_1"), None, id), alone, "{id:?}");
+    }
+    assert_eq!(profile_and_groups(Some("u_1"), None, Some("acme")), member);
+    assert_eq!(profile_and_groups(None, Some("d_1"), Some("acme")), member);
+    assert_eq!(profile_and_groups(None, Some("d_1"), None), alone);
+}
+
+#[test]
 fn both_protocols_carry_the_same_properties() {
     let row = request_row(1);
     let v0 = bytes(&shape(plain), &row, Protocol::V0);

@@ -70,18 +70,11 @@ fn kind(reply: &Reply) -> &'static str {
         Reply::Retry {
             suspect_rows: true, ..
         } => "retry, suspect",
-        Reply::Hold(Hold {
-            reason: HoldReason::BadKey,
-            ..
-        }) => "hold key",
-        Reply::Hold(Hold {
-            reason: HoldReason::Forbidden,
-            ..
-        }) => "hold forbidden",
-        Reply::Hold(Hold {
-            reason: HoldReason::Quota,
-            ..
-        }) => "hold quota",
+        Reply::Hold { hold, .. } => match hold.reason {
+            HoldReason::BadKey => "hold key",
+            HoldReason::Forbidden => "hold forbidden",
+            HoldReason::Quota => "hold quota",
+        },
         Reply::TooLarge { .. } => "too large",
         Reply::Refused { .. } => "refused",
     }
@@ -214,6 +207,37 @@ fn v1_replies() {
             expected,
             "{status} {body}"
         );
+    }
+}
+
+#[test]
+fn a_hold_carries_retry_after() {
+    for (status, body) in [
+        (401, ""),
+        (402, ""),
+        (403, "no"),
+        (429, r#"{"error":"billing_limit_exceeded"}"#),
+        (200, r#"{"quota_limited":["events"]}"#),
+    ] {
+        for (headers, seconds) in [(&[][..], None), (&[("retry-after", "45")][..], Some(45))] {
+            let answer = answer(status, headers, body);
+            let replies = [
+                match judge_v1(&answer) {
+                    V1::Done(reply) => reply,
+                    other => panic!("{status}: {other:?}"),
+                },
+                match judge_v0(&answer) {
+                    V0::Done(reply) => reply,
+                    V0::Unsupported => panic!("{status}"),
+                },
+            ];
+            for reply in replies {
+                let Reply::Hold { retry_after, .. } = reply else {
+                    panic!("{status}: {reply:?}");
+                };
+                assert_eq!(retry_after, seconds.map(Duration::from_secs), "{status}");
+            }
+        }
     }
 }
 

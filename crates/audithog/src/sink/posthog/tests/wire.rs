@@ -89,7 +89,7 @@ fn outline(reply: &Reply) -> (&'static str, Option<u64>) {
             true => ("retry, suspect", seconds(retry_after)),
             false => ("retry", seconds(retry_after)),
         },
-        Reply::Hold(hold) => (hold.reason.as_str(), None),
+        Reply::Hold { hold, retry_after } => (hold.reason.as_str(), seconds(retry_after)),
         Reply::TooLarge { .. } => ("too large", None),
         Reply::Refused { .. } => ("refused", None),
     }
@@ -319,9 +319,10 @@ async fn over_quota_holds_in_every_generation() {
             behaviour.generation = generation;
             behaviour.quota = Quota::Exceeded;
         });
-        let Reply::Hold(Hold { reason, detail }) = scene.send(&rows(1)).await else {
+        let Reply::Hold { hold, .. } = scene.send(&rows(1)).await else {
             panic!("{generation:?}");
         };
+        let Hold { reason, detail } = hold;
         assert_eq!(reason, HoldReason::Quota, "{generation:?}");
         assert!(detail.contains("billing_limit_exceeded"), "{detail}");
         assert_eq!(scene.routes(), [Route::V1]);
