@@ -205,7 +205,7 @@ fn a_flush_returns_early_with_the_reason() {
     let scene = Scene::new(eager());
     scene.desk.append(2);
     scene.author(|rows, _| {
-        let verdict = |row: &crate::record::StoredRow| match row.seq {
+        let verdict = |row: &StoredRow| match row.seq {
             1 => Verdict::Retry("not_persisted".to_owned()),
             _ => Verdict::Delivered,
         };
@@ -414,7 +414,7 @@ fn retry_after_is_a_floor_and_is_cut_at_the_ceiling() {
 fn a_straggler_survives_a_restart_and_never_blocks_the_line() {
     let scene = Scene::new(eager());
     scene.author(|rows, _| {
-        let verdict = |row: &crate::record::StoredRow| match row.seq {
+        let verdict = |row: &StoredRow| match row.seq {
             2 => Verdict::Retry("not_persisted".to_owned()),
             _ => Verdict::Delivered,
         };
