@@ -287,8 +287,7 @@ impl Course {
             .filter(|known| known.attempts > 0)
             .map_or(now.wall, |known| known.since);
         // A long hold or outage makes it old without a try.
-        let old = attempts >= retry.quick_attempts
-            && now.wall.since(since) >= retry.straggler_age;
+        let old = attempts >= retry.quick_attempts && now.wall.since(since) >= retry.straggler_age;
         let expired = known.is_some() && (attempts >= retry.straggler_attempts || old);
         if expired {
             let reason = format!("given up after {attempts} attempts: {reason}");

@@ -207,7 +207,10 @@ fn a_hold_probes_slowly_and_ends_only_by_what_was_sent_after_it_began() {
     let mut breaker = Breaker::new(RetrySettings::default());
     let (first, second) = (breaker.launch(), breaker.launch());
     let bad_key = hold(HoldReason::BadKey);
-    assert_eq!(breaker.hold(first, bad_key.clone(), secs(1), None), Change::Held);
+    assert_eq!(
+        breaker.hold(first, bad_key.clone(), secs(1), None),
+        Change::Held
+    );
     assert_eq!(breaker.success(second, secs(2)), Change::None);
     assert!(breaker.is_probing());
     assert_eq!(breaker.next(), secs(31));

@@ -461,7 +461,7 @@ fn a_straggler_that_was_tried_too_often_or_too_long_is_a_dead_letter() {
     for retry in limits {
         let scene = Scene::new(Tuning { retry, ..eager() });
         scene.author(|rows, _| {
-            let verdict = |row: &crate::record::StoredRow| match row.seq {
+            let verdict = |row: &StoredRow| match row.seq {
                 1 => Verdict::Retry("not_persisted".to_owned()),
                 _ => Verdict::Delivered,
             };

@@ -244,7 +244,8 @@ fn a_row_of_nobody_known_is_no_person_and_in_no_group() {
         settings.person_profiles = true;
         settings.group_type = Some("company".to_owned());
     });
-    let profile_and_groups = |user: Option<&str>, distinct_id: Option<&str>, org: Option<&str>| {
+    type Text = Option<&'static str>;
+    let profile_and_groups = |user: Text, distinct_id: Text, org: Text| {
         let mut row = request_row(1);
         row.row.actor.user_id = user.map(Into::into);
         row.row.actor.org_id = org.map(Into::into);

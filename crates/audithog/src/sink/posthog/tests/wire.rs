@@ -189,9 +189,9 @@ async fn a_host_without_v1_is_remembered_and_asked_again_after_an_hour() {
 async fn whole_request_replies_mean_the_same_on_both_protocols() {
     let table = [
         (400, ("refused", None)),
-        (401, ("bad_key", None)),
-        (402, ("quota", None)),
-        (403, ("forbidden", None)),
+        (401, ("bad_key", Some(7))),
+        (402, ("quota", Some(7))),
+        (403, ("forbidden", Some(7))),
         (408, ("retry", Some(7))),
         (413, ("too large", None)),
         (425, ("retry", Some(7))),
