@@ -46,13 +46,7 @@ fn absurd_events(logger: &Logger) {
             "path": "/taken", "uuid": "not-one", "n\0\n": 2, "\u{202e}": 3, "timestamp": "never",
         }))
         .log();
-    logger
-        .event("odd_texts")
-        .properties(json!({
-            "text": "a\0b\u{85}\u{2028}\u{202e}",
-            "n\0\u{2029}": {"in\u{9b}": ["\u{2066}x\u{1b}[2J", {"\u{202a}": "\r\n\u{7f}"}]},
-        }))
-        .log();
+    odd_texts(logger);
     logger
         .event("large_number")
         .property("n", u64::MAX)
@@ -93,6 +87,16 @@ fn absurd_events(logger: &Logger) {
     logger
         .event("before_1970")
         .at(std::time::UNIX_EPOCH - std::time::Duration::from_secs(1))
+        .log();
+}
+
+fn odd_texts(logger: &Logger) {
+    logger
+        .event("odd_texts")
+        .properties(json!({
+            "text": "a\0b\u{85}\u{2028}\u{202e}",
+            "n\0\u{2029}": {"in\u{9b}": ["\u{2066}x\u{1b}[2J", {"\u{202a}": "\r\n\u{7f}"}]},
+        }))
         .log();
 }
 
