@@ -27,17 +27,21 @@ pub enum LossReason {
     MemoryFull,
     /// A caller-supplied id is in the ledger already; the row exists, this copy is refused.
     DuplicateId,
+    /// The ledger's file was deleted or replaced under the process: what was in the old one, an upper bound,
+    /// marked inexact. In the ledger's totals only: the rows were stored, and are counted as stored.
+    LedgerReplaced,
 }
 
 impl LossReason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::QueueFull,
         Self::AfterShutdown,
         Self::UncleanStop,
         Self::LedgerFailed,
         Self::MemoryFull,
         Self::DuplicateId,
+        Self::LedgerReplaced,
     ];
 
     /// As written in rows and metrics: `queue_full`, `after_shutdown`, …
@@ -50,6 +54,7 @@ impl LossReason {
             Self::LedgerFailed => "ledger_failed",
             Self::MemoryFull => "memory_full",
             Self::DuplicateId => "duplicate_id",
+            Self::LedgerReplaced => "ledger_replaced",
         }
     }
 

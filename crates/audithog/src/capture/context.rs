@@ -16,7 +16,8 @@ thread_local! {
 
 /// The request that this thread is working on, if there is one.
 ///
-/// Known inside handlers and middleware below the layer, and while a response body is polled. Not known
+/// Known inside handlers and middleware below the layer, while a response body is polled, and while either is
+/// dropped before its end, as when the client leaves. Not known
 /// inside a task that they spawn or on a thread that they hand work to: move a [`RequestHandle`]
 /// there, or wrap the future with [`RequestHandle::scope`].
 #[must_use]

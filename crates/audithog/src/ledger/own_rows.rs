@@ -89,9 +89,18 @@ impl OwnRows {
         self.retained += rows;
     }
 
-    /// Another ledger is in the place of the one with this head.
-    pub(crate) fn note_replaced(&mut self, head: i64) {
-        self.replaced = Some(head);
+    /// Another ledger is in the place of the one with these totals. What it held is a loss of the log's, not of
+    /// the queue's: those rows stay counted as stored.
+    pub(crate) fn note_replaced(&mut self, gone: &Totals) {
+        self.replaced = Some(gone.head);
+        let held = u64::try_from(gone.head - gone.pruned).unwrap_or(0);
+        if held > 0 {
+            self.untold.add(LossReason::LedgerReplaced, held);
+            self.waiting.push(Episode {
+                inexact: true,
+                ..Episode::new(LossReason::LedgerReplaced, held, self.clock.wall())
+            });
+        }
     }
 
     /// Losses since the last call, for the persisted totals.

@@ -59,7 +59,7 @@ pub struct LedgerHealth {
     pub pruned: u64,
     /// Requests seen, all runs.
     pub requests: u64,
-    /// Rows lost, all runs, by reason. `unclean_stop` is an upper bound.
+    /// Rows lost, all runs, by reason. `unclean_stop` and `ledger_replaced` are upper bounds.
     pub lost: BTreeMap<String, u64>,
     /// Why nothing can be written now; absent while all is well.
     pub trouble: Option<String>,

@@ -103,7 +103,16 @@ impl ShutdownReport {
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let books = &self.health;
-        writeln!(f, "audit log closed after {:.1} s", self.took.as_secs_f64())?;
+        let ended = if self.closed {
+            "closed"
+        } else {
+            "NOT closed in good order"
+        };
+        writeln!(
+            f,
+            "audit log {ended} after {:.1} s",
+            self.took.as_secs_f64()
+        )?;
         writeln!(
             f,
             "  requests  {} seen, {} recorded, {} cut by the shutdown",
@@ -124,8 +133,15 @@ impl fmt::Display for ShutdownReport {
         if let Some(blocked) = &self.blocked {
             writeln!(f, "  stopped   {blocked}")?;
         }
+        if books.queued > 0 {
+            writeln!(
+                f,
+                "  memory    {} rows are in no table and go with the process",
+                books.queued
+            )?;
+        }
         match &self.pending_in {
-            Some(path) if self.pending() > 0 || !self.closed => {
+            Some(path) if self.pending() > 0 => {
                 write!(
                     f,
                     "  pending rows wait in {} and are sent at the next start",
@@ -167,4 +183,96 @@ fn reasons(lost: &BTreeMap<String, u64>) -> String {
         .map(|(reason, n)| format!("{reason} {n}"))
         .collect();
     format!(" ({})", parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logger::health::LedgerHealth;
+
+    fn report(closed: bool, queued: u64, pending: u64) -> ShutdownReport {
+        let sink = SinkHealth {
+            configured: true,
+            began: 0,
+            cursor: 7 - pending,
+            delivered: 7 - pending,
+            sampled_out: 0,
+            held_back: 0,
+            dead: 0,
+            pending,
+            stragglers: 0,
+            oldest_pending: None,
+            hold: None,
+            remedy: None,
+            breaker: "closed".to_owned(),
+            lease_elsewhere: false,
+            verified: false,
+            last_success: None,
+        };
+        ShutdownReport {
+            blocked: None,
+            requests_cut: 0,
+            pending_in: Some("audit.db".into()),
+            closed,
+            took: Duration::ZERO,
+            health: Health {
+                requests_seen: 0,
+                requests_in_progress: 0,
+                requests_accepted: 0,
+                requests_excluded: 0,
+                accepted: 7 + queued,
+                stored: 7,
+                queued,
+                lost: BTreeMap::new(),
+                ledger: LedgerHealth {
+                    path: Some("audit.db".into()),
+                    head: 7,
+                    head_at_start: 0,
+                    synced: 7,
+                    pruned: 0,
+                    requests: 0,
+                    lost: BTreeMap::new(),
+                    trouble: None,
+                },
+                sinks: BTreeMap::from([("posthog".to_owned(), sink)]),
+            },
+        }
+    }
+
+    #[track_caller]
+    fn assert_shown(report: &ShutdownReport, first: &str, last: &[&str]) {
+        report.health.check().unwrap();
+        let text = report.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], first);
+        // After the requests, the rows and the sink.
+        assert_eq!(&lines[4..], last);
+    }
+
+    #[test]
+    fn a_good_end_names_the_table_and_what_waits_in_it() {
+        let closed = "audit log closed after 0.0 s";
+        assert_shown(&report(true, 0, 0), closed, &["  table     audit.db"]);
+        assert_shown(
+            &report(true, 0, 2),
+            closed,
+            &["  pending rows wait in audit.db and are sent at the next start"],
+        );
+    }
+
+    #[test]
+    fn a_ledger_that_fails_is_not_said_to_hold_what_is_still_in_memory() {
+        let open = "audit log NOT closed in good order after 0.0 s";
+        let gone = "  memory    1 rows are in no table and go with the process";
+        assert_shown(&report(false, 0, 0), open, &["  table     audit.db"]);
+        assert_shown(&report(false, 1, 0), open, &[gone, "  table     audit.db"]);
+        assert_shown(
+            &report(false, 1, 2),
+            open,
+            &[
+                gone,
+                "  pending rows wait in audit.db and are sent at the next start",
+            ],
+        );
+    }
 }

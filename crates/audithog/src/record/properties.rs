@@ -1,9 +1,8 @@
-//! Business properties: masked, bounded, always one valid JSON object.
+//! Business properties: masked, escaped, bounded, always one valid JSON object.
 
 use serde_json::{Map, Value};
 
-use super::limits::{self, cut};
-use super::mask;
+use super::{limits, mask, sanitize};
 
 /// Nesting below this is replaced; PostHog can hardly filter by it anyway.
 const MAX_DEPTH: usize = 8;
@@ -14,9 +13,10 @@ const MASKED: &str = "***";
 
 /// Turns what the application passed into the text that a row carries; none if it is empty.
 ///
-/// Values under a secret name become `***`, texts are cut at [`limits::PROPERTY_TEXT`], and
-/// properties that no longer fit into [`limits::PROPERTIES`] are left out in the order they were
-/// given, with `audithog_truncated: true` in their place.
+/// Values under a secret name become `***`, names and texts are escaped as [`sanitize`] says, texts are
+/// cut at [`limits::PROPERTY_TEXT`], and properties that no longer fit into [`limits::PROPERTIES`] are left
+/// out, with `audithog_truncated: true` in their place. They are taken in the map's order: by name, unless the
+/// program builds `serde_json` with `preserve_order`.
 pub(crate) fn freeze(properties: Map<String, Value>) -> Option<Box<str>> {
     if properties.is_empty() {
         return None;
@@ -30,7 +30,7 @@ pub(crate) fn freeze(properties: Map<String, Value>) -> Option<Box<str>> {
         } else {
             bounded(value, 0)
         };
-        let name = cut(&name, limits::EVENT).into_owned();
+        let name = clean_name(name);
         let start = out.len();
         out.push(if start == 0 { '{' } else { ',' });
         out.push_str(&Value::String(name).to_string());
@@ -50,11 +50,14 @@ pub(crate) fn freeze(properties: Map<String, Value>) -> Option<Box<str>> {
     Some(out.into())
 }
 
+/// PostHog takes no NUL, and neither names nor texts shall deceive whoever prints them.
+fn clean_name(name: String) -> String {
+    sanitize::cow(name.into(), limits::EVENT).into_owned()
+}
+
 fn bounded(value: Value, depth: usize) -> Value {
     match value {
-        Value::String(text) if text.len() > limits::PROPERTY_TEXT => {
-            cut(&text, limits::PROPERTY_TEXT).into()
-        }
+        Value::String(text) => sanitize::cow(text.into(), limits::PROPERTY_TEXT).into(),
         Value::Array(_) | Value::Object(_) if depth >= MAX_DEPTH => "…".into(),
         Value::Array(values) => values
             .into_iter()
@@ -68,7 +71,7 @@ fn bounded(value: Value, depth: usize) -> Value {
                 } else {
                     bounded(value, depth + 1)
                 };
-                (name, value)
+                (clean_name(name), value)
             })
             .collect(),
         other => other,
@@ -104,6 +107,25 @@ mod tests {
             frozen(given),
             json!({"password": "***", "login": {"token": "***"}, "list": [{"secret": "***"}]})
         );
+    }
+
+    #[test]
+    fn names_and_texts_are_escaped_at_every_depth() {
+        let given = json!({
+            "a\0": "\0\u{7f}\u{9f}",
+            "b\u{2028}": {"c\u{202e}": ["\u{2029}", {"d\u{2066}": "line\nbreak"}]},
+        });
+        assert_eq!(
+            frozen(given),
+            json!({
+                r"a\u{0}": r"\u{0}\u{7f}\u{9f}",
+                r"b\u{2028}": {r"c\u{202e}": [r"\u{2029}", {r"d\u{2066}": r"line\u{a}break"}]},
+            })
+        );
+        let long = "n".repeat(1_000);
+        let out = frozen(json!({"outer": {long: 1}}));
+        let name = out["outer"].as_object().unwrap().keys().next().unwrap();
+        assert!(name.len() <= limits::EVENT && name.ends_with('…'));
     }
 
     #[test]

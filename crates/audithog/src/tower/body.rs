@@ -22,13 +22,24 @@ pin_project! {
     /// Frames, errors and trailers go through unchanged, except that data of more than 64 KiB is handed over
     /// in slices, without a copy. Dropped before its end, it makes the request's row.
     pub struct ResponseBody<B> {
-        // Dropped first: what the application does while its body is dropped is still part of the request.
+        // None only while this is dropped.
         #[pin]
-        inner: B,
+        inner: Option<B>,
         // What is left of a large frame.
         rest: Bytes,
         // None for a request that another layer watches, and once the row was made.
         watching: Option<Streaming>,
+    }
+
+    impl<B> PinnedDrop for ResponseBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // What the application does while its unfinished body is dropped is still part of the request: it
+            // is the current one, and its row is made afterwards, with `watching`.
+            if let Some(streaming) = this.watching {
+                streaming.guard.run(|| this.inner.set(None));
+            }
+        }
     }
 }
 
@@ -42,7 +53,7 @@ pub(super) struct Streaming {
 impl<B> ResponseBody<B> {
     pub(super) fn pass_through(inner: B) -> Self {
         Self {
-            inner,
+            inner: Some(inner),
             rest: Bytes::new(),
             watching: None,
         }
@@ -50,7 +61,7 @@ impl<B> ResponseBody<B> {
 
     pub(super) fn watched(inner: B, streaming: Streaming) -> Self {
         Self {
-            inner,
+            inner: Some(inner),
             rest: Bytes::new(),
             watching: Some(streaming),
         }
@@ -67,7 +78,9 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         let frame = if this.rest.is_empty() {
-            let inner = this.inner.as_mut();
+            let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+                return Poll::Ready(None);
+            };
             let polled = match this.watching {
                 Some(streaming) => streaming.guard.run(|| inner.poll_frame(cx)),
                 None => return inner.poll_frame(cx),
@@ -75,7 +88,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
             match polled {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => {
-                    finish(this.watching, End::Complete);
+                    finish_body(this.watching);
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -90,7 +103,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         let frame = match frame.into_data() {
             Ok(data) => {
                 let slice = split(data, this.rest);
-                let ends = this.rest.is_empty() && this.inner.is_end_stream();
+                let ends = this.rest.is_empty() && is_at_end(&this.inner);
                 after_data(this.watching, slice.len(), ends);
                 Frame::data(slice)
             }
@@ -103,11 +116,11 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.inner.is_end_stream()
+        self.rest.is_empty() && is_at_end(&self.inner)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let inner = self.inner.size_hint();
+        let inner = self.inner.as_ref().map(Body::size_hint).unwrap_or_default();
         let rest = self.rest.len() as u64;
         if rest == 0 {
             return inner;
@@ -121,6 +134,10 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 }
 
+fn is_at_end<B: Body>(inner: &Option<B>) -> bool {
+    inner.as_ref().is_none_or(Body::is_end_stream)
+}
+
 /// The first slice of `data`; what follows it goes to `rest`.
 fn split(mut data: Bytes, rest: &mut Bytes) -> Bytes {
     if data.len() > MAX_SLICE {
@@ -132,15 +149,11 @@ fn split(mut data: Bytes, rest: &mut Bytes) -> Bytes {
 /// `len` bytes are handed over; `ends` if the body says that nothing follows.
 fn after_data(watching: &mut Option<Streaming>, len: usize, ends: bool) {
     let Some(streaming) = watching else { return };
-    let last = match &mut streaming.remaining {
-        Some(remaining) => {
-            *remaining = remaining.saturating_sub(len as u64);
-            *remaining == 0
-        }
-        None => false,
-    };
-    if last || ends {
-        finish(watching, End::Complete);
+    if let Some(remaining) = &mut streaming.remaining {
+        *remaining = remaining.saturating_sub(len as u64);
+    }
+    if ends || streaming.remaining == Some(0) {
+        finish_body(watching);
     }
 }
 
@@ -155,7 +168,21 @@ fn after_other(watching: &mut Option<Streaming>, frame: &Frame<Bytes>) {
     {
         streaming.guard.set_grpc_status(status);
     }
-    finish(watching, End::Complete);
+    finish_body(watching);
+}
+
+/// The body says that it is at its end. One that is shorter than it announced is none that a client can take:
+/// over HTTP/1.1 the server breaks the connection, over HTTP/2 the response is malformed (RFC 9113 §8.1.1).
+fn finish_body(watching: &mut Option<Streaming>) {
+    let short = watching
+        .as_ref()
+        .is_some_and(|streaming| streaming.remaining.is_some_and(|left| left > 0));
+    let end = if short {
+        End::ResponseBodyError
+    } else {
+        End::Complete
+    };
+    finish(watching, end);
 }
 
 fn finish(watching: &mut Option<Streaming>, end: End) {

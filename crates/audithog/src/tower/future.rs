@@ -26,11 +26,22 @@ pin_project! {
     /// Dropped before it is ready, it makes the request's row.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
-        // Dropped first: what the application does while its future is dropped is still part of the request.
+        // None only while this is dropped.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         // None for a request that another layer watches, and once the response is there.
         watching: Option<Watching>,
+    }
+
+    impl<F> PinnedDrop for ResponseFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // What the application does while its future is dropped is still part of the request: it
+            // is the current one, and its row is made afterwards, with `watching`.
+            if let Some(watching) = this.watching {
+                watching.guard.run(|| this.inner.set(None));
+            }
+        }
     }
 }
 
@@ -52,7 +63,7 @@ enum AskedFor {
 impl<F> ResponseFuture<F> {
     pub(super) fn pass_through(inner: F) -> Self {
         Self {
-            inner,
+            inner: Some(inner),
             watching: None,
         }
     }
@@ -69,7 +80,7 @@ impl<F> ResponseFuture<F> {
             _ => AskedFor::Body,
         };
         Self {
-            inner,
+            inner: Some(inner),
             watching: Some(Watching {
                 guard,
                 asked_for,
@@ -88,9 +99,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let Some(inner) = this.inner.as_pin_mut() else {
+            return Poll::Pending;
+        };
         let polled = match this.watching {
-            Some(watching) => watching.guard.run(|| this.inner.poll(cx)),
-            None => this.inner.poll(cx),
+            Some(watching) => watching.guard.run(|| inner.poll(cx)),
+            None => inner.poll(cx),
         };
         let result = ready!(polled);
         let Some(watching) = this.watching.take() else {

@@ -64,6 +64,28 @@ fn an_estimate_is_never_added_to_a_count() {
 }
 
 #[test]
+fn a_ledger_that_went_is_told_with_all_it_may_have_held() {
+    let mut own = OwnRows::new(Clock::manual(NOW));
+    let gone = Totals {
+        head: 50,
+        pruned: 20,
+        ..Totals::default()
+    };
+    own.note_replaced(&gone);
+    let rows = made(&mut own, false, usize::MAX);
+    assert_eq!(rows[0], json!({"headBefore": 50}));
+    assert_eq!(rows[1]["reason"], "ledger_replaced");
+    assert_eq!(
+        (&rows[1]["count"], &rows[1]["exact"]),
+        (&json!(30), &json!(false))
+    );
+    assert_eq!(own.take_untold().get(LossReason::LedgerReplaced), 30);
+    own.note_replaced(&Totals::default());
+    assert_eq!(made(&mut own, true, usize::MAX).len(), 2);
+    assert_eq!(own.take_untold(), Losses::default());
+}
+
+#[test]
 fn a_loss_waits_for_room_but_not_beyond_the_end() {
     let mut own = OwnRows::new(Clock::manual(NOW));
     own.note(&mut vec![lost(LossReason::MemoryFull, 5, 0)]);

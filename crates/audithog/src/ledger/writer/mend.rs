@@ -58,13 +58,13 @@ impl Writer {
         if !mends {
             return false;
         }
-        let head = self.store.totals().head;
+        let gone = self.store.totals().clone();
         match self.store.reopen() {
             Ok(false) => true,
             Ok(true) => {
                 self.stale.append(&mut self.held);
                 self.leases.clear();
-                self.own.note_replaced(head);
+                self.own.note_replaced(&gone);
                 self.board.replaced(self.store.totals());
                 true
             }

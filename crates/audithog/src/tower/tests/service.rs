@@ -405,6 +405,27 @@ async fn a_stream_of_announced_length_is_complete_with_its_last_byte() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_shorter_than_announced_is_an_error_however_it_says_its_end() {
+    let announced = |body| {
+        let mut response = Response::new(body);
+        let length = HeaderValue::from_static("4");
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+        response
+    };
+    let short = Body::new(Full::new(Bytes::from_static(b"one")));
+    for body in [
+        Body::new(frames(vec![data("one")])),
+        Body::new(frames(vec![data("one"), trailers("x-sum", "1")])),
+        short,
+    ] {
+        let (sink, response) = answer(announced(body)).await;
+        response.into_body().collect().await.unwrap();
+        let row = only(&sink.rows()).clone();
+        assert_eq!(verdict(&row), "200 failure RESPONSE_BODY_ERROR");
+    }
+}
+
+#[tokio::test]
 async fn what_has_no_body_is_complete_with_its_head() {
     let never = || frames(vec![data("never sent")]);
     for (method, status) in [
@@ -679,6 +700,67 @@ async fn a_future_that_is_dropped_is_a_row_also_if_it_was_never_polled() {
     assert!(polled.as_mut().now_or_never().is_none());
     drop(polled);
     assert_eq!(sink.rows().len(), 2);
+}
+
+/// Logs an event when it is dropped, as a guard in a handler does that was cancelled.
+#[cfg(feature = "testing")]
+struct LogsItsEnd(crate::Logger);
+
+#[cfg(feature = "testing")]
+impl Drop for LogsItsEnd {
+    fn drop(&mut self) {
+        crate::set_actor(Actor::user("late"));
+        self.0.event("given_up").log();
+    }
+}
+
+#[cfg(feature = "testing")]
+#[tokio::test]
+async fn what_is_dropped_with_a_request_is_still_part_of_it() {
+    let (logger, rows) = crate::testing::recorder();
+    let held = logger.clone();
+    let pending = service_fn(move |_: Request<()>| {
+        let guard = LogsItsEnd(held.clone());
+        async move {
+            let _guard = guard;
+            std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>().await
+        }
+    });
+    let mut cancelled = Box::pin(logger.layer().layer(pending).oneshot(Request::new(())));
+    assert!(cancelled.as_mut().now_or_never().is_none());
+    drop(cancelled);
+    assert_given_up(&rows.all(), "CLIENT_CLOSED_BEFORE_RESPONSE");
+
+    let (logger, rows) = crate::testing::recorder();
+    let held = logger.clone();
+    let streaming = service_fn(move |_: Request<()>| {
+        let guard = LogsItsEnd(held.clone());
+        let stream = stream::poll_fn(move |_| {
+            let _ = &guard;
+            Poll::<Option<Result<Frame<Bytes>, Infallible>>>::Pending
+        });
+        async { Ok::<_, Infallible>(Response::new(StreamBody::new(stream))) }
+    });
+    let service = logger.layer().layer(streaming);
+    let response = service.oneshot(Request::new(())).await.unwrap();
+    drop(response);
+    assert_given_up(&rows.all(), "CLIENT_CLOSED_MID_BODY");
+    assert!(current().is_none());
+}
+
+/// The event first, then its request's one row, which knows what was said last.
+#[cfg(feature = "testing")]
+#[track_caller]
+fn assert_given_up(rows: &[Row], error_code: &str) {
+    let [event, request] = rows else {
+        panic!("not two rows: {rows:#?}");
+    };
+    assert_eq!(event.event_name(), "given_up");
+    assert!(request.is_request());
+    assert!(request.request_id().is_some());
+    assert_eq!(event.request_id(), request.request_id());
+    assert_eq!(request.actor.user_id(), Some("late"));
+    assert_eq!(request.error_code(), Some(error_code));
 }
 
 #[tokio::test]

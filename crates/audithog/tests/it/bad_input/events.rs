@@ -1,6 +1,7 @@
 //! Business events that no program should log.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use audithog::testing::standin::{CapturedEvent, V1Route};
@@ -45,6 +46,7 @@ fn absurd_events(logger: &Logger) {
             "path": "/taken", "uuid": "not-one", "n\0\n": 2, "\u{202e}": 3, "timestamp": "never",
         }))
         .log();
+    odd_texts(logger);
     logger
         .event("large_number")
         .property("n", u64::MAX)
@@ -85,6 +87,16 @@ fn absurd_events(logger: &Logger) {
     logger
         .event("before_1970")
         .at(std::time::UNIX_EPOCH - std::time::Duration::from_secs(1))
+        .log();
+}
+
+fn odd_texts(logger: &Logger) {
+    logger
+        .event("odd_texts")
+        .properties(json!({
+            "text": "a\0b\u{85}\u{2028}\u{202e}",
+            "n\0\u{2029}": {"in\u{9b}": ["\u{2066}x\u{1b}[2J", {"\u{202a}": "\r\n\u{7f}"}]},
+        }))
         .log();
 }
 
@@ -129,6 +141,9 @@ async fn absurd_events_are_cut_and_stored_and_taken_by_posthog_in_whole_batches(
     );
     assert_eq!(events.len() as u64, sink.delivered);
     for event in &events {
+        for (name, value) in &event.properties {
+            all_harmless(name, value);
+        }
         assert!(is_harmless(&event.event), "{event:#?}");
         assert!(
             event.event.len() <= 200 && event.distinct_id.len() <= 200,
@@ -145,6 +160,38 @@ async fn absurd_events_are_cut_and_stored_and_taken_by_posthog_in_whole_batches(
     each_is_cut_as_documented(&events);
     let report = logger.shutdown(None).await;
     assert!(report.closed && report.lost() == 0, "{report}");
+    let mut seen = 0;
+    for text in stored_properties(&place.path().join("audit.db")) {
+        assert!(is_harmless(&text), "{text}");
+        all_harmless("", &serde_json::from_str(&text).unwrap());
+        seen += u32::from(text.contains(r"a\\u{0}b\\u{85}\\u{2028}\\u{202e}"));
+    }
+    assert_eq!(seen, 1);
+}
+
+/// The column as it is in the table.
+fn stored_properties(ledger: &Path) -> Vec<String> {
+    let connection = rusqlite::Connection::open(ledger).unwrap();
+    let mut statement = connection
+        .prepare("SELECT properties FROM audit_logs WHERE properties IS NOT NULL")
+        .unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// A name and every name and text below it.
+fn all_harmless(name: &str, value: &Value) {
+    assert!(is_harmless(name), "{name:?}");
+    match value {
+        Value::String(text) => assert!(is_harmless(text), "{text:?}"),
+        Value::Array(values) => values.iter().for_each(|value| all_harmless("", value)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                all_harmless(name, value);
+            }
+        }
+        _ => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,6 +263,12 @@ fn each_is_cut_as_documented(events: &[Arc<CapturedEvent>]) {
         2
     );
     assert_eq!(one("odd_names")["properties"]["token"], "***");
+    let odd = one("odd_texts");
+    assert_eq!(odd["text"], r"a\u{0}b\u{85}\u{2028}\u{202e}");
+    assert_eq!(
+        odd[r"n\u{0}\u{2029}"],
+        json!({r"in\u{9b}": [r"\u{2066}x\u{1b}[2J", {r"\u{202a}": r"\u{d}\u{a}\u{7f}"}]})
+    );
     assert_eq!(one("no_object")["value"], json!(["a", "list"]));
     assert_eq!(one("odd_actor")["userId"], r"u\u{a}1\u{1b}[2J");
     assert_eq!(one("large_number")["n"], u64::MAX);

@@ -58,5 +58,5 @@ fn request(path: &[u8], headers: &[(&str, &[u8])]) -> Vec<u8> {
 fn is_harmless(text: &str) -> bool {
     !text
         .chars()
-        .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{202e}'))
+        .any(|c| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }

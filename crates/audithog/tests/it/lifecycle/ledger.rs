@@ -189,6 +189,16 @@ fn a_ledger_that_is_gone_blocks_a_flush_and_is_made_again() {
     let replaced = bench.rows_of("audit_ledger_replaced");
     assert_eq!(replaced.len(), 1);
     assert_eq!(replaced[0].properties["headBefore"], before.len());
+    // What went with the old file is a loss of the log's, and stays among what this process stored.
+    let losses = bench.rows_of("audit_loss");
+    assert_eq!(losses.len(), 1);
+    assert_eq!(losses[0].properties["reason"], "ledger_replaced");
+    assert_eq!(losses[0].properties["count"], before.len());
+    assert_eq!(losses[0].properties["exact"], false);
+    let health = logger.health();
+    health.check().unwrap();
+    assert_eq!(health.ledger.lost["ledger_replaced"], before.len() as u64);
+    assert!(health.lost.is_empty(), "{health:?}");
     assert_eq!(posthog(&logger).pending, 0);
     let after = table(&bench.path());
     assert_eq!(after[0].seq, 1);
