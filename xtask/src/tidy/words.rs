@@ -113,7 +113,7 @@ const REGISTRIES: &[&str] = &[
 
 pub(super) fn nothing_names_a_machine_or_a_registry(tree: &Tree) -> Vec<Finding> {
     lines_where(tree.files(), |line| {
-        // A path starts there: `https://host/work/` and `a/work/` are something else.
+        // A path starts there: the same word inside an address or a relative path is something else.
         let starts =
             |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "/._-}".contains(c));
         let path = MACHINE_PATHS
