@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::time::Duration;
 
 use super::settle::{count, int};
+use super::sinks;
 use crate::record::{Micros, Run};
 
 /// A run shows a sign of life with a commit at most this often.
@@ -205,6 +206,7 @@ pub(super) fn take_unclean(
         connection
             .prepare_cached("UPDATE audit_runs SET ended_ts = ?2, unclean = 1 WHERE run = ?1")?
             .execute(params![number, now.0])?;
+        sinks::free_leases(connection, *number)?;
     }
     Ok(stopped.into_iter().map(|(_, stop)| stop).collect())
 }

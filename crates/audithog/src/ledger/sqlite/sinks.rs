@@ -33,6 +33,23 @@ pub(super) fn register(
     Ok(sink.clone())
 }
 
+/// A holder as the file names it: with its run, so that whoever finds the run dead can free its
+/// leases.
+pub(super) fn holder(run: i64, holder: &str) -> String {
+    format!("{run}/{holder}")
+}
+
+/// Frees what a dead run held: nobody waits for the term of a lease that nobody uses.
+pub(super) fn free_leases(connection: &Connection, run: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE audit_sinks SET lease_holder = NULL, lease_until = NULL
+             WHERE lease_holder LIKE ?1 || '/%'",
+        )?
+        .execute([run])
+        .map(drop)
+}
+
 /// See `Store::lease`.
 pub(super) fn lease(
     connection: &Connection,

@@ -420,8 +420,9 @@ impl Store for SqliteStore {
         now: Micros,
         until: Micros,
     ) -> Result<bool, StoreError> {
+        let holder = sinks::holder(self.run, holder);
         self.transact("lease a sink", false, |connection, _, _| {
-            sinks::lease(connection, sink, holder, now, until)
+            sinks::lease(connection, sink, &holder, now, until)
         })
     }
 

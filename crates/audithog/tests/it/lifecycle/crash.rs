@@ -2,10 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
 
 use audithog::Logger;
-use audithog::testing::ManualClock;
 
 use super::{Bench, assert_ended_well, assert_flushed, log};
 
@@ -60,9 +58,8 @@ fn a_killed_process_is_found_and_what_it_committed_is_delivered_once() {
     child.wait().unwrap();
     let committed = bench.table();
 
-    // The dead process's lease runs out after thirty seconds.
-    let clock = ManualClock::new(SystemTime::now() + Duration::from_secs(60));
-    let logger = bench.builder().start_with_clock(&clock).unwrap();
+    // At once: the dead process's lease is freed with the run that is found dead.
+    let logger = bench.builder().start().unwrap();
     assert_flushed(&logger);
     let losses = bench.rows_of("audit_loss");
     assert_eq!(losses.len(), 1, "{losses:?}");
@@ -85,7 +82,7 @@ fn a_killed_process_is_found_and_what_it_committed_is_delivered_once() {
     }
 
     // Told once.
-    let logger = bench.builder().start_with_clock(&clock).unwrap();
+    let logger = bench.builder().start().unwrap();
     assert_ended_well(&logger);
     assert_eq!(bench.rows_of("audit_loss").len(), 1);
 }

@@ -8,6 +8,7 @@ use super::{Place, open_at};
 use crate::clock::Clock;
 use crate::ledger::tests::{NOW, commit_rows, full_row, run};
 use crate::ledger::{Group, SqliteStore, Store};
+use crate::record::Micros;
 
 /// Set for the child of `a_killed_process_is_found_once`.
 const CHILD: &str = "AUDITHOG_TEST_CHILD_LEDGER";
@@ -47,6 +48,9 @@ fn two_writers_take_turns_without_gaps() {
     assert!(found == expected);
 }
 
+/// A lease that no test waits out.
+const NEXT_YEAR: Micros = Micros(NOW.0 + 365 * 86_400_000_000);
+
 #[test]
 fn a_killed_process_is_found_once() {
     let place = Place::new();
@@ -69,10 +73,13 @@ fn a_killed_process_is_found_once() {
     // While it lives it is not taken for dead.
     let (mut store, report) = place.try_open().unwrap();
     assert_eq!(report.unclean, []);
+    store.register_sink("posthog").unwrap();
+    assert!(!store.lease("posthog", "heir", NOW, NEXT_YEAR).unwrap());
     child.kill().unwrap();
     child.wait().unwrap();
 
     let found = store.take_unclean().unwrap();
+    assert!(store.lease("posthog", "heir", NOW, NEXT_YEAR).unwrap());
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].run.service, "shop");
     assert_eq!((found[0].alive, found[0].queue_capacity), (NOW, 77));
@@ -92,6 +99,8 @@ fn child() {
     let clock = Clock::manual(NOW);
     let (mut store, _) = SqliteStore::open(path.as_ref(), &run(), "{}", &clock, 77).unwrap();
     commit_rows(&mut store, &[full_row(1), full_row(2)]);
+    store.register_sink("posthog").unwrap();
+    assert!(store.lease("posthog", "child", NOW, NEXT_YEAR).unwrap());
     println!("committed");
     std::io::stdout().flush().unwrap();
     // Until it is killed, or its parent is gone.
