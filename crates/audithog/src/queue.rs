@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::books::{Episode, LossReason, Losses, Refusal, Waiter};
 use crate::config::QueueSettings;
 use crate::ledger::progress::Ticket;
-use crate::ledger::{Settlement, SinkTotals};
+use crate::ledger::{Settlement, SinkState, SinkTotals};
 use crate::record::{Micros, Row};
 
 /// What delivery, flush and shutdown ask of the writer.
@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Sync,
     /// Commit with the next group.
     Settle(Settlement, Ticket),
+    /// Note with the next commit, or by itself, what a sink is like.
+    Report(SinkState),
     /// Take, renew or release the right to drive a sink, after what was handed over before it.
     Lease(LeaseRequest),
     /// Commit and fsync every row accepted before this, then answer with the head. The last flush

@@ -23,6 +23,7 @@ use crate::sink::{BoxFuture, Reply};
 
 mod log;
 mod reading;
+mod report;
 
 /// What stays the same for a sink, across restarts of its loop.
 pub(super) struct Context {
@@ -65,6 +66,7 @@ pub(super) struct Driver<'a> {
     /// First row after the cursor that is not read yet, and its arrival.
     first_pending: Option<(i64, Micros)>,
     status: SinkStatus,
+    reporter: report::Reporter,
 }
 
 /// What the select of the loop came to.
@@ -95,6 +97,7 @@ impl<'a> Driver<'a> {
             unreadable: false,
             first_pending: None,
             status,
+            reporter: report::Reporter::default(),
             context,
             survivors,
         }
@@ -112,6 +115,7 @@ impl<'a> Driver<'a> {
             self.hand_over();
             self.look_for_oldest(&progress);
             self.publish(now);
+            self.report(now, false);
             if let Some(last) = self.answer_flushes(&progress, now) {
                 self.finish(last).await;
                 return;
@@ -305,6 +309,7 @@ impl<'a> Driver<'a> {
             Reply::Retry { reason, .. } => reason.clone(),
             _ => String::new(),
         };
+        self.reporter.note(&reply, now.wall);
         let change = course.reply(request, reply, now);
         if change != Change::None {
             let name = self.context.plan.sink.name();
@@ -391,6 +396,8 @@ impl<'a> Driver<'a> {
             () = clock.sleep_until(flush.deadline) => true,
         };
         let now = self.now();
+        self.publish(now);
+        self.report(now, true);
         self.lease.release(&*self.context.ledger, now);
         self.publish(now);
         let block = block.or(late.then_some(FlushBlock::Deadline));

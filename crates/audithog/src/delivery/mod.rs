@@ -39,7 +39,7 @@ pub(crate) use worker::Delivery;
 
 use crate::config::{RetrySettings, Settings};
 use crate::ledger::progress::{Progress, Ticket};
-use crate::ledger::{Reader, Settlement, SinkTotals, StoreError};
+use crate::ledger::{Reader, Settlement, SinkState, SinkTotals, StoreError};
 use crate::record::Micros;
 use crate::sink::Sink;
 
@@ -58,6 +58,10 @@ pub(crate) trait Ledger: Send + Sync + 'static {
     /// returned ticket once it is. A settlement that cannot be committed now is kept and tried
     /// again.
     fn settle(&self, settlement: Settlement) -> Ticket;
+
+    /// Says what the sink is like, for other processes to see. Written as soon as the ledger can be;
+    /// of two states only the later one matters.
+    fn report(&self, state: SinkState);
 
     /// Takes, renews or (`until` now or earlier) releases the right to drive `sink`. Answers with the
     /// sink's committed totals when it is the holder's, with `None` while somebody else has it. A

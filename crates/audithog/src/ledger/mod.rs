@@ -32,8 +32,50 @@ pub(crate) struct Group<'a> {
     /// Requests seen since the last commit, for the persisted total.
     pub(crate) requests: u64,
     pub(crate) settlements: &'a [Settlement],
+    /// Written if the group is; on their own they make no commit.
+    pub(crate) notes: Notes<'a>,
     /// Return only after an fsync that covers this commit and all before it.
     pub(crate) sync: bool,
+}
+
+/// What the process says of itself and of its sinks, for other processes to read in the file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Notes<'a> {
+    pub(crate) states: &'a [SinkState],
+    /// The process's own counts, as JSON.
+    pub(crate) books: Option<&'a str>,
+    /// Why the ledger could not be written, now that it can.
+    pub(crate) trouble: Option<&'a str>,
+}
+
+impl Notes<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.states.is_empty() && self.books.is_none() && self.trouble.is_none()
+    }
+}
+
+/// What the driver of a sink says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SinkState {
+    pub(crate) sink: &'static str,
+    pub(crate) at: Micros,
+    /// When the sink last took a row; none: not from this driver.
+    pub(crate) last_success: Option<Micros>,
+    pub(crate) breaker: &'static str,
+    /// None: since the driver began.
+    pub(crate) breaker_since: Option<Micros>,
+    pub(crate) hold: Option<HoldState>,
+    /// None: not from this driver.
+    pub(crate) last_error: Option<(Micros, String)>,
+}
+
+/// Why a sink sends nothing until somebody acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HoldState {
+    pub(crate) reason: &'static str,
+    pub(crate) since: Micros,
+    pub(crate) detail: String,
+    pub(crate) remedy: &'static str,
 }
 
 /// What a commit did.
@@ -124,6 +166,16 @@ impl SinkTotals {
 pub(crate) trait Store: Send {
     /// Makes a group permanent. On an error nothing of it was kept.
     fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError>;
+
+    /// Whether the next commit should carry the process's own counts.
+    fn wants_books(&self) -> bool {
+        false
+    }
+
+    /// Writes notes by themselves, without an fsync. A store that nobody else reads keeps none.
+    fn note(&mut self, _notes: &Notes<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// After an I/O error: closes what is left and opens the same place anew. A handle whose fsync
     /// failed is never used again. A group whose commit failed may be there after all. True if

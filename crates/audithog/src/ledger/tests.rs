@@ -443,6 +443,7 @@ fn act(subject: &mut Subject, model: &mut Model, action: Action) {
                 requests,
                 settlements: &[],
                 sync,
+                ..Group::default()
             };
             let committed = subject.store.commit(&group).unwrap();
             let (duplicates, not_stored) = model.append(&rows, memory);

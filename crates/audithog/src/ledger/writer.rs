@@ -7,6 +7,7 @@
 
 mod chores;
 mod mend;
+mod notes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::own_rows::OwnRows;
 use super::progress::{Board, Ticket};
-use super::{Committed, Group, Settlement, Store, StoreError, StoreErrorKind};
+use super::{Committed, Group, Notes, Settlement, SinkState, Store, StoreError, StoreErrorKind};
 use crate::books::{LossReason, Refusal, Waiter};
 use crate::clock::Clock;
 use crate::queue::{Command, LeaseRequest, Queue, Work};
@@ -44,6 +45,10 @@ pub(crate) struct Writer {
     retention: Option<Duration>,
     max_bytes: Option<u64>,
     settlements: Vec<Settlement>,
+    /// The latest of each sink that is not in the file.
+    states: Vec<SinkState>,
+    /// Why the ledger could not be written, until it could; not in the file.
+    trouble: Option<String>,
     /// The last of `settlements`, or the last one committed.
     ticket: Ticket,
     leases: Vec<LeaseRequest>,
@@ -118,6 +123,8 @@ impl Writer {
             retention: parts.retention,
             max_bytes: parts.max_bytes,
             settlements: Vec::new(),
+            states: Vec::new(),
+            trouble: None,
             ticket: Ticket::default(),
             leases: Vec::new(),
             requests_told: 0,
@@ -197,6 +204,7 @@ impl Writer {
                 }
                 self.ticket = ticket;
             }
+            Command::Report(state) => self.obey_report(state),
             Command::Flush { last, answer } => {
                 self.sync_asked = true;
                 self.stopping |= last;
@@ -252,6 +260,7 @@ impl Writer {
         for answer in self.flushes.drain(..) {
             answer(progress.head);
         }
+        self.note();
         for request in std::mem::take(&mut self.leases) {
             self.lease(request);
         }
@@ -289,6 +298,8 @@ impl Writer {
     /// Tries until the group is kept or the process closes; false then.
     fn commit_group(&mut self, rows: &[Row], waiters: Vec<(usize, Waiter)>, sync: bool) -> bool {
         let settlements = std::mem::take(&mut self.settlements);
+        let states = self.states_for(rows.is_empty() && settlements.is_empty());
+        let books = self.books_due(rows.is_empty());
         let ticket = self.ticket;
         let requests = self.board.requests_seen();
         let mut group = Group {
@@ -296,6 +307,11 @@ impl Writer {
             losses: self.own.take_untold(),
             requests: requests - self.requests_told,
             settlements: &settlements,
+            notes: Notes {
+                states: &states,
+                books: books.as_deref(),
+                trouble: None,
+            },
             sync,
         };
         let before = self.store.totals().clone();
@@ -383,6 +399,7 @@ impl Writer {
             self.last_sync = Instant::now();
             self.sync_asked = false;
         }
+        self.trouble = self.board.trouble().or(self.trouble.take());
         self.board.committed(self.store.totals(), synced, ticket);
     }
 
@@ -395,6 +412,7 @@ impl Writer {
                 tracing::debug!(%error, sink, "the lease could not be given back");
             }
         }
+        self.note_end();
         let closed = self.store.close();
         if let Err(error) = &closed {
             tracing::error!(%error, "the audit ledger could not be closed in good order");

@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::delivery::Ledger;
 use crate::ledger::progress::{Board, Progress, Ticket};
-use crate::ledger::{Reader, Settlement, SinkTotals, StoreError, StoreErrorKind};
+use crate::ledger::{Reader, Settlement, SinkState, SinkTotals, StoreError, StoreErrorKind};
 use crate::queue::{Command, LeaseRequest, Queue};
 use crate::record::Micros;
 
@@ -49,6 +49,10 @@ impl Ledger for Link {
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed) + 1);
         self.queue.command(Command::Settle(settlement, ticket));
         ticket
+    }
+
+    fn report(&self, state: SinkState) {
+        self.queue.command(Command::Report(state));
     }
 
     fn lease(

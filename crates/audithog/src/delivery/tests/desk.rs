@@ -13,7 +13,7 @@ use crate::delivery::{
     Delivery, FlushBlock, Ledger, Plan, Progress, SinkFlush, SinkStatus, Ticket, Tuning,
 };
 use crate::ledger::{
-    DeadLetter, Reader, Settlement, SinkTotals, StoreError, StoreErrorKind, Straggler,
+    DeadLetter, Reader, Settlement, SinkState, SinkTotals, StoreError, StoreErrorKind, Straggler,
 };
 use crate::record::{Micros, StoredRow};
 use crate::sink::{Admission, Attempt, BoxFuture, Reply, RequestLimits, Sink, Verdict};
@@ -47,6 +47,8 @@ pub(super) struct Paper {
     pub(super) totals: SinkTotals,
     pub(super) stragglers: BTreeMap<i64, Straggler>,
     pub(super) dead: BTreeMap<i64, DeadLetter>,
+    /// What was told of the sink, in order.
+    pub(super) states: Vec<SinkState>,
     tickets: u64,
     /// Handed over, not committed.
     pub(super) uncommitted: Vec<Settlement>,
@@ -177,6 +179,10 @@ impl Ledger for Arc<Desk> {
         self.progress
             .send_modify(|progress| progress.settled = ticket);
         ticket
+    }
+
+    fn report(&self, state: SinkState) {
+        self.paper().states.push(state);
     }
 
     fn lease(

@@ -45,6 +45,7 @@ mod encode;
 mod error;
 mod file;
 mod names;
+mod notes;
 mod open;
 mod read;
 mod retention;

@@ -6,13 +6,15 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x4148_4f47;
 
 /// `user_version` of the file; the number of steps.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 type Step = fn(&Connection) -> rusqlite::Result<()>;
 
 /// Step `n` leads from version `n` to `n + 1`. A step that has been released never changes.
-const STEPS: [Step; VERSION as usize] =
-    [|connection| connection.execute_batch(include_str!("schema.sql"))];
+const STEPS: [Step; VERSION as usize] = [
+    |connection| connection.execute_batch(include_str!("schema.sql")),
+    |connection| connection.execute_batch(include_str!("schema_2.sql")),
+];
 
 /// Bits of `audit_rows.flags`.
 pub(super) mod flag {

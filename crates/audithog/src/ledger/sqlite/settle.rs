@@ -55,20 +55,21 @@ pub(super) fn save_head(connection: &Connection, totals: &Totals) -> rusqlite::R
     Ok(())
 }
 
-/// Writes the loss counts that differ from `before`.
+/// Writes the loss counts that differ from `before`, as of `now`.
 pub(super) fn save_losses(
     connection: &Connection,
     before: &Losses,
     after: &Losses,
+    now: Micros,
 ) -> rusqlite::Result<()> {
     for (reason, rows) in after.iter() {
         if rows != before.get(reason) {
             connection
                 .prepare_cached(
-                    "INSERT INTO audit_losses (reason, rows) VALUES (?1, ?2)
-                     ON CONFLICT (reason) DO UPDATE SET rows = ?2",
+                    "INSERT INTO audit_losses (reason, rows, last_ts) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (reason) DO UPDATE SET rows = ?2, last_ts = ?3",
                 )?
-                .execute(params![reason.as_str(), int(rows)])?;
+                .execute(params![reason.as_str(), int(rows), now.0])?;
         }
     }
     Ok(())

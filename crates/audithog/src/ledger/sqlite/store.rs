@@ -11,10 +11,10 @@ use super::file::Files;
 use super::names::Names;
 use super::read::SqliteReader;
 use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
-use super::{append, open, retention, settle, sinks};
+use super::{append, notes, open, retention, settle, sinks};
 use crate::clock::Clock;
 use crate::ledger::{
-    Committed, Group, Reader, SinkTotals, Size, Store, StoreError, StoreErrorKind, Totals,
+    Committed, Group, Notes, Reader, SinkTotals, Size, Store, StoreError, StoreErrorKind, Totals,
 };
 use crate::record::{Micros, Run};
 
@@ -326,7 +326,8 @@ impl Store for SqliteStore {
                 for settlement in group.settlements {
                     settle::settle(connection, totals, settlement, now)?;
                 }
-                settle::save_losses(connection, &losses, &totals.losses)?;
+                settle::save_losses(connection, &losses, &totals.losses, now)?;
+                notes::save(connection, run, &group.notes, now)?;
                 if !group.rows.is_empty() || group.requests > 0 {
                     settle::save_head(connection, totals)?;
                 }
@@ -344,6 +345,17 @@ impl Store for SqliteStore {
             self.last_sign = self.clock.monotonic();
         }
         Ok(committed)
+    }
+
+    fn wants_books(&self) -> bool {
+        self.sign_due()
+    }
+
+    fn note(&mut self, notes: &Notes<'_>) -> Result<(), StoreError> {
+        let (run, now) = (self.run, self.clock.wall());
+        self.transact("note its state", false, |connection, _, _| {
+            notes::save(connection, run, notes, now)
+        })
     }
 
     fn reopen(&mut self) -> Result<bool, StoreError> {

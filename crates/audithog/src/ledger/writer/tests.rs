@@ -53,6 +53,14 @@ impl Store for Failing {
         }
     }
 
+    fn wants_books(&self) -> bool {
+        self.store.wants_books()
+    }
+
+    fn note(&mut self, notes: &Notes<'_>) -> Result<(), StoreError> {
+        self.store.note(notes)
+    }
+
     fn reopen(&mut self) -> Result<bool, StoreError> {
         self.store.reopen()
     }

@@ -2,6 +2,7 @@
 
 mod files;
 mod guards;
+mod notes;
 mod processes;
 mod retention;
 mod view;
