@@ -74,6 +74,7 @@ mod clock;
 mod config;
 mod delivery;
 mod error;
+pub mod inspect;
 mod ledger;
 mod logger;
 mod queue;

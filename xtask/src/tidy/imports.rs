@@ -23,8 +23,8 @@ const ROOMS: &[Room] = &[
     Room {
         name: "record",
         rooms: &[
-            "capture", "tower", "logger", "queue", "ledger", "delivery", "sink", "query", "config",
-            "testing",
+            "capture", "tower", "logger", "queue", "ledger", "delivery", "sink", "query",
+            "inspect", "config", "testing",
         ],
         crates: &[
             "axum",
@@ -40,7 +40,8 @@ const ROOMS: &[Room] = &[
     Room {
         name: "capture",
         rooms: &[
-            "tower", "logger", "queue", "ledger", "delivery", "sink", "query", "config", "testing",
+            "tower", "logger", "queue", "ledger", "delivery", "sink", "query", "inspect", "config",
+            "testing",
         ],
         crates: &[
             "axum",
@@ -54,14 +55,17 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "tower",
-        rooms: &["queue", "ledger", "delivery", "sink", "query", "testing"],
+        rooms: &[
+            "queue", "ledger", "delivery", "sink", "query", "inspect", "testing",
+        ],
         crates: &["rusqlite", "reqwest"],
         rule: "tower knows capture, and gives rows to the logger: where they go is not its business",
     },
     Room {
         name: "queue",
         rooms: &[
-            "capture", "tower", "logger", "ledger", "delivery", "sink", "query", "testing",
+            "capture", "tower", "logger", "ledger", "delivery", "sink", "query", "inspect",
+            "testing",
         ],
         crates: &[
             "axum",
@@ -76,21 +80,22 @@ const ROOMS: &[Room] = &[
     Room {
         name: "ledger",
         rooms: &[
-            "capture", "tower", "logger", "delivery", "sink", "query", "testing",
+            "capture", "tower", "logger", "delivery", "sink", "query", "inspect", "testing",
         ],
         crates: &["axum", "tower_layer", "tower_service", "hyper", "reqwest"],
         rule: "the ledger knows no sink and no request: rows come from the queue, cursors are names to it",
     },
     Room {
         name: "delivery",
-        rooms: &["capture", "tower", "logger", "query", "testing"],
+        rooms: &["capture", "tower", "logger", "query", "inspect", "testing"],
         crates: &["axum", "tower_layer", "tower_service", "hyper"],
         rule: "delivery stands between ledger and sink: requests and questions are not its business",
     },
     Room {
         name: "sink",
         rooms: &[
-            "capture", "tower", "logger", "queue", "ledger", "delivery", "query", "testing",
+            "capture", "tower", "logger", "queue", "ledger", "delivery", "query", "inspect",
+            "testing",
         ],
         crates: &["axum", "tower_layer", "tower_service", "hyper", "rusqlite"],
         rule: "a sink is given rows and knows no HTTP framework, no ledger and no schedule",
@@ -98,10 +103,25 @@ const ROOMS: &[Room] = &[
     Room {
         name: "query",
         rooms: &[
-            "capture", "tower", "logger", "queue", "delivery", "sink", "testing",
+            "capture", "tower", "logger", "queue", "delivery", "sink", "inspect", "testing",
         ],
         crates: &["axum", "tower_layer", "tower_service", "hyper", "reqwest"],
         rule: "queries read the table: nothing that writes or ships is theirs",
+    },
+    Room {
+        name: "inspect",
+        rooms: &[
+            "capture", "tower", "logger", "queue", "delivery", "query", "testing",
+        ],
+        crates: &[
+            "axum",
+            "tower_layer",
+            "tower_service",
+            "hyper",
+            "rusqlite",
+            "reqwest",
+        ],
+        rule: "inspect looks at a ledger's file from outside: what runs in a service's process is not its business",
     },
 ];
 

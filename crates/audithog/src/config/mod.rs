@@ -10,6 +10,7 @@ mod variables;
 pub use builder::Builder;
 
 pub(crate) use resolve::Resolved;
+pub(crate) use sample::parse as sample_rules;
 pub(crate) use settings::{
     Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueSettings, RetrySettings,
     SampleRule, Secret, Settings, StatusMatch,

@@ -31,6 +31,21 @@ pub(crate) struct Resolved {
 }
 
 impl Builder {
+    /// Where the ledger's file is or would be; none for memory only. Looks at `AUDITHOG_DB` (and
+    /// systemd's `STATE_DIRECTORY`) alone: other wrong settings are not found.
+    #[must_use]
+    pub fn ledger_path(&self) -> Option<PathBuf> {
+        let mut values = Values::new(
+            self.environment.iter().cloned(),
+            self.code.clone(),
+            self.pinned.clone(),
+        );
+        match database(&mut values) {
+            Database::File(path) => Some(path),
+            Database::Off { .. } => None,
+        }
+    }
+
     /// Reads everything; reports every problem at once.
     pub(crate) fn resolve(&self) -> Result<Resolved, Error> {
         let mut values = Values::new(

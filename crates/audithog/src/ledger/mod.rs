@@ -20,6 +20,9 @@ use crate::books::Losses;
 use crate::record::{Micros, Row, StoredRow};
 
 pub(crate) use memory::MemoryStore;
+pub(crate) use sqlite::{
+    Access, Facts, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, space,
+};
 pub(crate) use sqlite::{OpenReport, SqliteReader, SqliteStore, UncleanStop};
 
 /// What one commit makes permanent, all or nothing.
@@ -46,12 +49,6 @@ pub(crate) struct Notes<'a> {
     pub(crate) books: Option<&'a str>,
     /// Why the ledger could not be written, now that it can.
     pub(crate) trouble: Option<&'a str>,
-}
-
-impl Notes<'_> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.states.is_empty() && self.books.is_none() && self.trouble.is_none()
-    }
 }
 
 /// What the driver of a sink says of it.
@@ -172,7 +169,7 @@ pub(crate) trait Store: Send {
         false
     }
 
-    /// Writes notes by themselves, without an fsync. A store that nobody else reads keeps none.
+    /// Writes notes by themselves, without an fsync; with the counts goes a sign of life. A store that nobody else reads keeps none.
     fn note(&mut self, _notes: &Notes<'_>) -> Result<(), StoreError> {
         Ok(())
     }

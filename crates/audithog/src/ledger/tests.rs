@@ -19,7 +19,7 @@ const SINKS: [&str; 2] = ["posthog", "postgres"];
 const MEMORY_ROWS: usize = 12;
 
 /// A row with every field set; `n` makes it distinct.
-pub(super) fn full_row(n: u32) -> Row {
+pub(crate) fn full_row(n: u32) -> Row {
     let id = Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0000 + u128::from(n));
     Row {
         id,
@@ -418,7 +418,7 @@ fn open(directory: &tempfile::TempDir, clock: &Clock) -> Box<dyn Store> {
     Box::new(store)
 }
 
-pub(super) fn run() -> Run {
+pub(crate) fn run() -> Run {
     Run {
         service: "shop".to_owned(),
         environment: Some("test".to_owned()),
@@ -677,7 +677,7 @@ fn the_last_row_before_a_time_has_only_older_ones_before_it() {
     }
 }
 
-pub(super) fn commit_rows(store: &mut dyn Store, rows: &[Row]) {
+pub(crate) fn commit_rows(store: &mut dyn Store, rows: &[Row]) {
     let group = Group {
         rows,
         ..Group::default()

@@ -55,6 +55,8 @@ pub(crate) struct Writer {
     requests_told: u64,
     last_sync: Instant,
     last_chores: Instant,
+    /// When it was last looked whether a sign of life is due.
+    last_sign: Instant,
     unsynced: bool,
     sync_asked: bool,
     flushes: Vec<Box<dyn FnOnce(i64) + Send>>,
@@ -130,6 +132,7 @@ impl Writer {
             requests_told: 0,
             last_sync: now,
             last_chores: now,
+            last_sign: now,
             unsynced: true,
             sync_asked: false,
             flushes: Vec::new(),
@@ -154,6 +157,7 @@ impl Writer {
         while self.closing.is_none() {
             self.queue.take(&mut work, Some(self.wake_at()), LINGER);
             self.round(&mut work);
+            self.sign();
             self.chores();
         }
         // A row can be pushed until the queue is closed: what came since belongs to this run.
@@ -173,6 +177,7 @@ impl Writer {
             at = at.min(self.last_sync + SYNC_EVERY);
         }
         at.min(self.last_chores + CHORES_EVERY)
+            .min(self.last_sign + notes::SIGN_EVERY)
     }
 
     fn round(&mut self, work: &mut Work) {

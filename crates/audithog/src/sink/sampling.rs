@@ -44,6 +44,13 @@ impl Sampler {
         }
     }
 
+    /// The part of rows like this one that is sent, from 0 to 1.
+    pub(crate) fn rate(&self, row: &Row) -> f64 {
+        let decided = row.event == "api_request";
+        let rule = self.rules.iter().find(|rule| decided && matches(rule, row));
+        rule.map_or(1.0, |rule| if rule.rate.is_nan() { 1.0 } else { rule.rate })
+    }
+
     pub(crate) fn decide(&self, row: &Row) -> Sampled {
         if self.rules.is_empty() || row.event != "api_request" {
             return Sampled::Whole;

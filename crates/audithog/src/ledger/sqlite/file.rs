@@ -119,7 +119,7 @@ pub(super) fn create_private(path: &Path) -> Result<(PathBuf, bool), StoreError>
     Ok((real, created))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -44,6 +44,7 @@ mod decode;
 mod encode;
 mod error;
 mod file;
+mod look;
 mod names;
 mod notes;
 mod open;
@@ -57,6 +58,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use look::{
+    Access, Facts, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, space,
+};
 pub(crate) use read::SqliteReader;
 pub(crate) use runs::UncleanStop;
 pub(crate) use store::{OpenReport, SqliteStore};

@@ -48,10 +48,40 @@ pub(super) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// For reading, with another of SQLite's ways to the file.
+pub(super) fn with_vfs(path: &Path, vfs: &str) -> Result<Connection, StoreError> {
+    let mode = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    set_up(path, Connection::open_with_flags_and_vfs(path, mode, vfs))
+}
+
+/// For reading; `name` is what SQLite is told of `path`.
+pub(super) fn with_flags(
+    name: &Path,
+    path: &Path,
+    flags: OpenFlags,
+) -> Result<Connection, StoreError> {
+    let mode = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    set_up(path, Connection::open_with_flags(name, mode | flags))
+}
+
+/// The schema of a file that is a ledger of a known version.
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<i32, StoreError> {
+    let found = look(connection).map_err(|source| cannot_open(path, source))?;
+    accept(path, &found)?;
+    match found {
+        Kind::Ledger { version } => Ok(version),
+        Kind::Empty | Kind::Foreign => Err(foreign(path)),
+    }
+}
+
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
     // Without SQLITE_OPEN_URI: a path is a path.
-    let mut connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|source| cannot_open(path, source))?;
+    let opened = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    set_up(path, opened)
+}
+
+fn set_up(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Connection, StoreError> {
+    let mut connection = opened.map_err(|source| cannot_open(path, source))?;
     busy::install(&mut connection).map_err(failed("be opened"))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)

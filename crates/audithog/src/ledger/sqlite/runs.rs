@@ -35,8 +35,9 @@ pub(super) struct Process {
     started: Option<i64>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Life {
+/// What can be said of another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
     Alive,
     Gone,
     Unknown,
@@ -79,6 +80,22 @@ impl Process {
             Life::Gone
         }
     }
+}
+
+/// What can be said from here of the process of a run that has not ended: columns `host_boot`,
+/// `pid_space`, `pid` and `pid_started`, from `column` on.
+pub(super) fn life(
+    row: &rusqlite::Row<'_>,
+    column: usize,
+    process: &Process,
+) -> rusqlite::Result<Life> {
+    let other = Process {
+        boot: row.get(column)?,
+        space: row.get(column + 1)?,
+        id: row.get(column + 2)?,
+        started: row.get(column + 3)?,
+    };
+    Ok(process.judge(&other, false))
 }
 
 /// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat` (proc(5)).

@@ -354,8 +354,15 @@ impl Store for SqliteStore {
     fn note(&mut self, notes: &Notes<'_>) -> Result<(), StoreError> {
         let (run, now) = (self.run, self.clock.wall());
         self.transact("note its state", false, |connection, _, _| {
+            if notes.books.is_some() {
+                runs::sign_of_life(connection, run, now)?;
+            }
             notes::save(connection, run, notes, now)
-        })
+        })?;
+        if notes.books.is_some() {
+            self.last_sign = self.clock.monotonic();
+        }
+        Ok(())
     }
 
     fn reopen(&mut self) -> Result<bool, StoreError> {

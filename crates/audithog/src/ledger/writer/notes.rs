@@ -1,11 +1,28 @@
 //! What the writer puts into the file beside rows and counters, for other processes to read.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Map, Value, json};
 
 use super::Writer;
 use crate::ledger::{Notes, SinkState};
 
+/// How often a writer that has nothing to do looks whether its last sign of life is old. Together
+/// with the age at which it is, no sign is older than 20 s: see `inspect::problems`.
+pub(super) const SIGN_EVERY: Duration = Duration::from_secs(15);
+
 impl Writer {
+    /// While nothing happens, the file still shows that the process lives, and its counts.
+    pub(super) fn sign(&mut self) {
+        if self.last_sign.elapsed() < SIGN_EVERY {
+            return;
+        }
+        self.last_sign = Instant::now();
+        if self.store.wants_books() && !self.board.progress().failing {
+            self.note_with(Some(&self.books()));
+        }
+    }
+
     pub(super) fn obey_report(&mut self, state: SinkState) {
         if self.stale.contains_key(state.sink) {
             return;
@@ -24,14 +41,17 @@ impl Writer {
 
     /// What no commit has taken along, by itself. Nobody waits for it, so it is not synced.
     pub(super) fn note(&mut self) {
+        if !self.states.is_empty() || self.trouble.is_some() {
+            self.note_with(None);
+        }
+    }
+
+    fn note_with(&mut self, books: Option<&str>) {
         let notes = Notes {
             states: &self.states,
-            books: None,
+            books,
             trouble: self.trouble.as_deref(),
         };
-        if notes.is_empty() {
-            return;
-        }
         match self.store.note(&notes) {
             Ok(()) => {
                 self.states.clear();
@@ -52,15 +72,7 @@ impl Writer {
         if self.board.progress().failing {
             return;
         }
-        let books = self.books();
-        let notes = Notes {
-            states: &self.states,
-            books: Some(&books),
-            trouble: self.trouble.as_deref(),
-        };
-        if let Err(error) = self.store.note(&notes) {
-            tracing::debug!(%error, "the last counts could not be noted");
-        }
+        self.note_with(Some(&self.books()));
     }
 
     fn books(&self) -> String {

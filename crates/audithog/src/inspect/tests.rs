@@ -1,0 +1,477 @@
+//! Ledgers in every state in which somebody may find one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Access, LedgerFile, Limits, ProblemKind, RunState, Status};
+use crate::books::{LossReason, Losses};
+use crate::clock::Clock;
+use crate::ledger::tests::{commit_rows, full_row, run};
+use crate::ledger::{
+    DeadLetter, Group, HoldState, Notes, Settlement, SinkState, SqliteStore, Store, Straggler,
+};
+use crate::record::Micros;
+
+const SETTINGS: &str = r#"{"posthog":{"sample":["/agents/{id} failure=0.25"]}}"#;
+
+/// A directory with a name that a URI would misread.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("a b%3f?#ä").tempdir();
+        Self(directory.unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("audit.db")
+    }
+
+    fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files: Vec<_> = fs::read_dir(self.0.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            // Readers leave their marks in the index of the log: that is what it is for.
+            .map(|path| {
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                let bytes = if name.ends_with("-shm") {
+                    Vec::new()
+                } else {
+                    fs::read(path).unwrap()
+                };
+                (name, bytes)
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn copy_to(&self, other: &Path, suffixes: &[&str]) {
+        for suffix in suffixes {
+            let name = format!("audit.db{suffix}");
+            fs::copy(self.0.path().join(&name), other.join(&name)).unwrap();
+        }
+    }
+}
+
+fn store(place: &Place) -> SqliteStore {
+    let opened = SqliteStore::open(&place.path(), &run(), SETTINGS, &Clock::system(), 1_000);
+    opened.unwrap().0
+}
+
+/// Ten rows: three delivered, one dead, one a straggler, five behind the cursor; and a loss.
+fn fill(store: &mut SqliteStore) {
+    store.register_sink("posthog").unwrap();
+    let rows: Vec<_> = (0..10).map(full_row).collect();
+    commit_rows(store, &rows);
+    let settlements = [Settlement {
+        sink: "posthog",
+        cursor: 5,
+        delivered: 3,
+        dead: vec![DeadLetter {
+            seq: 2,
+            ts: full_row(1).ts,
+            reason: "invalid event".to_owned(),
+        }],
+        stragglers: vec![Straggler {
+            seq: 3,
+            attempts: 1,
+            since: Micros::now(),
+            next: Micros::now(),
+            reason: "503".to_owned(),
+        }],
+        ..Settlement::default()
+    }];
+    let mut losses = Losses::default();
+    losses.add(LossReason::QueueFull, 7);
+    store
+        .commit(&Group {
+            losses,
+            requests: 10,
+            settlements: &settlements,
+            notes: Notes {
+                states: &[SinkState {
+                    sink: "posthog",
+                    at: Micros::now(),
+                    last_success: Some(Micros::now()),
+                    breaker: "closed",
+                    breaker_since: None,
+                    hold: Some(HoldState {
+                        reason: "bad_key",
+                        since: Micros::now(),
+                        detail: "no such key".to_owned(),
+                        remedy: "set a key",
+                    }),
+                    last_error: None,
+                }],
+                books: Some(
+                    r#"{"requestsSeen":11,"requestsInProgress":1,"requestsAccepted":10,
+                        "requestsExcluded":0,"accepted":17,"stored":10,"queued":0,
+                        "lost":{"queue_full":7},"late":2}"#,
+                ),
+                trouble: None,
+            },
+            ..Group::default()
+        })
+        .unwrap();
+}
+
+#[track_caller]
+fn status(path: &Path) -> Status {
+    LedgerFile::open(path).unwrap().status().unwrap()
+}
+
+#[track_caller]
+fn assert_filled(status: &Status) {
+    assert_eq!(
+        (status.rows.head, status.rows.kept, status.rows.requests),
+        (10, 10, 10)
+    );
+    let sink = &status.sinks[0];
+    assert_eq!(
+        (sink.delivered, sink.dead, sink.stragglers, sink.pending),
+        (3, 1, 1, 6)
+    );
+    assert!(sink.configured);
+    // The first row after the cursor is from long ago.
+    assert!(sink.oldest_pending_seconds.unwrap() > 1e6);
+    let hold = sink.hold.as_ref().unwrap();
+    assert_eq!((&*hold.reason, &*hold.remedy), ("bad_key", "set a key"));
+    assert_eq!(
+        (&*status.losses[0].reason, status.losses[0].rows),
+        ("queue_full", 7)
+    );
+    let books = status.runs.last().unwrap().books.as_ref().unwrap();
+    assert_eq!((books.requests_seen, books.accepted), (11, 17));
+    assert_eq!(books.others["late"], 2);
+    let equations: Vec<_> = status
+        .equations
+        .iter()
+        .map(|it| (&*it.rule, &*it.numbers, it.holds))
+        .collect();
+    assert_eq!(
+        equations,
+        [
+            (
+                "seen = in progress + accepted + excluded",
+                "11 = 1 + 10 + 0",
+                true
+            ),
+            ("accepted = stored + queued + lost", "17 = 10 + 0 + 7", true),
+            (
+                "stored = delivered + sampled out + held back + dead + pending",
+                "10 = 3 + 0 + 0 + 1 + 6",
+                true
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_live_ledger_is_read_beside_its_writer() {
+    let place = Place::new();
+    let mut store = store(&place);
+    fill(&mut store);
+    let before = place.files();
+    let mut file = LedgerFile::open(place.path()).unwrap();
+    let found = file.status().unwrap();
+    assert_filled(&found);
+    assert_eq!(found.file.access, Access::Shared);
+    assert_eq!(found.runs[0].state, RunState::Alive);
+    assert!(place.files() == before);
+    commit_rows(&mut store, &[full_row(10)]);
+    assert_eq!(file.status().unwrap().rows.head, 11);
+}
+
+#[test]
+fn a_closed_ledger_is_read_without_a_trace() {
+    let place = Place::new();
+    let mut first = store(&place);
+    fill(&mut first);
+    first.close().unwrap();
+    let before = place.files();
+    assert_eq!(before.len(), 1);
+    let mut file = LedgerFile::open(place.path()).unwrap();
+    let found = file.status().unwrap();
+    assert_filled(&found);
+    assert_eq!(found.file.access, Access::Still);
+    assert_eq!(found.runs[0].state, RunState::Ended);
+    assert!(place.files() == before);
+    // A start is seen by whoever has it open already.
+    let mut again = store(&place);
+    commit_rows(&mut again, &[full_row(10)]);
+    let found = file.status().unwrap();
+    assert_eq!((found.rows.head, found.file.access), (11, Access::Shared));
+}
+
+#[test]
+fn a_copy_with_its_log_is_read_without_a_trace() {
+    let (live, copy) = (Place::new(), Place::new());
+    let mut store = store(&live);
+    fill(&mut store);
+    live.copy_to(copy.0.path(), &["", "-wal"]);
+    let before = copy.files();
+    let found = status(&copy.path());
+    assert_filled(&found);
+    assert_eq!(found.file.access, Access::Alone);
+    assert!(
+        copy.files() == before,
+        "{:?}",
+        copy.files()
+            .iter()
+            .map(|(n, _)| n.clone())
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn what_a_killed_process_left_is_read_and_stays() {
+    let (live, dead) = (Place::new(), Place::new());
+    let mut store = store(&live);
+    fill(&mut store);
+    live.copy_to(dead.0.path(), &["", "-wal", "-shm"]);
+    let before = dead.files();
+    let found = status(&dead.path());
+    assert_filled(&found);
+    assert_eq!(found.file.access, Access::Shared);
+    assert!(dead.files() == before);
+}
+
+/// A disk that cannot be written, as root too.
+struct ReadOnly(tempfile::TempDir);
+
+impl ReadOnly {
+    fn with(live: &Place, suffixes: &[&str]) -> Self {
+        let this = Self(tempfile::tempdir().unwrap());
+        this.mount(&["-t", "tmpfs", "-o", "size=8m", "none"]);
+        live.copy_to(this.0.path(), suffixes);
+        this.mount(&["-o", "remount,ro"]);
+        this
+    }
+
+    fn mount(&self, arguments: &[&str]) {
+        let mount = Command::new("mount")
+            .args(arguments)
+            .arg(self.0.path())
+            .output();
+        let mount = mount.expect("mount(8), from the package mount");
+        assert!(
+            mount.status.success(),
+            "needs root to mount a tmpfs: {mount:?}"
+        );
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn ledgers_on_a_read_only_disk_are_read() {
+    let live = Place::new();
+    let mut first = store(&live);
+    fill(&mut first);
+    for suffixes in [&["", "-wal"][..], &["", "-wal", "-shm"]] {
+        let disk = ReadOnly::with(&live, suffixes);
+        assert_filled(&status(&disk.0.path().join("audit.db")));
+    }
+    first.close().unwrap();
+    let disk = ReadOnly::with(&live, &[""]);
+    assert_filled(&status(&disk.0.path().join("audit.db")));
+}
+
+#[test]
+fn what_is_no_ledger_is_refused_and_nothing_is_made() {
+    let place = Place::new();
+    let message = |path: &Path| LedgerFile::open(path).unwrap_err().to_string();
+    let at = place.path();
+    assert_eq!(
+        message(&at),
+        format!("there is no ledger at {}", at.display())
+    );
+    assert_eq!(place.files(), []);
+    assert_eq!(
+        message(place.0.path()),
+        format!("{} is no regular file", place.0.path().display())
+    );
+    let foreign = format!("the file {} is not an audithog ledger", at.display());
+    fs::write(&at, "").unwrap();
+    assert_eq!(message(&at), foreign);
+    fs::write(
+        &at,
+        "Not a database, but long enough to be taken for one. ".repeat(100),
+    )
+    .unwrap();
+    assert_eq!(message(&at), foreign);
+    assert_eq!(place.files().len(), 1);
+}
+
+#[test]
+fn a_newer_ledger_is_refused() {
+    let place = Place::new();
+    store(&place).close().unwrap();
+    let raw = rusqlite::Connection::open(place.path()).unwrap();
+    raw.pragma_update(None, "user_version", 99).unwrap();
+    raw.close().unwrap();
+    let error = LedgerFile::open(place.path()).unwrap_err();
+    assert!(error.is_newer_ledger(), "{error}");
+}
+
+#[test]
+fn a_ledger_of_schema_1_is_read_and_not_migrated() {
+    let place = Place::new();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ledger");
+    fs::copy(fixtures.join("v1.db"), place.path()).unwrap();
+    let before = place.files();
+    let found = status(&place.path());
+    assert_eq!((found.file.schema, found.rows.head), (1, 3));
+    let sink = &found.sinks[0];
+    assert_eq!((sink.delivered, sink.stragglers, sink.pending), (1, 1, 2));
+    assert!(sink.hold.is_none() && sink.breaker.is_none() && !sink.configured);
+    assert!(place.files() == before);
+}
+
+#[test]
+fn problems_come_with_the_worst_first() {
+    let place = Place::new();
+    let mut store = store(&place);
+    fill(&mut store);
+    let found = status(&place.path());
+    let kinds = |limits: Limits| -> Vec<_> {
+        found
+            .problems(&limits)
+            .iter()
+            .map(|problem| problem.kind)
+            .collect()
+    };
+    assert_eq!(
+        kinds(Limits::default()),
+        [
+            ProblemKind::Losses,
+            ProblemKind::Hold,
+            ProblemKind::PendingTooOld,
+            ProblemKind::DeadLetters
+        ]
+    );
+    let patient = Limits::default()
+        .max_pending_age(Duration::from_secs(u32::MAX.into()))
+        .window(Duration::ZERO)
+        .max_dead_letters(1);
+    assert_eq!(kinds(patient), [ProblemKind::Hold]);
+}
+
+#[test]
+fn books_that_do_not_add_up_are_told() {
+    let place = Place::new();
+    let mut store = store(&place);
+    fill(&mut store);
+    let raw = rusqlite::Connection::open(place.path()).unwrap();
+    raw.execute_batch("UPDATE audit_sinks SET delivered = 4")
+        .unwrap();
+    let found = status(&place.path());
+    let problem = &found.problems(&Limits::default())[0];
+    assert_eq!(problem.kind, ProblemKind::BrokenEquation);
+    assert!(
+        problem.text.contains("10 = 4 + 0 + 0 + 1 + 6"),
+        "{}",
+        problem.text
+    );
+}
+
+#[test]
+fn dead_letters_are_read_with_their_rows_page_by_page() {
+    let place = Place::new();
+    let mut store = store(&place);
+    store.register_sink("posthog").unwrap();
+    let rows: Vec<_> = (0..450).map(full_row).collect();
+    commit_rows(&mut store, &rows);
+    let letter = |seq| DeadLetter {
+        seq,
+        ts: full_row(0).ts,
+        reason: if seq % 2 == 0 { "even" } else { "odd" }.to_owned(),
+    };
+    let settlements = [Settlement {
+        sink: "posthog",
+        cursor: 450,
+        dead: (1..=450).map(letter).collect(),
+        ..Settlement::default()
+    }];
+    store
+        .commit(&Group {
+            settlements: &settlements,
+            ..Group::default()
+        })
+        .unwrap();
+    let mut file = LedgerFile::open(place.path()).unwrap();
+    let mut seqs = |which| -> Vec<u64> {
+        file.dead_letters(which)
+            .map(|letter| letter.unwrap().seq())
+            .collect()
+    };
+    assert_eq!(
+        seqs(super::DeadLetters::all()),
+        (1..=450).collect::<Vec<_>>()
+    );
+    let even = super::DeadLetters::all()
+        .of_sink("posthog")
+        .with_reason("even");
+    assert_eq!(seqs(even), (1..=225).map(|n| n * 2).collect::<Vec<_>>());
+    assert_eq!(
+        seqs(super::DeadLetters::all().of_sink("postgres")),
+        [0_u64; 0]
+    );
+    let one = super::DeadLetters::all().with_seqs([7, 9_999]);
+    let letter = file.dead_letters(one).next().unwrap().unwrap();
+    assert_eq!((letter.sink(), letter.reason()), ("posthog", "odd"));
+    assert_eq!(letter.row().unwrap(), &full_row(6));
+    // Retention takes the row; the letter stays and says so.
+    assert_eq!(store.prune(Micros(i64::MAX), 5).unwrap(), 5);
+    let first = file.dead_letters(super::DeadLetters::all()).next();
+    assert!(first.unwrap().unwrap().row().is_none());
+}
+
+#[test]
+fn a_projection_counts_with_the_sampling_rules() {
+    let place = Place::new();
+    let mut store = store(&place);
+    let now = Micros::now();
+    let rows: Vec<_> = (0..3_000_u32)
+        .map(|n| {
+            let mut row = full_row(n);
+            // One every 20 s, over the last 16 hours and 40 minutes.
+            row.ts = now.saturating_sub(Duration::from_secs(u64::from(20 * (3_000 - n))));
+            if n % 3 == 0 {
+                row.event = "agent_published".into();
+                row.exchange = None;
+            }
+            row
+        })
+        .collect();
+    commit_rows(&mut store, &rows);
+    let projection = LedgerFile::open(place.path())
+        .unwrap()
+        .projection()
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (projection.based_on_rows, projection.rows_read),
+        (3_000, 2_000)
+    );
+    let month = 30.0 * 86_400.0 / 20.0;
+    let close = |found: u64, expected: f64| {
+        assert!(
+            (found as f64 - expected).abs() < 0.03 * expected,
+            "{found}, not {expected}"
+        );
+    };
+    let requests = &projection.by_route[1];
+    assert_eq!(requests.route.as_deref(), Some("/agents/{id}"));
+    close(requests.rows_per_month, month * 2.0 / 3.0);
+    close(requests.events_per_month, month * 2.0 / 3.0 * 0.25);
+    close(projection.by_route[0].events_per_month, month / 3.0);
+    close(projection.events_per_month, month / 2.0);
+}
