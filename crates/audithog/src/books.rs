@@ -30,11 +30,13 @@ pub enum LossReason {
     /// The ledger's file was deleted or replaced under the process: what was in the old one, an upper bound,
     /// marked inexact. In the ledger's totals only: the rows were stored, and are counted as stored.
     LedgerReplaced,
+    /// The request was answered with 503 before it was handled, because its rows could not have been kept.
+    Refused,
 }
 
 impl LossReason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::QueueFull,
         Self::AfterShutdown,
         Self::UncleanStop,
@@ -42,6 +44,7 @@ impl LossReason {
         Self::MemoryFull,
         Self::DuplicateId,
         Self::LedgerReplaced,
+        Self::Refused,
     ];
 
     /// As written in rows and metrics: `queue_full`, `after_shutdown`, …
@@ -55,6 +58,7 @@ impl LossReason {
             Self::MemoryFull => "memory_full",
             Self::DuplicateId => "duplicate_id",
             Self::LedgerReplaced => "ledger_replaced",
+            Self::Refused => "refused",
         }
     }
 

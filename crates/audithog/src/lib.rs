@@ -92,11 +92,12 @@ pub mod testing;
 mod tower;
 
 pub use books::LossReason;
-pub use capture::{RequestHandle, Scoped, UpgradeGuard, current, set_actor};
-pub use config::Builder;
+pub use capture::{Guarantee, RequestHandle, Scoped, UpgradeGuard, current, set_actor};
+pub use config::{Builder, QueueFull};
 pub use error::Error;
 pub use logger::{
-    Blocked, Event, FlushReport, Health, LedgerHealth, Logger, ShutdownReport, SinkHealth,
+    Blocked, Event, FlushReport, GuaranteeHealth, Health, LedgerHealth, Logger, ShutdownReport,
+    SinkHealth,
 };
 pub use record::{Actor, ActorType, Row};
 pub use tower::{
@@ -119,6 +120,7 @@ mod documentation {
         Readme: "README.md",
         Tutorial: "docs/tutorial.md",
         BehindAProxy: "docs/how-to/behind-a-proxy.md",
+        Guarantees: "docs/how-to/guarantees.md",
         ImportHistory: "docs/how-to/import-history.md",
         FromNestjs: "docs/how-to/migrate-from-nestjs-posthog-node.md",
         FromPosthogRs: "docs/how-to/migrate-from-posthog-rs.md",

@@ -178,6 +178,33 @@ impl Queue {
         (full && !state.detached).then_some(LossReason::QueueFull)
     }
 
+    /// A row that is pushed now would be refused, whatever its size.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = self.lock();
+        let waiting = usize::try_from(state.counts.queued()).unwrap_or(usize::MAX);
+        let full = waiting >= self.settings.max_rows
+            || state.bytes + state.taken_bytes >= self.settings.max_bytes;
+        full && !state.detached
+    }
+
+    /// No row is accepted any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Counts a request that is not handled, as a row that is accepted and lost.
+    pub(crate) fn refuse(&self, now: Micros) {
+        let mut state = self.lock();
+        state.counts.accepted += 1;
+        state.counts.accepted_requests += 1;
+        state.lose(LossReason::Refused, 1, now);
+        let wake = std::mem::take(&mut state.idle);
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
     /// Hands a command to the writer. Only the crate's own threads and callers of flush and shutdown
     /// send them. Dropped unanswered once the writer has ended.
     pub(crate) fn command(&self, command: Command) {
@@ -317,7 +344,8 @@ impl Queue {
 
 impl State {
     fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.commands.is_empty()
+        // A loss is something to tell of as soon as it can be.
+        self.rows.is_empty() && self.commands.is_empty() && self.unreported.is_empty()
     }
 
     fn is_urgent(&self, settings: QueueSettings) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::RowSink;
+use super::{Answers, Guarantee, RowSink};
 use crate::books::Waiter;
 use crate::clock::Clock;
 use crate::record::{Exchange, Row};
@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Collector {
     clock: Clock,
+    answers: Answers,
     kept: Mutex<Kept>,
     changed: Condvar,
 }
@@ -28,6 +29,7 @@ impl Collector {
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             clock,
+            answers: Answers::default(),
             kept: Mutex::default(),
             changed: Condvar::new(),
         })
@@ -102,6 +104,16 @@ impl RowSink for Collector {
 
     fn request_excluded(&self) {
         self.change(|kept| kept.excluded += 1);
+    }
+
+    fn refuses(&self, _guarantee: Guarantee) -> bool {
+        false
+    }
+
+    fn request_refused(&self) {}
+
+    fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     fn clock(&self) -> &Clock {

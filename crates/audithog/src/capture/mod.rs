@@ -18,24 +18,31 @@
 
 pub(crate) mod client_ip;
 mod context;
+mod guarantee;
 mod handle;
 mod ids;
 mod path;
+mod promise;
 mod recorder;
 mod registry;
 mod settings;
 pub(crate) mod trace_context;
 mod upgrade;
+mod waits;
 mod watch;
 
 pub use context::{Scoped, current, set_actor};
+pub use guarantee::Guarantee;
 pub use handle::RequestHandle;
 pub use upgrade::UpgradeGuard;
 
+pub(crate) use guarantee::{Guarantees, RoutePattern};
 pub(crate) use handle::Snapshot;
+pub(crate) use promise::{Instead, Promise, Release};
 pub(crate) use recorder::{Arrival, Headers, Recorder, RowSink};
 pub(crate) use settings::{CaptureSettings, Exclusion, MaskedParam, RequestIdPolicy};
-pub(crate) use watch::Guard;
+pub(crate) use waits::Answers;
+pub(crate) use watch::{Announcement, Guard, Refused};
 
 #[cfg(test)]
 pub(crate) mod collector;

@@ -1,14 +1,17 @@
 //! Where requests are seen: what a request brings along, and where its row goes.
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::client_ip::client_ip;
+use super::guarantee::Guarantee;
 use super::registry::Registry;
 use super::settings::CaptureSettings;
 use super::trace_context;
+use super::waits::{Answers, Waits};
 use super::watch::{Guard, Watch};
 use crate::books::Waiter;
 use crate::clock::Clock;
@@ -27,6 +30,14 @@ pub(crate) trait RowSink: Send + Sync + 'static {
     /// A request that was seen ended and gets no row, because its route is excluded.
     fn request_excluded(&self);
 
+    /// A request of this guarantee must not be handled now: its rows could not be kept.
+    fn refuses(&self, guarantee: Guarantee) -> bool;
+
+    /// A request that was seen is refused: its row counts as accepted and as a loss.
+    fn request_refused(&self);
+
+    fn answers(&self) -> &Answers;
+
     fn clock(&self) -> &Clock;
 }
 
@@ -40,6 +51,7 @@ pub(super) struct Inner {
     pub(super) settings: CaptureSettings,
     pub(super) sink: Arc<dyn RowSink>,
     pub(super) registry: Registry,
+    pub(super) waits: Waits,
     told_of_no_peer: AtomicBool,
     sees_closes: AtomicBool,
 }
@@ -78,12 +90,25 @@ pub(super) struct Sent {
 impl Recorder {
     pub(crate) fn new(settings: CaptureSettings, sink: Arc<dyn RowSink>) -> Self {
         Self(Arc::new(Inner {
+            waits: Waits::new(settings.guarantees.timeout),
             settings,
             sink,
             registry: Registry::default(),
             told_of_no_peer: AtomicBool::new(false),
             sees_closes: AtomicBool::new(false),
         }))
+    }
+
+    /// Starts the thread that ends waits, if any response can wait. Without it they have no limit.
+    ///
+    /// # Errors
+    ///
+    /// The thread could not be started.
+    pub(crate) fn keep_time(&self) -> io::Result<()> {
+        if self.0.settings.guarantees.strongest().waits() {
+            self.0.waits.keep_time()?;
+        }
+        Ok(())
     }
 
     /// Begins to watch a request: counts it as seen and as in progress.

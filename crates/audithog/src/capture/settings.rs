@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::client_ip::{ClientIpHeader, TrustedProxies};
+use super::guarantee::Guarantees;
 use crate::record::{RequestId, Text};
 
 /// How requests are watched.
@@ -16,6 +17,8 @@ pub(crate) struct CaptureSettings {
     pub(crate) request_id: RequestIdPolicy,
     /// Requests that get no row. Only code can name them. Default: none.
     pub(crate) exclusions: Vec<Exclusion>,
+    /// `AUDITHOG_GUARANTEE`, and what code says of routes. Default: best-effort.
+    pub(crate) guarantees: Guarantees,
     /// Route parameters to mask besides those with a secret name. Default: none.
     pub(crate) masked_params: Vec<MaskedParam>,
 }

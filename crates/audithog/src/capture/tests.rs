@@ -105,7 +105,7 @@ fn a_complete_request_is_one_row_with_what_was_learnt() {
     fixture.clock.advance(Duration::from_micros(1_500));
     guard.set_status(200);
     assert!(fixture.sink.rows().is_empty());
-    guard.finish(End::Complete);
+    assert!(guard.finish(End::Complete).is_none());
 
     let row = fixture.only_row();
     assert_eq!(row.event, "api_request");
@@ -135,7 +135,7 @@ fn only_the_first_end_makes_a_row_and_later_words_change_nothing() {
     assert!(!handle.set_actor(Actor::user("late")));
     assert!(!handle.set_error_code("LATE"));
     guard.set_status(200);
-    guard.finish(End::Complete);
+    assert!(guard.finish(End::Complete).is_none());
     fixture.recorder.finish_all(End::ServerShutdown);
     drop(handle);
     let row = fixture.only_row();
@@ -224,7 +224,7 @@ fn the_applications_error_code_counts_only_for_failed_responses() {
         if let Some(status) = status {
             guard.set_status(status);
         }
-        guard.finish(end);
+        assert!(guard.finish(end).is_none());
         exchange(&fixture.only_row()).error_code.clone()
     };
     assert_eq!(with_code(Some(200), End::Complete), None);
@@ -353,7 +353,7 @@ fn a_closed_connection_is_one_more_row_of_the_same_request() {
     let handle = guard.handle();
     handle.set_actor(Actor::user("u1"));
     guard.set_status(101);
-    guard.finish(End::Complete);
+    assert!(guard.finish(End::Complete).is_none());
     let connection = handle.upgraded();
     connection.received(10);
     connection.received(5);

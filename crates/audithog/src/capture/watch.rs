@@ -1,19 +1,30 @@
 //! One request being watched, from its arrival to its row.
 
+use std::any::Any;
+use std::future::Future as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::guarantee::Guarantee;
 use super::handle::{RequestHandle, Snapshot};
+use super::promise::{Instead, Promise};
 use super::recorder::{Arrival, Inner, Sent};
 use super::registry::Ticket;
+use super::waits::{Answers, Verdict, Wait};
 use super::{context, ids, path};
 use crate::record::{
     Actor, End, Exchange, Micros, Outcome, RequestId, Row, Text, derived_error_code, limits,
     sanitize,
 };
+
+/// `errorCode` of a request that was not handled.
+const AUDIT_UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
 
 /// How much of a path is kept until its row is made. Longer than any server accepts by default.
 const RAW_PATH: usize = 64 * 1024;
@@ -50,7 +61,17 @@ struct State {
     close_is_seen: bool,
     /// The `api_connection_closed` row was made.
     closed: bool,
+    /// The response waits for the row; taken by whoever holds the response.
+    wait: Option<(Wait, Guarantee)>,
 }
+
+/// A request whose arrival is a row, which has to be committed before it is handled.
+#[derive(Debug)]
+pub(crate) struct Announcement(Wait);
+
+/// The request must not be handled: its rows could not be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused;
 
 /// The one owner of a watched request. Dropped before its end, it ends the request as abandoned by the client.
 pub(crate) struct Guard(Arc<Watch>);
@@ -71,16 +92,47 @@ impl Guard {
 
     /// Runs the application's code with this request as the current one. A panic ends the request and is raised again.
     pub(crate) fn run<T>(&self, code: impl FnOnce() -> T) -> T {
+        self.try_run(code)
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Like [`Guard::run`], for code whose panic can wait for its row ([`Guard::promise`]) before it is raised again.
+    pub(crate) fn try_run<T>(&self, code: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
         let entered = context::enter(self.handle());
         // Nothing that the closure leaves half-done is looked at here: the panic goes on.
-        match catch_unwind(AssertUnwindSafe(code)) {
-            Ok(value) => value,
-            Err(panic) => {
-                self.0.finish(End::Panic);
-                drop(entered);
-                resume_unwind(panic)
-            }
+        let result = catch_unwind(AssertUnwindSafe(code));
+        if result.is_err() {
+            self.0.finish(End::Panic);
         }
+        drop(entered);
+        result
+    }
+
+    /// Whether the request may be handled. `Ok` with what the handler has to wait for.
+    ///
+    /// A request that is refused has ended: it is counted and gets no row of its own.
+    pub(crate) fn admit(&self) -> Result<Option<Announcement>, Refused> {
+        self.0.admit()
+    }
+
+    /// A response without a body, or the end of a body, waits for the row now.
+    pub(crate) fn waits(&self) -> bool {
+        self.0.guarantee().waits()
+    }
+
+    /// The request was not handled: its answer is a 503, and nothing waits.
+    pub(crate) fn finish_unhandled(self, status: u16) {
+        {
+            let mut state = self.0.lock();
+            state.status = Some(status);
+            state.error_code = Some(AUDIT_UNAVAILABLE.into());
+        }
+        self.0.finish_as(End::Complete, false);
+    }
+
+    /// The request has ended some other way than through this guard, by a shutdown: its row was made.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.is_finished()
     }
 
     /// The response's head is known.
@@ -97,15 +149,31 @@ impl Guard {
         self.0.set_error_code(code);
     }
 
-    /// Ends the request. Only the first end counts.
-    pub(crate) fn finish(self, end: End) {
+    /// Ends the request. Only the first end counts. Some if the response has to wait for the row.
+    #[must_use = "the response waits for it"]
+    pub(crate) fn finish(self, end: End) -> Option<Promise> {
         self.0.finish(end);
+        self.promise()
+    }
+
+    /// What the response has to wait for, once the row was made, by whomever.
+    pub(crate) fn promise(&self) -> Option<Promise> {
+        let (wait, guarantee) = self.0.lock().wait.take()?;
+        Some(Promise::new(Arc::clone(&self.0), wait, guarantee))
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         self.0.abandon();
+    }
+}
+
+impl Announcement {
+    /// Ready with whether the row was committed in time.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let verdict = Pin::new(&mut self.0).poll(cx);
+        verdict.map(|verdict| verdict == Verdict::Kept)
     }
 }
 
@@ -181,16 +249,32 @@ impl Watch {
 
     /// Makes the `api_request` row, unless it was made before. True if it did.
     pub(super) fn finish(&self, end: End) -> bool {
-        let row = {
+        // Nobody is there any more to wait for.
+        let gone = matches!(
+            end,
+            End::ClientClosedBeforeResponse | End::ClientClosedMidBody
+        );
+        self.finish_as(end, !gone)
+    }
+
+    fn finish_as(&self, end: End, waits: bool) -> bool {
+        let (row, waiter) = {
             let mut state = self.lock();
             if state.finished {
                 return false;
             }
             state.finished = true;
-            self.request_row(&state, end)
+            let row = self.request_row(&state, end);
+            let guarantee = self.guarantee_in(&state);
+            let waiter = (waits && row.is_some() && guarantee.waits()).then(|| {
+                let (wait, waiter) = self.inner.waits.open();
+                state.wait = Some((wait, guarantee));
+                waiter
+            });
+            (row, waiter)
         };
         match row {
-            Some(row) => self.inner.sink.accept(row, None),
+            Some(row) => self.inner.sink.accept(row, waiter),
             None => self.inner.sink.request_excluded(),
         }
         // Only now: a request is in progress until its row is accepted.
@@ -205,6 +289,75 @@ impl Watch {
             Some(_) => End::ClientClosedMidBody,
         };
         self.finish(end);
+    }
+
+    fn admit(&self) -> Result<Option<Announcement>, Refused> {
+        let sink = &self.inner.sink;
+        let row = {
+            let state = self.lock();
+            let route = state.route.as_deref();
+            if self.inner.settings.excludes(&self.method, route) {
+                return Ok(None);
+            }
+            let guarantee = self.guarantee_in(&state);
+            let fails_closed = guarantee == Guarantee::FailClosed;
+            if (fails_closed && self.inner.waits.overdue()) || sink.refuses(guarantee) {
+                drop(state);
+                return Err(self.refuse());
+            }
+            let announces = || {
+                let guarantees = &self.inner.settings.guarantees;
+                guarantees.announces(&self.method, route)
+            };
+            (fails_closed && announces()).then(|| self.started_row(&state))
+        };
+        if sink.answers().refusing.load(Ordering::Relaxed) {
+            sink.answers().refusing.store(false, Ordering::Relaxed);
+            tracing::info!("requests are served again: the audit ledger takes rows");
+        }
+        Ok(row.map(|row| {
+            let (wait, waiter) = self.inner.waits.open();
+            sink.accept(row, Some(waiter));
+            Announcement(wait)
+        }))
+    }
+
+    fn refuse(&self) -> Refused {
+        let sink = &self.inner.sink;
+        if !sink.answers().refusing.swap(true, Ordering::Relaxed) {
+            tracing::error!("requests are refused with 503: the audit ledger takes no rows");
+        }
+        self.lock().finished = true;
+        sink.request_refused();
+        self.inner.registry.remove(self.ticket);
+        Refused
+    }
+
+    /// Says that the client did not get the response that the request's row tells of.
+    pub(super) fn withheld(&self, instead: Instead) {
+        let now = self.inner.sink.clock().wall();
+        let mut row = Row::event(ids::next(now), now, "audit_response_withheld".into());
+        row.actor = Actor::system();
+        row.request_id = Some(self.request_id.clone());
+        let got = match instead {
+            Instead::Unavailable => "503",
+            Instead::Abort => "abort",
+        };
+        row.properties = Some(format!(r#"{{"clientGot":"{got}"}}"#).into());
+        self.inner.sink.accept(row, None);
+    }
+
+    pub(super) fn answers(&self) -> &Answers {
+        self.inner.sink.answers()
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.guarantee_in(&self.lock())
+    }
+
+    fn guarantee_in(&self, state: &State) -> Guarantee {
+        let guarantees = &self.inner.settings.guarantees;
+        guarantees.of(&self.method, state.route.as_deref())
     }
 
     pub(super) fn close_is_seen(&self) {
@@ -230,6 +383,13 @@ impl Watch {
         if let Some(row) = row {
             self.inner.sink.accept(row, None);
         }
+    }
+
+    /// What is known before the handler runs.
+    fn started_row(&self, state: &State) -> Row {
+        let exchange = self.exchange_so_far(state);
+        let id = ids::next(self.arrived);
+        self.row(id, self.arrived, "api_request_started", state, exchange)
     }
 
     fn request_row(&self, state: &State, end: End) -> Option<Row> {
@@ -273,30 +433,42 @@ impl Watch {
 
     /// None if the route is excluded.
     fn exchange(&self, state: &State, end: End) -> Option<Exchange> {
-        let settings = &self.inner.settings;
         let route = state.route.as_deref();
-        if settings.excludes(&self.method, route) {
+        if self.inner.settings.excludes(&self.method, route) {
             return None;
         }
-        let is_masked = |name: &str| {
-            state.masked.iter().any(|masked| masked == name)
-                || route.is_some_and(|route| settings.masks(route, name))
-        };
         let now = self.inner.sink.clock().monotonic();
         let duration = now.saturating_sub(self.started).as_micros();
         let outcome = Outcome::of(end, state.status, state.grpc_status);
         Some(Exchange {
-            method: self.method.clone(),
-            path: path::stored(&self.path, route, is_masked),
-            route: state.route.clone(),
             status_code: state.status,
             outcome,
             error_code: error_code(state, end, outcome),
             duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
+            ..self.exchange_so_far(state)
+        })
+    }
+
+    /// Without its end.
+    fn exchange_so_far(&self, state: &State) -> Exchange {
+        let settings = &self.inner.settings;
+        let route = state.route.as_deref();
+        let is_masked = |name: &str| {
+            state.masked.iter().any(|masked| masked == name)
+                || route.is_some_and(|route| settings.masks(route, name))
+        };
+        Exchange {
+            method: self.method.clone(),
+            path: path::stored(&self.path, route, is_masked),
+            route: state.route.clone(),
+            status_code: None,
+            outcome: Outcome::Open,
+            error_code: None,
+            duration_us: 0,
             user_agent: self.sent.user_agent.clone(),
             ip: self.sent.ip,
             upstream_request_id: self.upstream_request_id.clone(),
-        })
+        }
     }
 
     /// True if the row was not made yet, so that the change shows in it.

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{env, variables};
-use crate::capture::{Exclusion, MaskedParam};
+use super::{QueueFull, env, variables};
+use crate::capture::{Exclusion, Guarantee, MaskedParam, RoutePattern};
 
 /// Settings for a [`Logger`](crate::Logger): environment over code over default.
 ///
@@ -22,6 +22,9 @@ pub struct Builder {
     pub(crate) problems: Vec<String>,
     pub(crate) exclusions: Vec<Exclusion>,
     pub(crate) masked: Vec<MaskedParam>,
+    pub(crate) floor: Option<Guarantee>,
+    pub(crate) guarantees: Vec<(RoutePattern, Guarantee)>,
+    pub(crate) unannounced: Vec<RoutePattern>,
 }
 
 impl Builder {
@@ -40,6 +43,9 @@ impl Builder {
             problems: Vec::new(),
             exclusions: Vec::new(),
             masked: Vec::new(),
+            floor: None,
+            guarantees: Vec::new(),
+            unannounced: Vec::new(),
         }
     }
 
@@ -154,6 +160,60 @@ impl Builder {
     /// ledger always has every row. Default: all.
     pub fn sample(self, rules: impl Into<String>) -> Self {
         self.set(variables::SAMPLE, rules)
+    }
+
+    /// What a response waits for (`AUDITHOG_GUARANTEE`). Default: [`Guarantee::BestEffort`].
+    pub fn guarantee(self, guarantee: Guarantee) -> Self {
+        self.set(variables::GUARANTEE, guarantee.as_str())
+    }
+
+    /// The least that any request gets: the environment, and
+    /// [`guarantee_for`](Self::guarantee_for), can only ask for more. Default: [`Guarantee::BestEffort`].
+    pub fn guarantee_floor(mut self, least: Guarantee) -> Self {
+        self.floor = Some(least);
+        self
+    }
+
+    /// How long a response waits for its row at most (`AUDITHOG_GUARANTEE_TIMEOUT_MS`). Default: 2 s.
+    pub fn guarantee_timeout(self, limit: Duration) -> Self {
+        self.set(
+            variables::GUARANTEE_TIMEOUT_MS,
+            limit.as_millis().to_string(),
+        )
+    }
+
+    /// What a response of a route waits for, whatever `AUDITHOG_GUARANTEE` says. The first call that matches counts. `route` is
+    /// the route template, compared as a whole, a trailing `*` matches any rest; `method` none means any. A request that
+    /// matched no route has the guarantee of the environment.
+    ///
+    /// ```
+    /// # use audithog::{Guarantee, Logger};
+    /// # let builder = Logger::builder();
+    /// let builder = builder.guarantee_for(Some("POST"), "/payments", Guarantee::FailClosed);
+    /// ```
+    pub fn guarantee_for(
+        mut self,
+        method: Option<&str>,
+        route: impl Into<String>,
+        guarantee: Guarantee,
+    ) -> Self {
+        let pattern = RoutePattern::new(method, route);
+        self.guarantees.push((pattern, guarantee));
+        self
+    }
+
+    /// Leaves out the `api_request_started` row of a route that is [`Guarantee::FailClosed`], and with it the wait for its
+    /// fsync before the handler: a crash in the handler leaves no trace then. Routes as in
+    /// [`guarantee_for`](Self::guarantee_for).
+    pub fn without_started_row(mut self, method: Option<&str>, route: impl Into<String>) -> Self {
+        self.unannounced.push(RoutePattern::new(method, route));
+        self
+    }
+
+    /// What happens when the queue to the ledger is full (`AUDITHOG_QUEUE_FULL`). Default:
+    /// [`QueueFull::DropNewest`].
+    pub fn queue_full(self, policy: QueueFull) -> Self {
+        self.set(variables::QUEUE_FULL, policy.as_str())
     }
 
     /// Gives requests of a route no row at all. Only code can do this, and `audit_started` lists

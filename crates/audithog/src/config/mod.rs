@@ -8,6 +8,7 @@ mod settings;
 mod variables;
 
 pub use builder::Builder;
+pub use settings::QueueFull;
 
 pub(crate) use resolve::Resolved;
 pub(crate) use sample::parse as sample_rules;

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::env::{self, Found, Values};
 use super::{
-    Builder, Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueSettings,
-    RetrySettings, Secret, Settings, sample, variables as var,
+    Builder, Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueFull,
+    QueueSettings, RetrySettings, Secret, Settings, sample, variables as var,
 };
 use crate::capture::client_ip::{ClientIpHeader, TrustedProxies};
-use crate::capture::{CaptureSettings, RequestIdPolicy};
+use crate::capture::{CaptureSettings, Guarantee, Guarantees, RequestIdPolicy};
 use crate::error::{Error, Kind};
 use crate::record::{Run, limits, sanitize};
 
@@ -58,6 +58,7 @@ impl Builder {
         }
         let run = run(&mut values);
         let settings = settings(&mut values, run);
+        let guarantees = self.guarantees(&mut values, &settings.database);
         let capture = CaptureSettings {
             trusted_proxies: values.parse(
                 var::TRUSTED_PROXIES,
@@ -78,6 +79,7 @@ impl Builder {
                 ],
             ),
             exclusions: self.exclusions.clone(),
+            guarantees,
             masked_params: self.masked.clone(),
         };
         let problems = values.into_problems();
@@ -86,19 +88,33 @@ impl Builder {
         }
         Err(Error::new(Kind::Config, problems.join("\n")))
     }
+
+    fn guarantees(&self, values: &mut Values, database: &Database) -> Guarantees {
+        let default = Guarantees::default();
+        let chosen = values.choice(var::GUARANTEE, default.default, &Guarantee::NAMES);
+        let floor = self.floor.unwrap_or_default();
+        let guarantees = Guarantees {
+            default: chosen.max(floor),
+            routes: self
+                .guarantees
+                .iter()
+                .map(|(pattern, guarantee)| (pattern.clone(), (*guarantee).max(floor)))
+                .collect(),
+            unannounced: self.unannounced.clone(),
+            timeout: values.millis(var::GUARANTEE_TIMEOUT_MS, default.timeout, 10, 600_000),
+        };
+        let strongest = guarantees.strongest();
+        if strongest.waits() && matches!(database, Database::Off { .. }) {
+            values.problem(format!(
+                "the guarantee {strongest} needs a ledger: with {}=off nothing can be fsynced",
+                var::DB
+            ));
+        }
+        guarantees
+    }
 }
 
 fn settings(values: &mut Values, run: Run) -> Settings {
-    // The stronger guarantees are not built yet: a promise that is not kept would be worse.
-    values.parse(var::GUARANTEE, (), |text| {
-        match &*text.to_ascii_lowercase() {
-            "best-effort" => Ok(()),
-            "durable" | "fail-closed" => {
-                Err("is not available in this version; only best-effort is")
-            }
-            _ => Err("is not one of: best-effort"),
-        }
-    });
     let queue = QueueSettings::default();
     Settings {
         database: database(values),
@@ -109,6 +125,7 @@ fn settings(values: &mut Values, run: Run) -> Settings {
                 let bytes = env::bytes(text)?;
                 usize::try_from(bytes).map_err(|_| "is more than memory can hold".to_owned())
             }),
+            full: values.choice(var::QUEUE_FULL, queue.full, &QueueFull::NAMES),
         },
         retention: values.parse(var::RETENTION, Some(400 * DAY), |text| {
             if text.eq_ignore_ascii_case("never") {
@@ -391,9 +408,15 @@ impl Resolved {
         };
         let seconds = |time: Duration| time.as_secs_f64();
         let capture = &self.capture;
+        let guarantees = &capture.guarantees;
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "guarantee": "best-effort",
+            "guarantee": guarantees.default.as_str(),
+            "guaranteeTimeoutSeconds": seconds(guarantees.timeout),
+            "guaranteesByRoute": guarantees.routes.iter().map(|(pattern, guarantee)| {
+                format!("{pattern} {guarantee}")
+            }).collect::<Vec<_>>(),
+            "notAnnounced": guarantees.unannounced.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "database": match database {
                 Database::File(path) => path.display().to_string(),
                 Database::Off { .. } => "off".to_owned(),
@@ -403,6 +426,7 @@ impl Resolved {
             "maxBytes": self.settings.max_bytes,
             "queueRows": queue.max_rows,
             "queueBytes": queue.max_bytes,
+            "queueFull": queue.full.as_str(),
             "batchSize": self.settings.batch_size,
             "batchIntervalSeconds": seconds(self.settings.batch_interval),
             "shutdownTimeoutSeconds": seconds(self.settings.shutdown_timeout),

@@ -40,6 +40,39 @@ pub(crate) enum Database {
 pub(crate) struct QueueSettings {
     pub(crate) max_rows: usize,
     pub(crate) max_bytes: usize,
+    /// What happens to a row for which there is no room.
+    pub(crate) full: QueueFull,
+}
+
+/// What happens when the queue to the ledger is full (`AUDITHOG_QUEUE_FULL`).
+///
+/// Business events never wait: for them every policy is [`DropNewest`](Self::DropNewest).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum QueueFull {
+    /// The newest rows are a counted loss (`queue_full`). No response waits.
+    #[default]
+    DropNewest,
+    /// The end of the response is held until there is room for its row, for at most `AUDITHOG_GUARANTEE_TIMEOUT_MS`. Then
+    /// the row is a counted loss.
+    Wait,
+    /// New requests get 503 before the handler runs (loss reason `refused`).
+    Refuse,
+}
+
+impl QueueFull {
+    /// Every policy by its name.
+    pub(crate) const NAMES: [(&'static str, Self); 3] = [
+        ("drop-newest", Self::DropNewest),
+        ("wait", Self::Wait),
+        ("refuse", Self::Refuse),
+    ];
+
+    /// As in `AUDITHOG_QUEUE_FULL`: `drop-newest`, `wait`, `refuse`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
 }
 
 /// How delivery tries again.
@@ -177,6 +210,7 @@ impl Default for QueueSettings {
         Self {
             max_rows: 65_536,
             max_bytes: 64 * 1024 * 1024,
+            full: QueueFull::default(),
         }
     }
 }

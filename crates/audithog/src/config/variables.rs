@@ -29,6 +29,7 @@ pub(crate) const DB: &str = "AUDITHOG_DB";
 pub(crate) const DB_MAX_BYTES: &str = "AUDITHOG_DB_MAX_BYTES";
 pub(crate) const RETENTION: &str = "AUDITHOG_RETENTION";
 pub(crate) const GUARANTEE: &str = "AUDITHOG_GUARANTEE";
+pub(crate) const GUARANTEE_TIMEOUT_MS: &str = "AUDITHOG_GUARANTEE_TIMEOUT_MS";
 pub(crate) const SAMPLE: &str = "AUDITHOG_SAMPLE";
 pub(crate) const TRUSTED_PROXIES: &str = "AUDITHOG_TRUSTED_PROXIES";
 pub(crate) const CLIENT_IP_HEADER: &str = "AUDITHOG_CLIENT_IP_HEADER";
@@ -39,6 +40,7 @@ pub(crate) const VERSION: &str = "AUDITHOG_VERSION";
 pub(crate) const INSTANCE: &str = "AUDITHOG_INSTANCE";
 pub(crate) const SHUTDOWN_TIMEOUT_MS: &str = "AUDITHOG_SHUTDOWN_TIMEOUT_MS";
 pub(crate) const QUEUE_ROWS: &str = "AUDITHOG_QUEUE_ROWS";
+pub(crate) const QUEUE_FULL: &str = "AUDITHOG_QUEUE_FULL";
 pub(crate) const QUEUE_BYTES: &str = "AUDITHOG_QUEUE_BYTES";
 pub(crate) const MEMORY_ROWS: &str = "AUDITHOG_MEMORY_ROWS";
 pub(crate) const POSTHOG_COMPRESSION: &str = "AUDITHOG_POSTHOG_COMPRESSION";
@@ -57,7 +59,7 @@ pub(crate) const RETRY_MAX_AGE: &str = "AUDITHOG_RETRY_MAX_AGE";
 pub(crate) const RETRY_MAX_ATTEMPTS: &str = "AUDITHOG_RETRY_MAX_ATTEMPTS";
 
 /// All of them.
-pub(crate) const ALL: [Variable; 35] = [
+pub(crate) const ALL: [Variable; 37] = [
     secret(POSTHOG_API_KEY),
     secret(POSTHOG_PROJECT_TOKEN),
     plain(POSTHOG_HOST),
@@ -67,6 +69,7 @@ pub(crate) const ALL: [Variable; 35] = [
     plain(DB_MAX_BYTES),
     plain(RETENTION),
     plain(GUARANTEE),
+    plain(GUARANTEE_TIMEOUT_MS),
     plain(SAMPLE),
     plain(TRUSTED_PROXIES),
     plain(CLIENT_IP_HEADER),
@@ -78,6 +81,7 @@ pub(crate) const ALL: [Variable; 35] = [
     plain(SHUTDOWN_TIMEOUT_MS),
     plain(QUEUE_ROWS),
     plain(QUEUE_BYTES),
+    plain(QUEUE_FULL),
     plain(MEMORY_ROWS),
     plain(POSTHOG_COMPRESSION),
     plain(POSTHOG_DISTINCT_ID),

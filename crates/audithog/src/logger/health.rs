@@ -37,10 +37,30 @@ pub struct Health {
     pub queued: u64,
     /// Rows that could not be kept, by reason; reasons without a loss are absent.
     pub lost: BTreeMap<String, u64>,
+    /// Responses that wait for their row.
+    pub guarantee: GuaranteeHealth,
     /// The ledger.
     pub ledger: LedgerHealth,
     /// The sinks, by name.
     pub sinks: BTreeMap<String, SinkHealth>,
+}
+
+/// What became of responses that wait for their row, in this process. All zero where the guarantee is best-effort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GuaranteeHealth {
+    /// Responses that wait now.
+    pub waiting: u64,
+    /// Durable responses that went out at their time limit, before their row was committed.
+    pub late: u64,
+    /// Requests that got 503 before they were handled. Also the loss `refused`.
+    pub refused: u64,
+    /// Fail-closed requests that got 503 because a row was not committed in time.
+    pub withheld: u64,
+    /// Fail-closed responses whose connection was broken before their end, for the same reason.
+    pub aborted: u64,
+    /// Clients that left while the end of their response waited. The row says what they would have got.
+    pub abandoned: u64,
 }
 
 /// The ledger's side of [`Health`]. Its counts cover all runs of all processes.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::lock;
 use super::shutdown::Ending;
 use crate::books::Waiter;
-use crate::capture::RowSink;
+use crate::capture::{Answers, Guarantee, RowSink};
 use crate::clock::Clock;
+use crate::config::QueueFull;
 use crate::delivery::Delivery;
 use crate::ledger::progress::Board;
 use crate::queue::{Command, Queue};
@@ -26,6 +27,8 @@ pub(super) struct Intake {
     pub(super) sinks: Vec<&'static str>,
     /// What the writer gets to write the rest when nobody called `shutdown`.
     pub(super) close_within: Duration,
+    pub(super) queue_full: QueueFull,
+    pub(super) answers: Answers,
     /// None before the start, once shut down, and for a recording logger.
     pub(super) delivery: Mutex<Option<Delivery>>,
     /// Dropped: that ends the metrics thread.
@@ -62,6 +65,23 @@ impl RowSink for Intake {
 
     fn request_excluded(&self) {
         self.board.request_excluded();
+    }
+
+    fn refuses(&self, guarantee: Guarantee) -> bool {
+        match guarantee {
+            Guarantee::FailClosed => {
+                self.board.progress().failing || self.queue.is_closed() || self.queue.is_full()
+            }
+            _ => self.queue_full == QueueFull::Refuse && self.queue.is_full(),
+        }
+    }
+
+    fn request_refused(&self) {
+        self.queue.refuse(self.clock.wall());
+    }
+
+    fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     fn clock(&self) -> &Clock {

@@ -51,6 +51,13 @@ pub(super) fn publish(health: &Health) {
     for (reason, lost) in &health.lost {
         counter!("audithog_rows_lost_total", "reason" => reason.clone()).absolute(*lost);
     }
+    let guarantee = &health.guarantee;
+    gauge!("audithog_responses_waiting").set(number(guarantee.waiting));
+    counter!("audithog_responses_late_total").absolute(guarantee.late);
+    counter!("audithog_responses_withheld_total").absolute(guarantee.withheld);
+    counter!("audithog_responses_aborted_total").absolute(guarantee.aborted);
+    counter!("audithog_responses_abandoned_total").absolute(guarantee.abandoned);
+    counter!("audithog_requests_refused_total").absolute(guarantee.refused);
     gauge!("audithog_ledger_writing").set(flag(health.ledger.trouble.is_none()));
     for (name, sink) in &health.sinks {
         publish_sink(name, sink);

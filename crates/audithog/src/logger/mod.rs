@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 pub use event::Event;
-pub use health::{Health, LedgerHealth, SinkHealth};
+pub use health::{GuaranteeHealth, Health, LedgerHealth, SinkHealth};
 pub use report::{Blocked, FlushReport, ShutdownReport};
 
 use intake::Intake;

@@ -224,6 +224,7 @@ mod tests {
                 stored: 7,
                 queued,
                 lost: BTreeMap::new(),
+                guarantee: Default::default(),
                 ledger: LedgerHealth {
                     path: Some("audit.db".into()),
                     head: 7,

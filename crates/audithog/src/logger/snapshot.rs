@@ -1,11 +1,12 @@
 //! Puts one look at the books together.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::health::{Health, LedgerHealth, SinkHealth};
+use super::health::{GuaranteeHealth, Health, LedgerHealth, SinkHealth};
 use super::intake::Intake;
 use super::{Logger, lock};
-use crate::books::Losses;
+use crate::books::{LossReason, Losses};
 use crate::delivery::{Delivery, LeaseState, SinkStatus};
 use crate::ledger::SinkTotals;
 use crate::record::Micros;
@@ -22,6 +23,19 @@ impl Intake {
     pub(super) fn health(&self) -> Health {
         let status = lock(&self.delivery).as_ref().map(Delivery::status);
         self.books(status.unwrap_or_default())
+    }
+
+    fn guarantee(&self, refused: u64) -> GuaranteeHealth {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let answers = &self.answers;
+        GuaranteeHealth {
+            waiting: count(&answers.waiting),
+            late: count(&answers.late),
+            refused,
+            withheld: count(&answers.withheld),
+            aborted: count(&answers.aborted),
+            abandoned: count(&answers.abandoned),
+        }
     }
 
     /// The books with what delivery says of its sinks.
@@ -65,6 +79,7 @@ impl Intake {
             stored: counts.stored,
             queued: counts.queued(),
             lost: by_reason(&counts.losses),
+            guarantee: self.guarantee(counts.losses.get(LossReason::Refused)),
             ledger,
             sinks,
         }

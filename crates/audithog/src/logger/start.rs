@@ -7,7 +7,7 @@ use super::intake::Intake;
 use super::link::Link;
 use super::shutdown::Ending;
 use super::{Logger, Shared, lock};
-use crate::capture::{CaptureSettings, Recorder, RowSink as _};
+use crate::capture::{Answers, CaptureSettings, Recorder, RowSink as _};
 use crate::clock::Clock;
 use crate::config::{Builder, Database, Resolved, Settings};
 use crate::delivery::{Delivery, Plan, Tuning};
@@ -52,6 +52,8 @@ impl Builder {
             path: None,
             sinks: Vec::new(),
             close_within: std::time::Duration::ZERO,
+            queue_full: resolved.settings.queue.full,
+            answers: Answers::default(),
             delivery: Mutex::default(),
             meter: Mutex::default(),
             ending: Ending::default(),
@@ -117,6 +119,8 @@ fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
         path,
         sinks: plans.iter().map(|plan| plan.sink.name()).collect(),
         close_within: settings.shutdown_timeout,
+        queue_full: settings.queue.full,
+        answers: Answers::default(),
         delivery: Mutex::default(),
         meter: Mutex::default(),
         ending: Ending::default(),
@@ -128,6 +132,9 @@ fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
     let delivery = Delivery::start(&link, plans, Tuning::from(&settings), clock)?;
     *lock(&intake.delivery) = Some(delivery);
     let logger = logger(intake, resolved.capture.clone(), &settings);
+    logger.0.recorder.keep_time().map_err(|error| {
+        Error::new(Kind::Thread, "cannot start the thread of time limits").with_source(error)
+    })?;
     logger.start_meter()?;
     logger.start_check(head_before);
     Ok(logger)

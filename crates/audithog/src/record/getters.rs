@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::{Actor, Row};
+use super::{Actor, Outcome, Row};
 
 impl Row {
     /// The row's id, the de-duplication key everywhere.
@@ -70,7 +70,7 @@ impl Row {
     /// `success` or `failure`; absent for rows that are no requests.
     #[must_use]
     pub fn result(&self) -> Option<&str> {
-        self.exchange.as_ref().map(|http| http.outcome.as_str())
+        self.exchange.as_ref()?.outcome.as_str()
     }
 
     /// Why it failed.
@@ -82,9 +82,8 @@ impl Row {
     /// Arrival to the last byte of the response, or to the abnormal end.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
-        self.exchange
-            .as_ref()
-            .map(|http| Duration::from_micros(http.duration_us))
+        let http = self.exchange.as_ref()?;
+        (http.outcome != Outcome::Open).then(|| Duration::from_micros(http.duration_us))
     }
 
     /// The `User-Agent` header.

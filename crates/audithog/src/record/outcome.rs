@@ -26,6 +26,8 @@ pub(crate) enum End {
 pub(crate) enum Outcome {
     Success,
     Failure,
+    /// None yet: the row says that the request is about to be handled.
+    Open,
 }
 
 impl End {
@@ -44,10 +46,11 @@ impl End {
 }
 
 impl Outcome {
-    pub(crate) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> Option<&'static str> {
         match self {
-            Self::Success => "success",
-            Self::Failure => "failure",
+            Self::Success => Some("success"),
+            Self::Failure => Some("failure"),
+            Self::Open => None,
         }
     }
 

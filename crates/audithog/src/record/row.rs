@@ -24,7 +24,7 @@ pub struct Row {
     /// For `api_request`, `Some(Uuid(id))` unless an upstream id was adopted.
     pub(crate) request_id: Option<RequestId>,
     pub(crate) actor: Actor,
-    /// Present on `api_request` and `api_connection_closed` rows.
+    /// Present on `api_request`, `api_request_started` and `api_connection_closed` rows.
     pub(crate) exchange: Option<Box<Exchange>>,
     pub(crate) trace_id: Option<[u8; 16]>,
     /// The trace id came from a trusted peer, so sampling may hash it.

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::future::grpc_status;
-use crate::capture::Guard;
+use super::held::{BoxError, NotAudited, Panic};
+use crate::capture::{Guard, Instead, Promise, Release};
 use crate::record::End;
 
 /// The most that is handed to the server at once. A server takes a frame whole, however large, and only then looks whether
@@ -29,6 +30,8 @@ pin_project! {
         rest: Bytes,
         // None for a request that another layer watches, and once the row was made.
         watching: Option<Streaming>,
+        // What waits for the row.
+        held: Option<Box<Held>>,
     }
 
     impl<B> PinnedDrop for ResponseBody<B> {
@@ -48,6 +51,22 @@ pub(super) struct Streaming {
     /// Bytes that the server will still take, if the length is known.
     pub(super) remaining: Option<u64>,
     pub(super) grpc: bool,
+    /// The end waits for the row.
+    pub(super) waits: bool,
+}
+
+struct Held {
+    promise: Promise,
+    then: Then,
+}
+
+/// What ends the body.
+enum Then {
+    /// The frame that completes a known length, or trailers.
+    Frame(Frame<Bytes>),
+    End,
+    Error(BoxError),
+    Panic(Panic),
 }
 
 impl<B> ResponseBody<B> {
@@ -56,6 +75,17 @@ impl<B> ResponseBody<B> {
             inner: Some(inner),
             rest: Bytes::new(),
             watching: None,
+            held: None,
+        }
+    }
+
+    /// A body of our own, for whatever type the service's has.
+    pub(super) fn of(bytes: Bytes) -> Self {
+        Self {
+            inner: None,
+            rest: bytes,
+            watching: None,
+            held: None,
         }
     }
 
@@ -64,64 +94,97 @@ impl<B> ResponseBody<B> {
             inner: Some(inner),
             rest: Bytes::new(),
             watching: Some(streaming),
+            held: None,
         }
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
-        let frame = if this.rest.is_empty() {
-            let Some(inner) = this.inner.as_mut().as_pin_mut() else {
-                return Poll::Ready(None);
-            };
-            let polled = match this.watching {
-                Some(streaming) => streaming.guard.run(|| inner.poll_frame(cx)),
-                None => return inner.poll_frame(cx),
-            };
-            match polled {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => {
-                    finish_body(this.watching);
+        loop {
+            if let Some(held) = this.held {
+                let release = ready!(held.promise.poll(cx));
+                let held = this.held.take();
+                if release == Release::Withhold {
+                    // What is left must not get out after the error either.
+                    this.inner.set(None);
+                }
+                return Poll::Ready(held.and_then(|held| held.release(release)));
+            }
+            let frame = if this.rest.is_empty() {
+                let Some(inner) = this.inner.as_mut().as_pin_mut() else {
                     return Poll::Ready(None);
+                };
+                let polled = match this.watching {
+                    Some(streaming) => streaming.guard.try_run(|| inner.poll_frame(cx)),
+                    None => return inner.poll_frame(cx).map_err(Into::into),
+                };
+                let ended = match polled {
+                    Ok(Poll::Pending) => return Poll::Pending,
+                    Ok(Poll::Ready(Some(Ok(frame)))) => Ok(frame),
+                    Ok(Poll::Ready(None)) => Err((finish_body(this.watching), Then::End)),
+                    Ok(Poll::Ready(Some(Err(error)))) => {
+                        let promise = finish(this.watching, End::ResponseBodyError);
+                        Err((promise, Then::Error(error.into())))
+                    }
+                    Err(panic) => {
+                        let streaming = this.watching.take();
+                        let promise = streaming.and_then(|streaming| streaming.guard.promise());
+                        Err((promise, Then::Panic(Panic::new(panic))))
+                    }
+                };
+                match ended {
+                    Ok(frame) => frame,
+                    Err((Some(promise), then)) => {
+                        *this.held = Some(Box::new(Held { promise, then }));
+                        continue;
+                    }
+                    Err((None, then)) => return Poll::Ready(then.now()),
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    finish(this.watching, End::ResponseBodyError);
-                    return Poll::Ready(Some(Err(error)));
+            } else {
+                Frame::data(std::mem::take(this.rest))
+            };
+            let (promise, frame) = match frame.into_data() {
+                Ok(data) => {
+                    let slice = split(data, this.rest);
+                    let ends = this.rest.is_empty() && is_at_end(&this.inner);
+                    let promise = after_data(this.watching, slice.len(), ends);
+                    (promise, Frame::data(slice))
                 }
-                Poll::Ready(Some(Ok(frame))) => frame,
+                Err(frame) => (after_other(this.watching, &frame), frame),
+            };
+            match promise {
+                Some(promise) => {
+                    let then = Then::Frame(frame);
+                    *this.held = Some(Box::new(Held { promise, then }));
+                }
+                None => return Poll::Ready(Some(Ok(frame))),
             }
-        } else {
-            Frame::data(std::mem::take(this.rest))
-        };
-        let frame = match frame.into_data() {
-            Ok(data) => {
-                let slice = split(data, this.rest);
-                let ends = this.rest.is_empty() && is_at_end(&this.inner);
-                after_data(this.watching, slice.len(), ends);
-                Frame::data(slice)
-            }
-            Err(frame) => {
-                after_other(this.watching, &frame);
-                frame
-            }
-        };
-        Poll::Ready(Some(Ok(frame)))
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && is_at_end(&self.inner)
+        // The end that waits is handed over by a poll of its own.
+        let waits = self.watching.as_ref().is_some_and(|watched| watched.waits);
+        !waits && self.held.is_none() && self.rest.is_empty() && is_at_end(&self.inner)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let inner = self.inner.as_ref().map(Body::size_hint).unwrap_or_default();
-        let rest = self.rest.len() as u64;
+        let inner = self.inner.as_ref().map(Body::size_hint);
+        let inner = inner.unwrap_or_else(|| SizeHint::with_exact(0));
+        let held = self.held.as_ref().map_or(0, |held| held.then.len());
+        let rest = self.rest.len() as u64 + held;
         if rest == 0 {
             return inner;
         }
@@ -131,6 +194,35 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
             hint.set_upper(upper.saturating_add(rest));
         }
         hint
+    }
+}
+
+impl Held {
+    fn release(self, release: Release) -> Option<Result<Frame<Bytes>, BoxError>> {
+        if release == Release::Withhold {
+            self.promise.withheld(Instead::Abort);
+            return Some(Err(NotAudited.into()));
+        }
+        self.then.now()
+    }
+}
+
+impl Then {
+    fn now(self) -> Option<Result<Frame<Bytes>, BoxError>> {
+        match self {
+            Self::Frame(frame) => Some(Ok(frame)),
+            Self::End => None,
+            Self::Error(error) => Some(Err(error)),
+            Self::Panic(panic) => panic.resume(),
+        }
+    }
+
+    /// Bytes of the body that wait.
+    fn len(&self) -> u64 {
+        match self {
+            Self::Frame(frame) => frame.data_ref().map_or(0, |data| data.len() as u64),
+            _ => 0,
+        }
     }
 }
 
@@ -147,33 +239,34 @@ fn split(mut data: Bytes, rest: &mut Bytes) -> Bytes {
 }
 
 /// `len` bytes are handed over; `ends` if the body says that nothing follows.
-fn after_data(watching: &mut Option<Streaming>, len: usize, ends: bool) {
-    let Some(streaming) = watching else { return };
+fn after_data(watching: &mut Option<Streaming>, len: usize, ends: bool) -> Option<Promise> {
+    let streaming = watching.as_mut()?;
     if let Some(remaining) = &mut streaming.remaining {
         *remaining = remaining.saturating_sub(len as u64);
     }
+    // Of a stream only the end marker waits, and it comes with the next poll.
+    let ends = ends && !(streaming.waits && streaming.remaining.is_none());
     if ends || streaming.remaining == Some(0) {
-        finish_body(watching);
+        return finish_body(watching);
     }
+    None
 }
 
 /// Trailers end a body. Other kinds of frames are not known, and not ours to judge.
-fn after_other(watching: &mut Option<Streaming>, frame: &Frame<Bytes>) {
-    let Some(trailers) = frame.trailers_ref() else {
-        return;
-    };
+fn after_other(watching: &mut Option<Streaming>, frame: &Frame<Bytes>) -> Option<Promise> {
+    let trailers = frame.trailers_ref()?;
     if let Some(streaming) = watching
         && streaming.grpc
         && let Some(status) = grpc_status(trailers)
     {
         streaming.guard.set_grpc_status(status);
     }
-    finish_body(watching);
+    finish_body(watching)
 }
 
 /// The body says that it is at its end. One that is shorter than it announced is none that a client can take:
 /// over HTTP/1.1 the server breaks the connection, over HTTP/2 the response is malformed (RFC 9113 §8.1.1).
-fn finish_body(watching: &mut Option<Streaming>) {
+fn finish_body(watching: &mut Option<Streaming>) -> Option<Promise> {
     let short = watching
         .as_ref()
         .is_some_and(|streaming| streaming.remaining.is_some_and(|left| left > 0));
@@ -182,13 +275,11 @@ fn finish_body(watching: &mut Option<Streaming>) {
     } else {
         End::Complete
     };
-    finish(watching, end);
+    finish(watching, end)
 }
 
-fn finish(watching: &mut Option<Streaming>, end: End) {
-    if let Some(streaming) = watching.take() {
-        streaming.guard.finish(end);
-    }
+fn finish(watching: &mut Option<Streaming>, end: End) -> Option<Promise> {
+    watching.take()?.guard.finish(end)
 }
 
 impl<B: Default> Default for ResponseBody<B> {

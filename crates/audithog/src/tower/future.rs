@@ -1,20 +1,24 @@
 //! From the request to the head of the response.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tower_service::Service;
 
 use super::body::{ResponseBody, Streaming};
+use super::held::{BoxError, Panic, Unavailable};
 use super::service::{X_REQUEST_ID, request_id_header};
 use super::{AuditConnectInfo, ErrorCode};
-use crate::capture::Guard;
+use crate::capture::{Announcement, Guard, Instead, Promise, Release, RequestHandle};
 use crate::record::End;
 
 /// gRPC's UNKNOWN, which clients assume for a status that they cannot read (grpc/grpc: doc/PROTOCOL-HTTP2.md).
@@ -25,28 +29,69 @@ pin_project! {
     ///
     /// Dropped before it is ready, it makes the request's row.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<F> {
-        // None only while this is dropped.
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        // None before the service was called, and while this is dropped.
         #[pin]
-        inner: Option<F>,
-        // None for a request that another layer watches, and once the response is there.
-        watching: Option<Watching>,
+        inner: Option<S::Future>,
+        stage: Stage<S, B, S::Response, S::Error>,
     }
 
-    impl<F> PinnedDrop for ResponseFuture<F> {
+    impl<S, B> PinnedDrop for ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             // What the application does while its future is dropped is still part of the request: it
-            // is the current one, and its row is made afterwards, with `watching`.
-            if let Some(watching) = this.watching {
+            // is the current one, and its row is made afterwards, with the guard.
+            if let Stage::Running(watching) = this.stage {
                 watching.guard.run(|| this.inner.set(None));
             }
         }
     }
 }
 
-struct Watching {
-    guard: Guard,
+/// How far the request is. What only waiting requests need is boxed.
+enum Stage<S, B, R, E> {
+    /// Another layer watches the request.
+    PassedThrough,
+    /// Its arrival is being committed.
+    Announced(Box<Announced<S, B>>),
+    /// The service works on it.
+    Running(Watching),
+    /// Its answer waits for its row.
+    Held(Box<Held<R, E>>),
+    /// It is not handled.
+    Refused(RequestHandle),
+    /// The response was handed over.
+    Done,
+}
+
+struct Announced<S, B> {
+    announcement: Announcement,
+    watching: Watching,
+    service: S,
+    request: Request<B>,
+}
+
+struct Held<R, E> {
+    promise: Promise,
+    handle: RequestHandle,
+    answer: Answer<R, E>,
+}
+
+enum Answer<R, E> {
+    /// A response without a body, and the connection if it ends HTTP on it.
+    Response(R, Option<AuditConnectInfo>),
+    Error(E),
+    Panic(Panic),
+}
+
+pub(super) struct Watching {
+    pub(super) guard: Guard,
     asked_for: AskedFor,
     /// Of a request that may end HTTP on it.
     connection: Option<AuditConnectInfo>,
@@ -60,69 +105,211 @@ enum AskedFor {
     Tunnel,
 }
 
-impl<F> ResponseFuture<F> {
-    pub(super) fn pass_through(inner: F) -> Self {
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn at(stage: Stage<S, B, S::Response, S::Error>) -> Self {
+        Self { inner: None, stage }
+    }
+
+    pub(super) fn pass_through(inner: S::Future) -> Self {
         Self {
             inner: Some(inner),
-            watching: None,
+            stage: Stage::PassedThrough,
         }
     }
 
-    pub(super) fn watched(
-        inner: F,
-        guard: Guard,
-        method: &Method,
-        connection: Option<AuditConnectInfo>,
+    pub(super) fn watched(inner: S::Future, watching: Watching) -> Self {
+        Self {
+            inner: Some(inner),
+            stage: Stage::Running(watching),
+        }
+    }
+
+    pub(super) fn announced(
+        announcement: Announcement,
+        watching: Watching,
+        service: S,
+        request: Request<B>,
     ) -> Self {
-        let asked_for = match *method {
+        Self::at(Stage::Announced(Box::new(Announced {
+            announcement,
+            watching,
+            service,
+            request,
+        })))
+    }
+
+    pub(super) fn refused(handle: RequestHandle) -> Self {
+        Self::at(Stage::Refused(handle))
+    }
+
+    /// The service panicked while it was called. Raised again at once, unless the panic waits for its row.
+    pub(super) fn panicked(guard: &Guard, panic: Box<dyn Any + Send>) -> Self {
+        Self::at(hold_panic(guard, panic))
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body<Data = Bytes>,
+    ResBody::Error: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.stage {
+                Stage::PassedThrough => {
+                    let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+                        return Poll::Pending;
+                    };
+                    let result = ready!(inner.poll(cx));
+                    return Poll::Ready(
+                        result.map(|response| response.map(ResponseBody::pass_through)),
+                    );
+                }
+                Stage::Announced(announced) => {
+                    let kept = ready!(announced.announcement.poll(cx));
+                    let Stage::Announced(announced) = std::mem::replace(this.stage, Stage::Done)
+                    else {
+                        return Poll::Pending;
+                    };
+                    let Announced {
+                        watching,
+                        mut service,
+                        request,
+                        ..
+                    } = *announced;
+                    // Ended by a shutdown meanwhile: no row would tell of what the handler does.
+                    if !kept || watching.guard.is_finished() {
+                        return Poll::Ready(Ok(watching.unhandled()));
+                    }
+                    match watching.guard.try_run(|| service.call(request)) {
+                        Ok(inner) => {
+                            this.inner.set(Some(inner));
+                            Stage::Running(watching)
+                        }
+                        Err(panic) => hold_panic(&watching.guard, panic),
+                    }
+                }
+                Stage::Running(watching) => {
+                    let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+                        return Poll::Pending;
+                    };
+                    let result = match watching.guard.try_run(|| inner.poll(cx)) {
+                        Ok(polled) => Ok(ready!(polled)),
+                        Err(panic) => Err(panic),
+                    };
+                    let Stage::Running(watching) = std::mem::replace(this.stage, Stage::Done)
+                    else {
+                        return Poll::Pending;
+                    };
+                    match result {
+                        Ok(result) => match watching.answered(result) {
+                            Head::Ready(result) => return Poll::Ready(result),
+                            Head::Held(held) => Stage::Held(held),
+                        },
+                        Err(panic) => hold_panic(&watching.guard, panic),
+                    }
+                }
+                Stage::Held(held) => {
+                    let release = ready!(held.promise.poll(cx));
+                    let Stage::Held(held) = std::mem::replace(this.stage, Stage::Done) else {
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(held.release(release));
+                }
+                Stage::Refused(handle) => {
+                    let response = Unavailable::NotHandled.response(handle);
+                    *this.stage = Stage::Done;
+                    return Poll::Ready(Ok(response));
+                }
+                Stage::Done => return Poll::Pending,
+            };
+            *this.stage = next;
+        }
+    }
+}
+
+/// Raises the panic again, now or as soon as its row is committed.
+fn hold_panic<S, B, R, E>(guard: &Guard, panic: Box<dyn Any + Send>) -> Stage<S, B, R, E> {
+    let Some(promise) = guard.promise() else {
+        resume_unwind(panic)
+    };
+    Stage::Held(Box::new(Held {
+        promise,
+        handle: guard.handle(),
+        answer: Answer::Panic(Panic::new(panic)),
+    }))
+}
+
+impl<B, E> Held<Response<B>, E> {
+    fn release(self, release: Release) -> Result<Response<ResponseBody<B>>, E> {
+        if release == Release::Withhold {
+            self.promise.withheld(Instead::Unavailable);
+            return Ok(Unavailable::Withheld.response(&self.handle));
+        }
+        match self.answer {
+            Answer::Response(response, connection) => {
+                if let Some(connection) = connection {
+                    connection.upgraded(self.handle);
+                }
+                Ok(response.map(ResponseBody::pass_through))
+            }
+            Answer::Error(error) => Err(error),
+            Answer::Panic(panic) => panic.resume(),
+        }
+    }
+}
+
+/// What follows from the service's answer.
+enum Head<B, E> {
+    Ready(Result<Response<ResponseBody<B>>, E>),
+    Held(Box<Held<Response<B>, E>>),
+}
+
+impl Watching {
+    pub(super) fn new<B>(guard: Guard, request: &Request<B>) -> Self {
+        let asked_for = match *request.method() {
             Method::HEAD => AskedFor::Head,
             Method::CONNECT => AskedFor::Tunnel,
             _ => AskedFor::Body,
         };
         Self {
-            inner: Some(inner),
-            watching: Some(Watching {
-                guard,
-                asked_for,
-                connection,
-            }),
+            guard,
+            asked_for,
+            connection: AuditConnectInfo::of_upgrade(request),
         }
     }
-}
 
-impl<F, B, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    B: Body<Data = Bytes>,
-{
-    type Output = Result<Response<ResponseBody<B>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Some(inner) = this.inner.as_pin_mut() else {
-            return Poll::Pending;
-        };
-        let polled = match this.watching {
-            Some(watching) => watching.guard.run(|| inner.poll(cx)),
-            None => inner.poll(cx),
-        };
-        let result = ready!(polled);
-        let Some(watching) = this.watching.take() else {
-            return Poll::Ready(result.map(|response| response.map(ResponseBody::pass_through)));
-        };
-        Poll::Ready(match result {
-            Ok(response) => Ok(watching.head(response)),
-            Err(error) => {
-                watching.guard.finish(End::ServiceError);
-                Err(error)
-            }
-        })
+    fn unhandled<B>(self) -> Response<ResponseBody<B>> {
+        let response = Unavailable::NotHandled.response(&self.guard.handle());
+        self.guard.finish_unhandled(response.status().as_u16());
+        response
     }
-}
 
-impl Watching {
+    fn answered<B: Body, E>(self, result: Result<Response<B>, E>) -> Head<B, E> {
+        let error = match result {
+            Ok(response) => return self.head(response),
+            Err(error) => error,
+        };
+        let handle = self.guard.handle();
+        match self.guard.finish(End::ServiceError) {
+            None => Head::Ready(Err(error)),
+            Some(promise) => Head::Held(Box::new(Held {
+                promise,
+                handle,
+                answer: Answer::Error(error),
+            })),
+        }
+    }
+
     /// The head is there: tells what it says, and ends the request if nothing follows.
-    fn head<B: Body>(self, mut response: Response<B>) -> Response<ResponseBody<B>> {
+    fn head<B: Body, E>(self, mut response: Response<B>) -> Head<B, E> {
         let Self {
             guard,
             asked_for,
@@ -150,19 +337,28 @@ impl Watching {
         let is_empty = response.body().is_end_stream() || (length == Some(0) && !grpc);
         if sends_no_body || is_empty {
             let handle = guard.handle();
-            guard.finish(End::Complete);
-            if let Some(connection) = connection.filter(|_| ends_http(response.status(), asked_for))
-            {
+            let connection = connection.filter(|_| ends_http(response.status(), asked_for));
+            if let Some(promise) = guard.finish(End::Complete) {
+                return Head::Held(Box::new(Held {
+                    promise,
+                    handle,
+                    answer: Answer::Response(response, connection),
+                }));
+            }
+            if let Some(connection) = connection {
                 connection.upgraded(handle);
             }
-            return response.map(ResponseBody::pass_through);
+            return Head::Ready(Ok(response.map(ResponseBody::pass_through)));
         }
         let streaming = Streaming {
+            waits: guard.waits(),
             guard,
             remaining: if grpc { None } else { length },
             grpc,
         };
-        response.map(|body| ResponseBody::watched(body, streaming))
+        Head::Ready(Ok(
+            response.map(|body| ResponseBody::watched(body, streaming))
+        ))
     }
 }
 
@@ -201,10 +397,14 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     Some(code.unwrap_or(GRPC_UNKNOWN))
 }
 
-impl<F> fmt::Debug for ResponseFuture<F> {
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let watched = !matches!(self.stage, Stage::PassedThrough | Stage::Done);
         f.debug_struct("ResponseFuture")
-            .field("watched", &self.watching.is_some())
+            .field("watched", &watched)
             .finish_non_exhaustive()
     }
 }

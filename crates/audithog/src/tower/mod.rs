@@ -7,6 +7,7 @@ mod connection;
 mod error_code;
 mod facts;
 mod future;
+mod held;
 mod layer;
 #[cfg(feature = "axum")]
 mod listener;

@@ -8,10 +8,10 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::AuditConnectInfo;
 use super::facts::Facts;
-use super::future::ResponseFuture;
-use crate::capture::{Arrival, Guard, Headers, Recorder, RequestHandle};
+use super::future::{ResponseFuture, Watching};
+use super::held::BoxError;
+use crate::capture::{Arrival, Guard, Headers, Recorder, Refused, RequestHandle};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -59,12 +59,13 @@ impl<S> AuditService<S> {
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for AuditService<S>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     ResBody: Body<Data = Bytes>,
+    ResBody::Error: Into<BoxError>,
 {
     type Response = Response<super::ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -74,11 +75,20 @@ where
         if is_watched(&request) {
             return ResponseFuture::pass_through(self.inner.call(request));
         }
-        let connection = AuditConnectInfo::of_upgrade(&request);
-        let guard = self.start(&mut request);
-        let method = request.method().clone();
-        let inner = guard.run(|| self.inner.call(request));
-        ResponseFuture::watched(inner, guard, &method, connection)
+        let watching = Watching::new(self.start(&mut request), &request);
+        match watching.guard.admit() {
+            Ok(None) => match watching.guard.try_run(|| self.inner.call(request)) {
+                Ok(inner) => ResponseFuture::watched(inner, watching),
+                Err(panic) => ResponseFuture::panicked(&watching.guard, panic),
+            },
+            Ok(Some(announcement)) => {
+                // The one that was found ready is the one that is called.
+                let next = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, next);
+                ResponseFuture::announced(announcement, watching, ready, request)
+            }
+            Err(Refused) => ResponseFuture::refused(watching.guard.handle()),
+        }
     }
 }
 

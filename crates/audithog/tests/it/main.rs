@@ -6,6 +6,7 @@
 )]
 
 mod bad_input;
+mod guarantees;
 mod lifecycle;
 mod one_row;
 mod pipeline;

@@ -1,9 +1,12 @@
 //! What settings show of themselves.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{env, resolved};
-use crate::config::Builder;
+use crate::capture::Guarantee;
+use crate::config::{Builder, QueueFull};
 
 const SECRETS: [&str; 2] = ["phc_hidden1", "hidden2"];
 
@@ -33,19 +36,29 @@ fn audit_started_shows_every_setting_and_no_secret() {
             .exclude(Some("get"), "/live")
             .exclude(None, "/ready")
             .mask_path_param(Some("/magic/{link}"), "link")
-            .mask_path_param(None, "who"),
+            .mask_path_param(None, "who")
+            .guarantee_floor(Guarantee::Durable)
+            .guarantee_for(Some("post"), "/payments", Guarantee::FailClosed)
+            .guarantee_for(Some("GET"), "*", Guarantee::BestEffort)
+            .without_started_row(None, "/payments")
+            .guarantee_timeout(Duration::from_millis(500))
+            .queue_full(QueueFull::Refuse),
     );
     let public = found.public();
     assert_hidden(&public.to_string());
     let wanted = json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "guarantee": "best-effort",
+        "guarantee": "durable",
+        "guaranteeTimeoutSeconds": 0.5,
+        "guaranteesByRoute": ["POST /payments fail-closed", "GET * durable"],
+        "notAnnounced": ["* /payments"],
         "database": "/data/audit.db",
         "memoryRows": null,
         "retentionSeconds": 34_560_000.0,
         "maxBytes": null,
         "queueRows": 65_536,
         "queueBytes": 67_108_864,
+        "queueFull": "refuse",
         "batchSize": 100,
         "batchIntervalSeconds": 30.0,
         "shutdownTimeoutSeconds": 25.0,

@@ -7,7 +7,7 @@ use super::super::resolve::file_name;
 use super::{env, problems, resolved};
 use crate::capture::RequestIdPolicy;
 use crate::config::{
-    Compression, Database, DistinctId, IpDetail, QueueSettings, RetrySettings, Settings,
+    Compression, Database, DistinctId, IpDetail, QueueFull, QueueSettings, RetrySettings, Settings,
 };
 use crate::record::Run;
 
@@ -44,6 +44,7 @@ fn the_whole_default_set() {
     let most = QueueSettings {
         max_rows: 65_536,
         max_bytes: 64 << 20,
+        full: QueueFull::DropNewest,
     };
     assert_eq!(queue, most);
     assert_eq!((retention, max_bytes), (Some(400 * DAY), None));

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{env, problem, resolved};
-use crate::config::Resolved;
+use super::{env, problem, problems, resolved};
+use crate::capture::Guarantee;
 use crate::config::env::{bytes, duration, shorten};
+use crate::config::{Builder, Resolved};
 
 #[test]
 fn times() {
@@ -164,22 +165,73 @@ fn words_are_read_in_any_case_and_their_problem_lists_them() {
 }
 
 #[test]
-fn stronger_guarantees_are_not_promised_by_this_version() {
-    for word in ["best-effort", "Best-Effort"] {
-        resolved(&env([("AUDITHOG_GUARANTEE", word)]));
+fn a_guarantee_is_one_of_three_words_and_waits_for_two_seconds() {
+    let guarantees = |builder: Builder| resolved(&builder).capture.guarantees;
+    for (word, wanted) in [
+        ("best-effort", Guarantee::BestEffort),
+        ("Durable", Guarantee::Durable),
+        ("fail-closed", Guarantee::FailClosed),
+    ] {
+        let found = guarantees(env([("AUDITHOG_GUARANTEE", word)]));
+        assert_eq!(found.default, wanted);
+        assert_eq!(found.timeout, Duration::from_secs(2));
     }
-    for word in ["durable", "fail-closed", "DURABLE"] {
-        assert_eq!(
-            problem("AUDITHOG_GUARANTEE", word),
-            format!(
-                "AUDITHOG_GUARANTEE: `{word}` is not available in this version; only best-effort is"
-            )
-        );
-    }
+    assert_eq!(guarantees(env([])).default, Guarantee::BestEffort);
     assert_eq!(
         problem("AUDITHOG_GUARANTEE", "strong"),
-        "AUDITHOG_GUARANTEE: `strong` is not one of: best-effort"
+        "AUDITHOG_GUARANTEE: `strong` is not one of: best-effort, durable, fail-closed"
     );
+    assert_eq!(
+        problem("AUDITHOG_QUEUE_FULL", "block"),
+        "AUDITHOG_QUEUE_FULL: `block` is not one of: drop-newest, wait, refuse"
+    );
+}
+
+#[test]
+fn the_environment_can_raise_a_floor_and_not_lower_it() {
+    let of = |environment, floor, method, route| {
+        let builder = env([("AUDITHOG_GUARANTEE", environment)])
+            .guarantee_floor(floor)
+            .guarantee_for(Some("post"), "/payments", FailClosed)
+            .guarantee_for(Some("GET"), "/payments*", BestEffort);
+        resolved(&builder).capture.guarantees.of(method, route)
+    };
+    use Guarantee::{BestEffort, Durable, FailClosed};
+    let payments = Some("/payments");
+    assert_eq!(of("best-effort", Durable, "GET", None), Durable);
+    assert_eq!(of("fail-closed", Durable, "GET", None), FailClosed);
+    // A rule counts more than the environment, and less than the floor.
+    assert_eq!(of("durable", BestEffort, "GET", payments), BestEffort);
+    assert_eq!(
+        of("durable", BestEffort, "GET", Some("/payments/{id}")),
+        BestEffort
+    );
+    assert_eq!(of("best-effort", Durable, "GET", payments), Durable);
+    assert_eq!(of("best-effort", BestEffort, "POST", payments), FailClosed);
+    assert_eq!(
+        of("best-effort", BestEffort, "POST", Some("/payments/{id}")),
+        BestEffort
+    );
+    assert_eq!(
+        of("best-effort", BestEffort, "PUT", payments),
+        BestEffort,
+        "a rule with a method is for this method"
+    );
+}
+
+#[test]
+fn a_guarantee_that_waits_needs_a_ledger() {
+    let told = "needs a ledger: with AUDITHOG_DB=off nothing can be fsynced";
+    let off = || env([("AUDITHOG_DB", "off")]);
+    for builder in [
+        off().guarantee(Guarantee::Durable),
+        off().guarantee_floor(Guarantee::Durable),
+        off().guarantee_for(None, "/payments", Guarantee::Durable),
+    ] {
+        let wanted = format!("the guarantee durable {told}");
+        assert_eq!(problems(&builder), [wanted]);
+    }
+    resolved(&off().guarantee(Guarantee::BestEffort));
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Decoder {
         flags: i64,
         columns: &mut Columns<'_, '_>,
     ) -> Result<Option<Exchange>, StoreError> {
-        if flags & flag::HTTP == 0 {
+        if flags & (flag::HTTP | flag::OPEN) == 0 {
             columns.next += 8;
             return Ok(None);
         }
@@ -126,10 +126,10 @@ impl Decoder {
             path: path.ok_or_else(|| damaged("a row has no path"))?,
             route,
             status_code,
-            outcome: if flags & flag::FAILURE != 0 {
-                Outcome::Failure
-            } else {
-                Outcome::Success
+            outcome: match flags {
+                _ if flags & flag::OPEN != 0 => Outcome::Open,
+                _ if flags & flag::FAILURE != 0 => Outcome::Failure,
+                _ => Outcome::Success,
             },
             error_code,
             duration_us: u64::try_from(duration_us).unwrap_or(0),

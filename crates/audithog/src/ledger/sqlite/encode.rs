@@ -104,7 +104,8 @@ impl<'a> Binder<'a> {
         self.name(to, exchange.route.as_deref(), Origin::Application)?;
         self.opt_int(to, exchange.status_code.map(i64::from))?;
         self.name(to, exchange.error_code.as_deref(), Origin::Application)?;
-        self.int(to, i64::try_from(exchange.duration_us).unwrap_or(i64::MAX))?;
+        let duration = i64::try_from(exchange.duration_us).unwrap_or(i64::MAX);
+        self.opt_int(to, (exchange.outcome != Outcome::Open).then_some(duration))?;
         self.name(to, exchange.user_agent.as_deref(), Origin::Peer)?;
         match exchange.ip {
             // As a signed number, so that every address takes four bytes.
@@ -185,7 +186,9 @@ impl<'a> Binder<'a> {
 fn flags(row: &Row) -> i64 {
     let exchange = row.exchange.as_deref();
     let set = |condition: bool, bit: i64| if condition { bit } else { 0 };
-    set(exchange.is_some(), flag::HTTP)
+    let open = exchange.is_some_and(|e| e.outcome == Outcome::Open);
+    set(exchange.is_some() && !open, flag::HTTP)
+        | set(open, flag::OPEN)
         | set(
             exchange.is_some_and(|e| e.outcome == Outcome::Failure),
             flag::FAILURE,

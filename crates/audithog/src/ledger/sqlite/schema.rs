@@ -18,7 +18,7 @@ const STEPS: [Step; VERSION as usize] = [
 
 /// Bits of `audit_rows.flags`.
 pub(super) mod flag {
-    /// The row has an HTTP side.
+    /// The row has an HTTP side, with an end.
     pub(in super::super) const HTTP: i64 = 1;
     pub(in super::super) const FAILURE: i64 = 2;
     /// `request_id` is `id`, and the column is null.
@@ -28,6 +28,8 @@ pub(super) mod flag {
     pub(in super::super) const CALLER_ID: i64 = 16;
     /// `path` is `route`, and the column is null.
     pub(in super::super) const PATH_IS_ROUTE: i64 = 32;
+    /// The row has an HTTP side without an end: neither `HTTP` nor `FAILURE`, no duration.
+    pub(in super::super) const OPEN: i64 = 64;
 }
 
 /// Brings a file of `version` to [`VERSION`]. Runs inside the caller's transaction.

@@ -17,7 +17,7 @@ use ring::hmac;
 use super::object::{Millis, Object};
 use super::{business, distinct_id};
 use crate::config::{DistinctId, IpDetail, PosthogSettings};
-use crate::record::{Actor, Exchange, Row, Run, StoredRow};
+use crate::record::{Actor, Exchange, Outcome, Row, Run, StoredRow};
 
 /// What an event has besides its texts: names, ids, punctuation.
 const FIXED_WEIGHT: usize = 1_000;
@@ -167,9 +167,11 @@ impl Shape {
         if let Some(status) = exchange.status_code {
             properties.plain("statusCode", status);
         }
-        properties.text("result", exchange.outcome.as_str());
+        properties.optional("result", exchange.outcome.as_str());
         properties.optional("errorCode", exchange.error_code.as_deref());
-        properties.plain("duration_ms", Millis(exchange.duration_us));
+        if exchange.outcome != Outcome::Open {
+            properties.plain("duration_ms", Millis(exchange.duration_us));
+        }
         if self.user_agent {
             properties.optional("userAgent", exchange.user_agent.as_deref());
         }

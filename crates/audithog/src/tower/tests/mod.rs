@@ -39,7 +39,7 @@ fn verdict(row: &Row) -> String {
     format!(
         "{} {} {}",
         status.as_deref().unwrap_or("-"),
-        exchange.outcome.as_str(),
+        exchange.outcome.as_str().unwrap_or("-"),
         exchange.error_code.as_deref().unwrap_or("-"),
     )
 }

@@ -27,6 +27,7 @@ use tower_http::request_id::{
 use super::{audit, audited, exchange, only, verdict};
 use crate::capture::collector::Collector;
 use crate::record::{Actor, Row};
+use crate::tower::held::BoxError;
 use crate::tower::{ErrorCode, PeerAddr, RouteTapLayer};
 use crate::{RequestHandle, current};
 
@@ -325,7 +326,7 @@ async fn the_peer_is_found_where_servers_put_it() {
 /// Calls a service that answers with `response`, and hands back what the layer made of it.
 async fn answer<B>(response: Response<B>) -> (Arc<Collector>, Response<crate::ResponseBody<B>>)
 where
-    B: HttpBody<Data = Bytes> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     answer_to(Method::GET, response).await
 }
@@ -335,10 +336,10 @@ async fn answer_to<B>(
     response: Response<B>,
 ) -> (Arc<Collector>, Response<crate::ResponseBody<B>>)
 where
-    B: HttpBody<Data = Bytes> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let (sink, layer) = audit();
-    let response = std::sync::Mutex::new(Some(response));
+    let response = Arc::new(std::sync::Mutex::new(Some(response)));
     let inner = service_fn(move |_: Request<()>| {
         let response = response.lock().unwrap().take().unwrap();
         async { Ok::<_, Infallible>(response) }

@@ -35,6 +35,8 @@ fn wrong_value(variable: &str) -> Option<&'static str> {
         "AUDITHOG_DB_MAX_BYTES" => "much",
         "AUDITHOG_RETENTION" => "400",
         "AUDITHOG_GUARANTEE" => "exactly-once",
+        "AUDITHOG_GUARANTEE_TIMEOUT_MS" => "9",
+        "AUDITHOG_QUEUE_FULL" => "block",
         "AUDITHOG_SAMPLE" => "2xx=1.5",
         "AUDITHOG_TRUSTED_PROXIES" => "10.0.0.0/33",
         "AUDITHOG_CLIENT_IP_HEADER" => "x real ip",

@@ -1,0 +1,277 @@
+//! Rows that a response waits for, and the thread that ends the wait.
+//!
+//! A wait ends by the writer's answer or by its time limit, whichever comes first, and the response's task is woken
+//! then: nothing polls. The time limit needs no runtime: one thread, `audithog-deadline`, sleeps until the oldest
+//! row that nobody has answered for reaches its limit.
+//!
+//! A row stays open until the writer answers for it, whether or not its response still waits. So rows that are past their
+//! limit show a disk that hangs, whatever the clients do, and the answer for them shows that it writes again.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::books::Waiter;
+
+/// Counts of responses that wait for their row, and of what became of them when it did not come in time.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    pub(crate) waiting: AtomicU64,
+    /// Went out before its row was committed.
+    pub(crate) late: AtomicU64,
+    /// 503 in its place.
+    pub(crate) withheld: AtomicU64,
+    /// The connection was broken before its end.
+    pub(crate) aborted: AtomicU64,
+    /// The client left while it waited; its row says what it would have been.
+    pub(crate) abandoned: AtomicU64,
+    /// Requests are refused now: said once.
+    pub(crate) refusing: std::sync::atomic::AtomicBool,
+}
+
+/// What became of a row within the time limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Committed with fsync.
+    Kept,
+    /// Not yet.
+    Late,
+    /// It never will be.
+    Lost,
+}
+
+/// All waits of one recorder. Dropped, it ends the thread.
+#[derive(Debug)]
+pub(super) struct Waits {
+    limit: Duration,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    open: Mutex<Open>,
+    changed: Condvar,
+    /// Rows past their limit that nobody has answered for.
+    overdue: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// By the end of the wait.
+    slots: BTreeMap<Key, Arc<Slot>>,
+    next: u64,
+    /// When the thread looks next; none while it sleeps until somebody wakes it.
+    looks_at: Option<Instant>,
+    closed: bool,
+}
+
+/// The end of the wait, and a number to tell equal ones apart.
+type Key = (Instant, u64);
+
+#[derive(Debug, Default)]
+struct Slot(Mutex<SlotState>);
+
+#[derive(Debug, Default)]
+struct SlotState {
+    verdict: Option<Verdict>,
+    waker: Option<Waker>,
+}
+
+/// One row's wait: ready with what became of the row.
+#[derive(Debug)]
+pub(super) struct Wait(Arc<Slot>);
+
+/// The writer's side. Dropped without an answer it says that the row is lost.
+struct Answer {
+    key: Key,
+    slot: Arc<Slot>,
+    shared: Arc<Shared>,
+    given: bool,
+}
+
+// === impl Waits ===
+
+impl Waits {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            shared: Arc::default(),
+        }
+    }
+
+    /// Starts the thread; without it no wait has a limit.
+    pub(super) fn keep_time(&self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        std::thread::Builder::new()
+            .name("audithog-deadline".to_owned())
+            .spawn(move || shared.keep_time())
+            .map(drop)
+    }
+
+    /// A wait, and who is to be told of the row.
+    pub(super) fn open(&self) -> (Wait, Waiter) {
+        let slot = Arc::<Slot>::default();
+        let until = Instant::now() + self.limit;
+        let mut open = self.shared.lock();
+        let key = (until, open.next);
+        open.next += 1;
+        open.slots.insert(key, Arc::clone(&slot));
+        let sleeps = open.looks_at.is_none_or(|at| until < at);
+        drop(open);
+        if sleeps {
+            self.shared.changed.notify_one();
+        }
+        let answer = Answer {
+            key,
+            slot: Arc::clone(&slot),
+            shared: Arc::clone(&self.shared),
+            given: false,
+        };
+        let waiter: Waiter = Box::new(move |kept| {
+            answer.give(match kept {
+                Ok(_seq) => Verdict::Kept,
+                Err(_refusal) => Verdict::Lost,
+            });
+        });
+        (Wait(slot), waiter)
+    }
+
+    /// A row is past its limit and nobody has answered for it: the disk hangs, or nearly does.
+    pub(super) fn overdue(&self) -> bool {
+        self.shared.overdue.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn keep_time(&self) {
+        let mut open = self.lock();
+        while !open.closed {
+            let now = Instant::now();
+            let due: Vec<Arc<Slot>> = open.take_due(now);
+            if !due.is_empty() {
+                let before = self.overdue.fetch_add(due.len(), Ordering::AcqRel);
+                drop(open);
+                if before == 0 {
+                    tracing::error!(
+                        "rows wait for the audit ledger longer than AUDITHOG_GUARANTEE_TIMEOUT_MS; \
+                         responses go out late, or not at all where the guarantee is fail-closed"
+                    );
+                }
+                for slot in due {
+                    slot.end(Verdict::Late);
+                }
+                open = self.lock();
+                continue;
+            }
+            open.looks_at = open.slots.keys().next().map(|(until, _)| *until);
+            open = match open.looks_at {
+                Some(at) => {
+                    let left = at.saturating_duration_since(now);
+                    let woken = self.changed.wait_timeout(open, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self
+                    .changed
+                    .wait(open)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn take_due(&mut self, now: Instant) -> Vec<Arc<Slot>> {
+        let mut due = Vec::new();
+        while let Some(first) = self.slots.first_entry()
+            && first.key().0 <= now
+        {
+            due.push(first.remove());
+        }
+        due
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    /// Only the first verdict counts.
+    fn end(&self, verdict: Verdict) {
+        let waker = {
+            let mut state = self.lock();
+            if state.verdict.is_some() {
+                return;
+            }
+            state.verdict = Some(verdict);
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Future for Wait {
+    type Output = Verdict;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Verdict> {
+        let mut state = self.0.lock();
+        if let Some(verdict) = state.verdict {
+            return Poll::Ready(verdict);
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => state.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn give(mut self, verdict: Verdict) {
+        self.given = true;
+        self.settle(verdict);
+    }
+
+    fn settle(&self, verdict: Verdict) {
+        let in_time = self.shared.lock().slots.remove(&self.key).is_some();
+        if !in_time && self.shared.overdue.fetch_sub(1, Ordering::AcqRel) == 1 {
+            tracing::info!("no row waits too long for the audit ledger any more");
+        }
+        self.slot.end(verdict);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.given {
+            self.settle(Verdict::Lost);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

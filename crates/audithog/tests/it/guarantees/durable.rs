@@ -1,0 +1,195 @@
+//! `durable`: no client sees a complete response before its row is committed.
+
+use std::time::Duration;
+
+use audithog::Guarantee;
+use axum::http::Method;
+
+use super::service::{LARGE, Protocol, Seen, Service};
+use super::{NO_LIMIT, Stall, rows, until, until_waiting};
+
+use Protocol::{Http1, Http2};
+
+/// What a client may have seen of a response whose row is not committed.
+#[derive(Clone, Copy, Debug)]
+enum Before {
+    Nothing,
+    /// The head, and so many bytes of the body.
+    Head(usize),
+}
+
+const GET: Method = Method::GET;
+
+/// Every kind of response, and where it waits.
+const KINDS: [(Method, &str, Before); 12] = [
+    (GET, "/sized", Before::Head(0)),
+    (GET, "/large", Before::Head(LARGE - LARGE % (64 * 1024))),
+    (GET, "/stream", Before::Head(15)),
+    (GET, "/trailers", Before::Head(15)),
+    (Method::POST, "/grpc", Before::Head(15)),
+    (GET, "/empty", Before::Nothing),
+    (Method::HEAD, "/sized", Before::Nothing),
+    (Method::HEAD, "/stream", Before::Nothing),
+    (GET, "/no-content", Before::Nothing),
+    (GET, "/not-modified", Before::Nothing),
+    (GET, "/nowhere", Before::Nothing),
+    (GET, "/upgrade", Before::Nothing),
+];
+
+async fn durable() -> Service {
+    Service::start(|builder| {
+        let builder = builder.guarantee(Guarantee::Durable);
+        builder.guarantee_timeout(NO_LIMIT)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_response_of_any_kind_is_complete_before_its_row() {
+    for (method, path, before) in KINDS {
+        for protocol in [Http1, Http2] {
+            if protocol == Http2 && path == "/upgrade" {
+                continue;
+            }
+            let what = format!("{method} {path} over {protocol:?}");
+            let service = durable().await;
+            let stall = Stall::begin(&service.path());
+            let visit = service.send(protocol, method.clone(), path);
+            until_waiting(&service.logger, 1);
+            match before {
+                Before::Nothing => assert_eq!(visit.seen(), Seen::default(), "{what}"),
+                Before::Head(bytes) => {
+                    // What may go out does so while the end waits.
+                    until(&format!("{what} is seen"), || {
+                        let seen = visit.seen();
+                        seen.status.is_some() && seen.bytes == bytes
+                    });
+                    assert!(!visit.seen().complete, "{what}");
+                }
+            }
+            assert_eq!(rows(&service.path(), "api_request"), [], "{what}");
+            stall.end();
+            let seen = visit.end().await;
+            assert!(seen.complete && !seen.broken, "{what}: {seen:?}");
+            let stored = rows(&service.path(), "api_request");
+            assert_eq!(stored.len(), 1, "{what}");
+            assert_eq!(stored[0].1, seen.status, "{what}");
+            assert_eq!(
+                seen.trailers.is_some(),
+                matches!(path, "/trailers" | "/grpc") && protocol == Http2,
+                "{what}"
+            );
+            service.end().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_length_of_a_body_that_waits_stays_exact() {
+    let service = durable().await;
+    for protocol in [Http1, Http2] {
+        let seen = service.get(protocol, "/large").end().await;
+        assert_eq!(seen.bytes, LARGE);
+        assert_eq!(seen.headers["content-length"], LARGE.to_string());
+        let seen = service.get(protocol, "/empty").end().await;
+        assert_eq!(seen.headers["content-length"], "0");
+        let seen = service.get(protocol, "/stream").end().await;
+        assert!(!seen.headers.contains_key("content-length"));
+    }
+    service.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_raised_again_after_its_row_is_committed() {
+    for (path, first) in [("/panic", 0), ("/panic-in-body", 5)] {
+        let service = durable().await;
+        let stall = Stall::begin(&service.path());
+        let visit = service.get(Http1, path);
+        until_waiting(&service.logger, 1);
+        until("what was before is seen", || visit.seen().bytes == first);
+        assert!(!visit.seen().broken, "{path}");
+        stall.end();
+        let seen = visit.end().await;
+        assert!(seen.broken, "{path}: {seen:?}");
+        let stored = rows(&service.path(), "api_request");
+        assert_eq!(stored.len(), 1);
+        assert_eq!(stored[0].2.as_deref(), Some("PANIC"));
+        service.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_time_limit_the_response_goes_out_and_its_row_comes_later() {
+    let service = Service::start(|builder| {
+        let builder = builder.guarantee(Guarantee::Durable);
+        builder.guarantee_timeout(Duration::from_millis(50))
+    })
+    .await;
+    let stall = Stall::begin(&service.path());
+    for path in ["/sized", "/stream", "/empty"] {
+        let seen = service.get(Http1, path).end().await;
+        assert!(seen.complete, "{path}");
+        assert_eq!(seen.status, Some(200));
+    }
+    let books = service.logger.health();
+    assert_eq!(books.guarantee.late, 3);
+    books.check().unwrap();
+    assert_eq!(rows(&service.path(), "api_request"), []);
+    stall.end();
+    let path = service.path();
+    until("the rows are there", || {
+        rows(&path, "api_request").len() == 3
+    });
+    // The service resumes by itself.
+    let seen = service.get(Http1, "/sized").end().await;
+    assert!(seen.complete);
+    assert_eq!(service.logger.health().guarantee.late, 3);
+    assert_eq!(rows(&path, "api_request").len(), 4);
+    service.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_while_the_response_waits_is_counted_and_the_row_stays() {
+    for protocol in [Http1, Http2] {
+        let service = durable().await;
+        let stall = Stall::begin(&service.path());
+        let visit = service.get(protocol, "/stream");
+        until_waiting(&service.logger, 1);
+        visit.leave().await;
+        until("the server has seen it leave", || {
+            service.logger.health().guarantee.abandoned == 1
+        });
+        assert_eq!(service.logger.health().guarantee.waiting, 0);
+        stall.end();
+        let path = service.path();
+        until("the row is there", || rows(&path, "api_request").len() == 1);
+        assert_eq!(rows(&path, "api_request")[0].1, Some(200));
+        service.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_lets_waiting_responses_have_their_commit() {
+    let service = durable().await;
+    let stall = Stall::begin(&service.path());
+    let visits = ["/sized", "/stream", "/empty"].map(|path| service.get(Http1, path));
+    until_waiting(&service.logger, 3);
+    let logger = service.logger.clone();
+    let ending = tokio::spawn(async move { logger.shutdown(Some(super::PATIENCE)).await });
+    // Intake is closed once a row is refused as too late.
+    until("the shutdown has begun", || {
+        service.logger.event("late").log();
+        service.logger.health().lost.contains_key("after_shutdown")
+    });
+    for visit in &visits {
+        assert!(!visit.seen().complete);
+    }
+    stall.end();
+    for visit in visits {
+        assert!(visit.end().await.complete);
+    }
+    let report = ending.await.unwrap();
+    assert!(report.closed, "{report}");
+    assert_eq!(report.requests_cut, 0);
+    assert_eq!(rows(&service.path(), "api_request").len(), 3);
+}
