@@ -4,6 +4,7 @@ mod files;
 mod guards;
 mod processes;
 mod retention;
+mod turns;
 mod view;
 
 use std::path::{Path, PathBuf};
