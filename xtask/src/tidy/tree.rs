@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 /// What is built, fetched or recorded, and so not ours to keep tidy.
 const SKIPPED_DIRECTORIES: &[&str] = &[".git", "node_modules", "target", "__pycache__"];
 /// What the demo and the tests leave behind.
-const SKIPPED_ENDINGS: &[&str] = &[".db", ".db-wal", ".db-shm"];
+const SKIPPED_ENDINGS: &[&str] = &[".db", ".db-wal", ".db-shm", ".db-next", ".db-turn"];
 
 /// Paths are relative to the repository, with `/`. Files that are not text have an empty text.
 #[derive(Debug, Default)]

@@ -328,6 +328,7 @@ impl<'a> Driver<'a> {
         if let Some(course) = &mut self.course {
             course.hasten(flush.upto, now);
         }
+        self.lease.ask_again();
         self.survivors.flushes.push(flush);
     }
 
@@ -367,7 +368,7 @@ impl<'a> Driver<'a> {
         for flush in std::mem::take(&mut self.survivors.flushes) {
             let situation = Situation {
                 course: self.course.as_ref(),
-                lease: self.lease.state(),
+                lease: self.lease.known(),
                 progress: *progress,
                 ticket: self.ticket,
                 unreadable: self.unreadable,
@@ -386,6 +387,7 @@ impl<'a> Driver<'a> {
     /// Waits until what was handed over is committed, gives the lease back, and answers. The
     /// flush's deadline covers it.
     async fn finish(mut self, (flush, block): (Flush, Option<FlushBlock>)) {
+        self.finish_requests(flush.deadline).await;
         let (ticket, clock) = (self.ticket, &self.context.clock);
         let committed = self
             .progress
@@ -402,6 +404,24 @@ impl<'a> Driver<'a> {
         self.publish(now);
         let block = block.or(late.then_some(FlushBlock::Deadline));
         flush.answer(block, self.course.as_ref(), self.status.pending);
+    }
+
+    /// Waits for the replies of what is on its way. The flush does not ask for these rows: they are of
+    /// other processes that log on, and whoever drives the sink next would send them again.
+    async fn finish_requests(&mut self, deadline: Duration) {
+        let clock = &self.context.clock;
+        loop {
+            let replied = tokio::select! {
+                biased;
+                replied = self.in_flight.next() => replied,
+                () = clock.sleep_until(deadline) => None,
+            };
+            let Some(replied) = replied else {
+                return;
+            };
+            self.replied(replied);
+            self.hand_over();
+        }
     }
 }
 

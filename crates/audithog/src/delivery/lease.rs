@@ -61,6 +61,23 @@ impl Lease {
         self.state
     }
 
+    /// What a flush goes by: whether somebody else drives the sink is asked anew for each, because
+    /// that one may have ended in the meantime.
+    pub(super) fn known(&self) -> LeaseState {
+        let asking = self.asked.is_some() || self.ask_at == Duration::ZERO;
+        match self.state {
+            LeaseState::Elsewhere if asking => LeaseState::Asking,
+            state => state,
+        }
+    }
+
+    /// A flush wants to know.
+    pub(super) fn ask_again(&mut self) {
+        if self.state == LeaseState::Elsewhere {
+            self.ask_at = Duration::ZERO;
+        }
+    }
+
     /// When it ends if it is not renewed, monotonic.
     pub(super) fn until(&self) -> Duration {
         self.until

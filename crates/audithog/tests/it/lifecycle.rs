@@ -4,6 +4,7 @@ mod crash;
 mod flush;
 mod ledger;
 mod memory;
+mod processes;
 mod shutdown;
 mod start;
 mod triggers;

@@ -1,7 +1,9 @@
-//! How long a connection waits for another writer.
+//! How long a connection waits for another writer's lock.
 //!
+//! Writers of audithog take turns before they ask for it (`turn.rs`), so it is mostly free. Here is the
+//! rest: other programs, readers during a checkpoint, and writers that could not have their turn.
 //! SQLite's own back-off is unfair: two busy writers have been measured to wait two seconds for
-//! each other. Short, even steps let them take turns.
+//! each other. Short, even steps are better.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -12,19 +14,19 @@ use super::error::kind;
 use crate::ledger::StoreErrorKind;
 
 /// After this an operation gives up with `StoreErrorKind::Busy`.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// About the time that a group's commit takes.
-const STEP: Duration = Duration::from_micros(50);
+pub(super) const STEP: Duration = Duration::from_micros(50);
 /// Whoever holds the lock longer than this is not committing a group: ask less often.
-const SHORT: Duration = Duration::from_millis(20);
-const LONG_STEP: Duration = Duration::from_millis(1);
+pub(super) const SHORT: Duration = Duration::from_millis(20);
+pub(super) const LONG_STEP: Duration = Duration::from_millis(1);
 
 thread_local! {
     static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
     static LIMIT: Cell<Duration> = const { Cell::new(PATIENCE) };
 }
 
-/// Waits for locks as described above, on whatever thread uses `connection`.
+/// Waits for locks in these steps, on whatever thread uses `connection`.
 pub(super) fn install(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_handler(Some(wait as fn(i32) -> bool))
 }
@@ -66,7 +68,7 @@ pub(super) fn retry<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlit
     }
 }
 
-fn pause(step: Duration) {
+pub(super) fn pause(step: Duration) {
     #[expect(
         clippy::disallowed_methods,
         reason = "SQLite has no way to wait for another process's lock but to ask again"

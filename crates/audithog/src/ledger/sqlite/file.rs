@@ -44,6 +44,11 @@ impl Files {
         &self.path
     }
 
+    /// Whether there is a write-ahead log: not after the last connection was closed.
+    pub(super) fn has_log(&self) -> bool {
+        self.wal.exists()
+    }
+
     /// SQLite goes on writing into deleted files without an error, so each group looks first.
     /// Returns the size of the write-ahead log in bytes.
     pub(super) fn check(&self) -> Result<u64, StoreError> {

@@ -22,8 +22,8 @@
 //!
 //! One group is one transaction. Write-ahead log, `synchronous = NORMAL`: a commit survives the
 //! process; a group that asks for it is committed with `FULL`, whose fsync covers all frames
-//! before it. Several processes may write in turn: `PRAGMA data_version`, asked inside the write
-//! transaction, says when the counters must be read again.
+//! before it. Several processes may write in turn (`turn.rs`): `PRAGMA data_version`, asked inside the
+//! write transaction, says when the counters must be read again.
 //!
 //! Before each group the files are compared with those that were opened: SQLite goes on writing
 //! into a deleted file without an error. After an I/O error, a failed fsync above all, the store
@@ -57,6 +57,7 @@ mod sinks;
 mod store;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub(crate) use look::{
     Access, Facts, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, space,

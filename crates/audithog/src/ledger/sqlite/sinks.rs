@@ -1,6 +1,6 @@
 //! Sinks: made known, and driven by one process at a time.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::settle;
 use crate::ledger::{SinkTotals, Totals};
@@ -48,6 +48,19 @@ pub(super) fn free_leases(connection: &Connection, run: i64) -> rusqlite::Result
         )?
         .execute([run])
         .map(drop)
+}
+
+/// Whether `run` may settle rows of a sink: not while another run holds its lease. A process that was
+/// stopped in the midst of a request learns of the reply when another has sent the same rows
+/// again, and counted them.
+pub(super) fn may_settle(connection: &Connection, name: &str, run: i64) -> rusqlite::Result<bool> {
+    let leased: Option<Option<String>> = connection
+        .prepare_cached("SELECT lease_holder FROM audit_sinks WHERE sink = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    Ok(leased
+        .flatten()
+        .is_none_or(|holder| holder.starts_with(&self::holder(run, ""))))
 }
 
 /// See `Store::lease`.

@@ -11,7 +11,8 @@ use super::file::Files;
 use super::names::Names;
 use super::read::SqliteReader;
 use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
-use super::{append, notes, open, retention, settle, sinks};
+use super::turn::Turnstile;
+use super::{append, busy, notes, open, retention, settle, sinks};
 use crate::clock::Clock;
 use crate::ledger::{
     Committed, Group, Notes, Reader, SinkTotals, Size, Store, StoreError, StoreErrorKind, Totals,
@@ -47,6 +48,7 @@ pub(super) struct Open {
     connection: Connection,
     pub(super) files: Files,
     checkpointer: Checkpointer,
+    turnstile: Turnstile,
     /// `synchronous` is FULL.
     full: bool,
 }
@@ -232,6 +234,8 @@ impl SqliteStore {
         let Some(open) = &mut self.open else {
             return Err(plain(StoreErrorKind::Io, "the ledger is closed"));
         };
+        // Kept until the log is shortened, which takes the same lock of SQLite.
+        let turn = open.turnstile.pass();
         let wal_bytes = open.files.check()?;
         open.synchronous(sync).map_err(failed(doing))?;
         let attempt = || {
@@ -249,7 +253,9 @@ impl SqliteStore {
             transaction.commit()?;
             Ok((done, totals, version, head))
         };
-        let (done, totals, version, head) = attempt().map_err(failed(doing))?;
+        let (done, totals, version, head) =
+            busy::with_patience(busy::PATIENCE.saturating_sub(turn.waited), attempt)
+                .map_err(failed(doing))?;
         let rows = usize::try_from(totals.head - head).unwrap_or(0);
         self.totals = totals;
         self.version = Some(version);
@@ -262,6 +268,7 @@ impl SqliteStore {
             tracing::warn!(%error, "audithog could not shorten its write-ahead log");
             self.poisoned |= error.kind == StoreErrorKind::Io;
         }
+        drop(turn);
         Ok(done)
     }
 
@@ -280,6 +287,7 @@ impl Open {
             connection,
             files,
             checkpointer,
+            turnstile: Turnstile::of(&path),
             full: false,
         };
         Ok((open, created))
@@ -324,7 +332,9 @@ impl Store for SqliteStore {
                 totals.requests += group.requests;
                 let duplicates = append::append(connection, names, totals, run, group.rows, now)?;
                 for settlement in group.settlements {
-                    settle::settle(connection, totals, settlement, now)?;
+                    if sinks::may_settle(connection, settlement.sink, run)? {
+                        settle::settle(connection, totals, settlement, now)?;
+                    }
                 }
                 settle::save_losses(connection, &losses, &totals.losses, now)?;
                 notes::save(connection, run, &group.notes, now)?;
@@ -440,9 +450,20 @@ impl Store for SqliteStore {
         until: Micros,
     ) -> Result<bool, StoreError> {
         let holder = sinks::holder(self.run, holder);
-        self.transact("lease a sink", false, |connection, _, _| {
-            sinks::lease(connection, sink, &holder, now, until)
-        })
+        let process = self.start.process.clone();
+        let instance = self.start.run.instance.clone();
+        let (taken, unclean) = self.transact("lease a sink", false, |connection, _, _| {
+            let taken = sinks::lease(connection, sink, &holder, now, until)?;
+            if taken || until <= now {
+                return Ok((taken, Vec::new()));
+            }
+            // Nobody waits for the term of a holder that can be seen to be dead.
+            let unclean = runs::take_unclean(connection, &process, instance.as_deref(), now)?;
+            let taken = !unclean.is_empty() && sinks::lease(connection, sink, &holder, now, until)?;
+            Ok((taken, unclean))
+        })?;
+        self.unclean.extend(unclean);
+        Ok(taken)
     }
 
     fn totals(&self) -> &Totals {
@@ -457,8 +478,11 @@ impl Store for SqliteStore {
         });
         open::triggers(&self.opened()?.connection, false).map_err(failed("be set up"))?;
         let pruned = pruned?;
-        if pruned > 0 {
-            retention::shrink(&self.opened()?.connection).map_err(failed("give space back"))?;
+        if pruned > 0
+            && let Some(open) = &mut self.open
+        {
+            let _turn = open.turnstile.pass();
+            retention::shrink(&open.connection).map_err(failed("give space back"))?;
         }
         Ok(pruned)
     }
@@ -480,6 +504,10 @@ impl Store for SqliteStore {
             .connection
             .close()
             .map_err(|(_, error)| failed("be closed")(error));
+        if !open.files.has_log() {
+            // SQLite removes the log with the last connection of all processes.
+            open.turnstile.remove();
+        }
         ended.and(closed)
     }
 }

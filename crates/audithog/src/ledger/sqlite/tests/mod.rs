@@ -5,6 +5,7 @@ mod guards;
 mod notes;
 mod processes;
 mod retention;
+mod turns;
 mod view;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Place, open_at};
 use crate::clock::Clock;
 use crate::ledger::tests::{NOW, commit_rows, full_row, run};
-use crate::ledger::{Group, SqliteStore, Store};
+use crate::ledger::{Group, Settlement, SqliteStore, Store};
 use crate::record::Micros;
 
 /// Set for the child of `a_killed_process_is_found_once`.
@@ -78,8 +78,9 @@ fn a_killed_process_is_found_once() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    let found = store.take_unclean().unwrap();
+    // At once, and told of later.
     assert!(store.lease("posthog", "heir", NOW, NEXT_YEAR).unwrap());
+    let found = store.take_unclean().unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].run.service, "shop");
     assert_eq!((found[0].alive, found[0].queue_capacity), (NOW, 77));
@@ -105,6 +106,35 @@ fn child() {
     std::io::stdout().flush().unwrap();
     // Until it is killed, or its parent is gone.
     let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+/// As a process does that was stopped in the midst of a request, until its lease had ended.
+#[test]
+fn what_a_former_holder_settles_late_is_not_counted_again() {
+    let place = Place::new();
+    let (mut old, mut new) = (place.open(), place.open());
+    commit_rows(&mut old, &[full_row(1), full_row(2)]);
+    for store in [&mut old, &mut new] {
+        store.register_sink("posthog").unwrap();
+    }
+    let later = Micros(NOW.0 + 1);
+    assert!(old.lease("posthog", "a", NOW, later).unwrap());
+    let delivered = [Settlement {
+        sink: "posthog",
+        cursor: 2,
+        delivered: 2,
+        ..Settlement::default()
+    }];
+    let group = Group {
+        settlements: &delivered,
+        ..Group::default()
+    };
+    assert!(!new.lease("posthog", "b", NOW, NEXT_YEAR).unwrap());
+    assert!(new.lease("posthog", "b", later, NEXT_YEAR).unwrap());
+    new.commit(&group).unwrap();
+    old.commit(&group).unwrap();
+    let sink = &old.totals().sinks["posthog"];
+    assert_eq!((sink.delivered, sink.pending(2)), (2, 0));
 }
 
 /// Another container or host: its processes cannot be looked up here.
