@@ -168,16 +168,37 @@ fn split_param(text: &str) -> (&str, &str) {
 /// Segments of a template: between slashes that are in no braces. Empty ones are left out.
 fn template_segments(route: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_usize;
-    route
-        .split(move |c| {
-            match c {
-                '{' => depth += 1,
-                '}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            c == '/' && depth == 0
-        })
-        .filter(|segment| !segment.is_empty())
+    let mut escaped = false;
+    let mut chars = route.char_indices();
+    let mut start = 0;
+    let ends = std::iter::from_fn(move || {
+        for (at, c) in chars.by_ref() {
+            // Outside of a parameter `{{` and `}}` are braces of the text.
+            let doubled = depth == 0 && !escaped && route[at + c.len_utf8()..].starts_with(c);
+            escaped = match c {
+                '{' | '}' if escaped => false,
+                '{' | '}' if doubled => true,
+                '{' => {
+                    depth += 1;
+                    false
+                }
+                '}' => {
+                    depth = depth.saturating_sub(1);
+                    false
+                }
+                '/' if depth == 0 => return Some(at),
+                _ => false,
+            };
+        }
+        None
+    });
+    let ends = ends.chain([route.len()]);
+    ends.map(move |end| {
+        let segment = &route[start..end];
+        start = end + 1;
+        segment
+    })
+    .filter(|segment| !segment.is_empty())
 }
 
 /// Where the segments of a path are. Empty ones are left out.
@@ -237,6 +258,10 @@ mod tests {
         check("/t-abc.json/x", "/t-{token}.json/x", "/t-{token}.json/x");
         check("/{token}/abc", "/{{token}}/{id}", "/{token}/abc");
         check("/{x}/abc", "/{{x}}/{code}", "/{x}/{code}");
+        // A brace of the text that nothing closes.
+        check("/a{b/abc", "/a{{b/:token", "/a{b/{token}");
+        check("/a{b/abc/7", "/a{{b/{token}/{id}", "/a{b/{token}/7");
+        check("/a}b/abc", "/a}}b/{token}", "/a}b/{token}");
     }
 
     #[test]
