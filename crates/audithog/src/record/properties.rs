@@ -16,21 +16,15 @@ const MASKED: &str = "***";
 /// Values under a secret name become `***`, names and texts are escaped as [`sanitize`] says, texts are
 /// cut at [`limits::PROPERTY_TEXT`], and properties that no longer fit into [`limits::PROPERTIES`] are left
 /// out, with `audithog_truncated: true` in their place. They are taken in the map's order: by name, unless the
-/// program builds `serde_json` with `preserve_order`.
+/// program builds `serde_json` with `preserve_order`. Names that have become equal, by an escape or by a cut, are told
+/// apart by a number in brackets.
 pub(crate) fn freeze(properties: Map<String, Value>) -> Option<Box<str>> {
     if properties.is_empty() {
         return None;
     }
     let mut out = String::with_capacity(128);
     let mut truncated = false;
-    for (name, value) in properties {
-        // The whole name counts: what makes it secret may be what is cut off.
-        let value = if mask::is_secret_name(&name) {
-            MASKED.into()
-        } else {
-            bounded(value, 0)
-        };
-        let name = clean_name(name);
+    for (name, value) in fields(properties, 0) {
         let start = out.len();
         out.push(if start == 0 { '{' } else { ',' });
         out.push_str(&Value::String(name).to_string());
@@ -50,9 +44,36 @@ pub(crate) fn freeze(properties: Map<String, Value>) -> Option<Box<str>> {
     Some(out.into())
 }
 
-/// PostHog takes no NUL, and neither names nor texts shall deceive whoever prints them.
-fn clean_name(name: String) -> String {
-    sanitize::cow(name.into(), limits::EVENT).into_owned()
+/// Masks values and cleans names: PostHog takes no NUL, and neither names nor texts shall deceive whoever prints them.
+fn fields(given: Map<String, Value>, depth: usize) -> Map<String, Value> {
+    let mut fields = Map::new();
+    let mut renamed = Vec::new();
+    for (name, value) in given {
+        // The whole name counts: what makes it secret may be what is cut off.
+        let value = if mask::is_secret_name(&name) {
+            MASKED.into()
+        } else {
+            bounded(value, depth)
+        };
+        let is_ours = depth == 0 && name == TRUNCATED;
+        if sanitize::fits(&name, limits::EVENT) && !is_ours {
+            fields.insert(name, value);
+        } else {
+            renamed.push((sanitize::text(&name, limits::EVENT), is_ours, value));
+        }
+    }
+    // A number for all, so that many names that are cut to the same one take no more than a try each.
+    let mut number = 1_usize;
+    for (name, is_ours, value) in renamed {
+        let mut free = name.to_string();
+        while is_ours && free == TRUNCATED || fields.contains_key(&free) {
+            number += 1;
+            let end = format!(" ({number})");
+            free = limits::cut(&name, limits::EVENT - end.len()).into_owned() + &end;
+        }
+        fields.insert(free, value);
+    }
+    fields
 }
 
 fn bounded(value: Value, depth: usize) -> Value {
@@ -63,17 +84,7 @@ fn bounded(value: Value, depth: usize) -> Value {
             .into_iter()
             .map(|value| bounded(value, depth + 1))
             .collect(),
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(name, value)| {
-                let value = if mask::is_secret_name(&name) {
-                    MASKED.into()
-                } else {
-                    bounded(value, depth + 1)
-                };
-                (clean_name(name), value)
-            })
-            .collect(),
+        Value::Object(given) => fields(given, depth + 1).into(),
         other => other,
     }
 }
@@ -126,6 +137,30 @@ mod tests {
         let out = frozen(json!({"outer": {long: 1}}));
         let name = out["outer"].as_object().unwrap().keys().next().unwrap();
         assert!(name.len() <= limits::EVENT && name.ends_with('…'));
+    }
+
+    #[test]
+    fn names_that_become_equal_are_told_apart() {
+        let long = "n".repeat(300);
+        let given = json!({
+            "a\0": 1, r"a\u{0}": 2, "a\u{0} (2)": 3,
+            format!("{long}x"): 4, format!("{long}y"): 5,
+            "audithog_truncated": 6,
+            "nested": {"b\n": 7, r"b\u{a}": 8},
+        });
+        let out = freeze(given.as_object().unwrap().clone()).unwrap();
+        let read: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(read[r"a\u{0}"], 2, "an unchanged name stays");
+        let mut numbers: Vec<_> = read
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(Value::as_u64)
+            .collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+        assert!(read.get("audithog_truncated").is_none(), "{out}");
+        assert_eq!(read["nested"].as_object().unwrap().len(), 2);
     }
 
     #[test]

@@ -30,11 +30,16 @@ pub(crate) fn text(text: &str, limit: usize) -> Text {
 
 /// Like [`text`], without a copy where nothing has to change.
 pub(crate) fn cow(value: Text, limit: usize) -> Text {
-    if value.len() <= limit && !value.contains(needs_escape) {
+    if fits(&value, limit) {
         value
     } else {
         text(&value, limit)
     }
+}
+
+/// True if `text` stays as it is.
+pub(super) fn fits(text: &str, limit: usize) -> bool {
+    text.len() <= limit && !text.contains(needs_escape)
 }
 
 /// An actor as the application passed it: what it holds may come from outside.
