@@ -124,16 +124,24 @@ fn common(answer: &Answer, json: Option<&Value>, context: &Context<'_>) -> Reply
 
 /// Capture v1 has a verdict for each event.
 fn results_reply(results: &Map<String, Value>, answer: &Answer, context: &Context<'_>) -> Reply {
-    let by_id: HashMap<Uuid, &Value> = results
-        .iter()
-        .filter_map(|(id, result)| Some((Uuid::try_parse(id).ok()?, result)))
-        .collect();
+    let mut by_id: HashMap<Uuid, Option<&Value>> = HashMap::new();
+    for (id, result) in results {
+        if let Ok(id) = Uuid::try_parse(id) {
+            // Ids can be written in several ways. Two verdicts that differ are none.
+            let known = by_id.entry(id).or_insert(Some(result));
+            if *known != Some(result) {
+                *known = None;
+            }
+        }
+    }
     let verdicts = context
         .ids
         .iter()
         .map(|id| match by_id.get(id) {
-            Some(result) => verdict(result, context.key),
-            // Other SDKs take this as accepted; a resend is safe, the uuid de-duplicates.
+            Some(Some(result)) => verdict(result, context.key),
+            // A resend is safe, the uuid de-duplicates.
+            Some(None) => Verdict::Retry("verdicts that contradict each other".to_owned()),
+            // Other SDKs take this as accepted.
             None => Verdict::Retry("no verdict for this event".to_owned()),
         })
         .collect();

@@ -362,6 +362,24 @@ fn verdicts_are_matched_by_id_in_any_order_and_case() {
 }
 
 #[test]
+fn two_verdicts_for_an_event_count_only_if_they_agree() {
+    let twice = |second: &str| {
+        let body = format!(
+            r#"{{"results":{{"{}":{{"result":"drop"}},"{}":{{"result":"{second}"}}}}}}"#,
+            id(1),
+            id(1).simple(),
+        );
+        match judge_v1(&answer(200, &[], &body)) {
+            V1::Done(Reply::Rows { mut verdicts, .. }) => verdicts.swap_remove(0),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(twice("drop"), Verdict::Dead("drop".to_owned()));
+    let unclear = "verdicts that contradict each other".to_owned();
+    assert_eq!(twice("ok"), Verdict::Retry(unclear));
+}
+
+#[test]
 fn an_event_without_a_verdict_is_sent_again() {
     let body = format!(r#"{{"results":{{"{}":{{"result":"ok"}}}}}}"#, id(1));
     let V1::Done(Reply::Rows {
