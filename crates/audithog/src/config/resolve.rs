@@ -1,5 +1,6 @@
 //! From values to settings.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -221,7 +222,7 @@ fn posthog(values: &mut Values) -> Option<PosthogSettings> {
         values.problem(format!(
             "{}: there is no file {}",
             var::POSTHOG_CA_FILE,
-            path.display()
+            shown(path)
         ));
     }
     let needs_hmac = settings.distinct_id == DistinctId::Hmac || !settings.user_plain;
@@ -298,11 +299,16 @@ fn database(values: &mut Values) -> Database {
             values.problem(format!(
                 "{}: `{}` is no usable path: {error}",
                 var::DB,
-                path.display()
+                shown(&path)
             ));
             Database::File(path)
         }
     }
+}
+
+/// A path in a message.
+fn shown(path: &Path) -> Cow<'static, str> {
+    sanitize::text(&path.to_string_lossy(), limits::PATH)
 }
 
 fn default_file(state_directory: Option<&str>) -> String {

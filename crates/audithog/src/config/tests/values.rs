@@ -249,6 +249,10 @@ fn a_missing_certificate_file_is_named() {
         problem("AUDITHOG_POSTHOG_CA_FILE", "/no/such/ca.pem"),
         "AUDITHOG_POSTHOG_CA_FILE: there is no file /no/such/ca.pem"
     );
+    assert_eq!(
+        problem("AUDITHOG_POSTHOG_CA_FILE", "/no\u{1b}[2J"),
+        r"AUDITHOG_POSTHOG_CA_FILE: there is no file /no\u{1b}[2J"
+    );
 }
 
 #[test]
