@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::client_ip::client_ip;
 use super::guarantee::Guarantee;
 use super::registry::Registry;
-use super::settings::CaptureSettings;
+use super::settings::{CaptureSettings, SentId};
 use super::trace_context;
 use super::waits::{Answers, Waits};
 use super::watch::{Guard, Watch};
@@ -81,7 +81,7 @@ pub(super) struct Sent {
     /// The peer is a trusted proxy.
     pub(super) trusted: bool,
     /// From a trusted proxy only.
-    pub(super) request_id: Option<Text>,
+    pub(super) request_id: Option<SentId>,
     pub(super) trace_id: Option<[u8; 16]>,
 }
 
@@ -164,7 +164,7 @@ impl Sent {
         self.trusted && self.trace_id.is_some()
     }
 
-    fn by<H: Headers>(arrival: &Arrival<'_, H>, settings: &CaptureSettings) -> Self {
+    pub(super) fn by<H: Headers>(arrival: &Arrival<'_, H>, settings: &CaptureSettings) -> Self {
         let headers = arrival.headers;
         let proxies = &settings.trusted_proxies;
         let trusted = arrival.peer.is_some_and(|peer| proxies.contains(peer));
@@ -182,9 +182,7 @@ impl Sent {
     }
 }
 
-fn request_id(headers: &impl Headers) -> Option<Text> {
+fn request_id(headers: &impl Headers) -> Option<SentId> {
     // Several lines: the last one is the nearest hop's.
-    let id = headers.values("x-request-id").next_back()?;
-    let id = sanitize::bytes(id.trim_ascii(), limits::UPSTREAM_REQUEST_ID);
-    (!id.is_empty()).then_some(id)
+    SentId::read(headers.values("x-request-id").next_back()?)
 }

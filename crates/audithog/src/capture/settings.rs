@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::client_ip::{ClientIpHeader, TrustedProxies};
 use super::guarantee::Guarantees;
-use crate::record::{RequestId, Text};
+use crate::record::{RequestId, Text, limits, sanitize};
 
 /// How requests are watched.
 #[derive(Clone, Debug, Default)]
@@ -65,19 +65,40 @@ impl CaptureSettings {
     }
 }
 
-impl RequestIdPolicy {
-    /// The request id, and what is kept as the upstream's.
-    pub(super) fn choose(self, own: Uuid, sent: Option<Text>) -> (RequestId, Option<Text>) {
-        match (self, sent) {
-            (Self::Trusted, Some(sent)) if can_be_sent_back(&sent) => (adopted(&sent), None),
-            (_, sent) => (RequestId::Uuid(own), sent),
-        }
+/// A request id that a trusted proxy sent.
+#[derive(Debug)]
+pub(super) struct SentId {
+    /// Bounded and escaped.
+    text: Text,
+    /// `text` is what was sent, and visible ASCII: it can be sent back.
+    intact: bool,
+}
+
+impl SentId {
+    /// None if nothing is left of `raw` without the white space around it.
+    pub(super) fn read(raw: &[u8]) -> Option<Self> {
+        let raw = raw.trim_ascii();
+        // An escape is visible ASCII too, so the bytes that came are asked.
+        let visible = raw.iter().all(u8::is_ascii_graphic);
+        (!raw.is_empty()).then(|| Self {
+            text: sanitize::bytes(raw, limits::UPSTREAM_REQUEST_ID),
+            intact: visible && raw.len() <= limits::UPSTREAM_REQUEST_ID,
+        })
+    }
+
+    fn into_text(self) -> Text {
+        self.text
     }
 }
 
-/// Also false for an id that was cut or escaped into something longer.
-fn can_be_sent_back(id: &str) -> bool {
-    id.bytes().all(|byte| byte.is_ascii_graphic())
+impl RequestIdPolicy {
+    /// The request id, and what is kept as the upstream's.
+    pub(super) fn choose(self, own: Uuid, sent: Option<SentId>) -> (RequestId, Option<Text>) {
+        match (self, sent) {
+            (Self::Trusted, Some(sent)) if sent.intact => (adopted(&sent.text), None),
+            (_, sent) => (RequestId::Uuid(own), sent.map(SentId::into_text)),
+        }
+    }
 }
 
 /// A UUID only if it is written as we would write it: the id is sent back as it came.

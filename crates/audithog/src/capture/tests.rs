@@ -277,6 +277,9 @@ fn an_upstream_id_is_adopted_if_it_can_be_sent_back() {
             None,
         ),
         ("a b", None, Some("a b".to_owned())),
+        // Its escaped form could be sent back, and is not what came.
+        ("a\u{e9}", None, Some("a\u{e9}".to_owned())),
+        ("a\u{80}", None, Some(r"a\u{80}".to_owned())),
         ("  ", None, None),
         (long.as_str(), None, Some(format!("{}…", "x".repeat(125)))),
     ];
