@@ -8,6 +8,7 @@
 mod command;
 mod deny;
 mod features;
+mod fuzz;
 mod neighbours;
 mod setup;
 mod steps;
@@ -46,6 +47,7 @@ enum Task {
     Test,
     Step(&'static str),
     UpdateNeighbours,
+    Fuzz(fuzz::Fuzz),
 }
 
 impl Task {
@@ -61,6 +63,7 @@ impl Task {
             ["test", "--only"] => bail!("`--only` needs the name of a step"),
             ["test", "--only", name] => Self::step(name),
             ["neighbours", "--update"] => Ok(Self::UpdateNeighbours),
+            ["fuzz", rest @ ..] => Ok(Self::Fuzz(fuzz::Fuzz::parse(rest)?)),
             [name] => Self::step(name),
             [first, rest @ ..] => bail!("`{first}` does not take `{}`", rest.join(" ")),
         }
@@ -83,6 +86,7 @@ impl Task {
             Self::Test => steps::run_all(&root),
             Self::Step(name) => steps::run_one(&root, name),
             Self::UpdateNeighbours => neighbours::update(&root),
+            Self::Fuzz(fuzz) => fuzz.run(&root),
         }
     }
 }

@@ -25,6 +25,12 @@ const TOOLS: &[Tool] = &[
         packages: &["gcc", "libc6-dev"],
         present: || find("cc").is_some(),
     },
+    // libFuzzer, for `cargo xtask fuzz`.
+    Tool {
+        name: "c++",
+        packages: &["g++"],
+        present: || find("c++").is_some(),
+    },
     // The tests read the table as a user does.
     Tool {
         name: "sqlite3",

@@ -78,6 +78,8 @@ Set-up, tests and checks of this repository.
     cargo xtask STEP               the same, shorter
     cargo xtask neighbours --update
                                    brings the lock files of checks/neighbours up to date
+    cargo xtask fuzz [TARGET] [--seconds N]
+                                   looks for inputs that break a parser, 60 s for each, and adds what it met to fuzz/corpus
 
 Steps:
 

@@ -74,6 +74,8 @@ mod clock;
 mod config;
 mod delivery;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod inspect;
 mod ledger;
 mod logger;

@@ -18,6 +18,8 @@
 
 pub(crate) mod client_ip;
 mod context;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod guarantee;
 mod handle;
 mod ids;

@@ -2,6 +2,8 @@
 
 mod builder;
 mod env;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod resolve;
 mod sample;
 mod settings;

@@ -20,6 +20,8 @@ use crate::books::Losses;
 use crate::record::{Micros, Row, StoredRow};
 
 pub(crate) use memory::MemoryStore;
+#[cfg(any(test, fuzzing))]
+pub(crate) use sqlite::fuzz;
 pub(crate) use sqlite::{
     Access, Facts, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, space,
 };

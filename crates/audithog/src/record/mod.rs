@@ -1,6 +1,8 @@
 //! What a row is: fields, limits, masking, actor, outcome. No I/O, and knows nobody.
 
 mod actor;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod getters;
 mod id;
 pub(crate) mod limits;

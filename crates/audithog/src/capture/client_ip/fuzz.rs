@@ -20,7 +20,9 @@ pub(crate) fn client_ip_from_bytes(data: &[u8]) -> ClientIp {
         1 => ClientIpHeader::Forwarded,
         _ => ClientIpHeader::Other("x-real-ip".into()),
     };
-    let trusted: TrustedProxies = "private".parse().expect("a documented word");
+    let Ok(trusted) = "private".parse::<TrustedProxies>() else {
+        panic!("a documented word");
+    };
     let answer = client_ip(
         Some(PEER),
         &trusted,
@@ -28,7 +30,9 @@ pub(crate) fn client_ip_from_bytes(data: &[u8]) -> ClientIp {
         text.split(|&byte| byte == b'\n'),
     );
 
-    let ip = answer.ip.expect("a known peer");
+    let Some(ip) = answer.ip else {
+        panic!("the peer is known");
+    };
     assert!(ip == PEER || appears(ip, text), "{ip} is from nowhere");
     match answer.source {
         ClientIpSource::NoPeer => panic!("the peer is known"),

@@ -28,8 +28,8 @@
 //! addresses here: for comparing, and in the answer. Ports and zone ids are read and dropped.
 
 mod forwarded;
-#[cfg(test)]
-mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod header;
 mod node;
 mod resolve;
@@ -38,7 +38,7 @@ mod xff;
 
 pub(crate) use header::ClientIpHeader;
 pub(crate) use resolve::client_ip;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use resolve::{ClientIp, ClientIpSource};
 pub(crate) use trusted::TrustedProxies;
 

@@ -44,6 +44,8 @@ mod decode;
 mod encode;
 mod error;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod look;
 mod names;
 mod notes;

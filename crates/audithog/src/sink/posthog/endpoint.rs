@@ -106,7 +106,7 @@ impl Endpoint {
     }
 
     /// The address events go to, without a trailing slash. Holds no secret.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn base(&self) -> &str {
         &self.base
     }

@@ -18,6 +18,8 @@ mod business;
 mod distinct_id;
 pub(crate) mod endpoint;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod http;
 mod memory;
 mod object;
