@@ -5,6 +5,7 @@
     reason = "a command-line tool talks on its output"
 )]
 
+mod chaos;
 mod command;
 mod deny;
 mod features;
@@ -46,6 +47,8 @@ enum Task {
     Test,
     Step(&'static str),
     UpdateNeighbours,
+    /// Faults against a running service, with these arguments.
+    Chaos(Vec<String>),
 }
 
 impl Task {
@@ -61,6 +64,9 @@ impl Task {
             ["test", "--only"] => bail!("`--only` needs the name of a step"),
             ["test", "--only", name] => Self::step(name),
             ["neighbours", "--update"] => Ok(Self::UpdateNeighbours),
+            ["chaos", rest @ ..] => Ok(Self::Chaos(
+                rest.iter().map(|&word| word.to_owned()).collect(),
+            )),
             [name] => Self::step(name),
             [first, rest @ ..] => bail!("`{first}` does not take `{}`", rest.join(" ")),
         }
@@ -83,6 +89,7 @@ impl Task {
             Self::Test => steps::run_all(&root),
             Self::Step(name) => steps::run_one(&root, name),
             Self::UpdateNeighbours => neighbours::update(&root),
+            Self::Chaos(arguments) => chaos::run(&root, arguments),
         }
     }
 }
@@ -121,6 +128,7 @@ mod tests {
             ("test --only tdiy", "tdiy"),
             ("fmt --fix", "--fix"),
             ("test --only", "name"),
+            ("test --only chaos", "chaos"),
         ] {
             let problem = parse(line).unwrap_err().to_string();
             assert!(problem.contains(word), "{line}: {problem}");
