@@ -5,6 +5,7 @@
     reason = "a command-line tool talks on its output"
 )]
 
+mod chaos;
 mod command;
 mod deny;
 mod features;
@@ -48,6 +49,8 @@ enum Task {
     Step(&'static str),
     UpdateNeighbours,
     Fuzz(fuzz::Fuzz),
+    /// Faults against a running service, with these arguments.
+    Chaos(Vec<String>),
 }
 
 impl Task {
@@ -64,6 +67,9 @@ impl Task {
             ["test", "--only", name] => Self::step(name),
             ["neighbours", "--update"] => Ok(Self::UpdateNeighbours),
             ["fuzz", rest @ ..] => Ok(Self::Fuzz(fuzz::Fuzz::parse(rest)?)),
+            ["chaos", rest @ ..] => Ok(Self::Chaos(
+                rest.iter().map(|&word| word.to_owned()).collect(),
+            )),
             [name] => Self::step(name),
             [first, rest @ ..] => bail!("`{first}` does not take `{}`", rest.join(" ")),
         }
@@ -87,6 +93,7 @@ impl Task {
             Self::Step(name) => steps::run_one(&root, name),
             Self::UpdateNeighbours => neighbours::update(&root),
             Self::Fuzz(fuzz) => fuzz.run(&root),
+            Self::Chaos(arguments) => chaos::run(&root, arguments),
         }
     }
 }
@@ -125,6 +132,7 @@ mod tests {
             ("test --only tdiy", "tdiy"),
             ("fmt --fix", "--fix"),
             ("test --only", "name"),
+            ("test --only chaos", "chaos"),
         ] {
             let problem = parse(line).unwrap_err().to_string();
             assert!(problem.contains(word), "{line}: {problem}");

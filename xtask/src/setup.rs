@@ -58,6 +58,17 @@ const TOOLS: &[Tool] = &[
         packages: &["python3-pip"],
         present: has_pip,
     },
+    // Faults: system calls that fail, and a wall clock that is set.
+    Tool {
+        name: "strace",
+        packages: &["strace"],
+        present: || find("strace").is_some(),
+    },
+    Tool {
+        name: "libfaketime",
+        packages: &["libfaketime"],
+        present: has_faketime,
+    },
 ];
 
 /// The components of the toolchain, each with the cargo command that shows that it is there.
@@ -78,6 +89,14 @@ fn has_pip() -> bool {
     Run::new("python3", Path::new("."))
         .words("-m pip --version")
         .succeeds()
+}
+
+/// Debian puts it into a directory named for the machine.
+fn has_faketime() -> bool {
+    let libraries = Path::new("/usr/lib").read_dir().into_iter().flatten();
+    libraries
+        .flatten()
+        .any(|entry| entry.path().join("faketime/libfaketime.so.1").is_file())
 }
 
 fn system(root: &Path) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::Run;
-use crate::{deny, features, neighbours, setup, suite, tidy};
+use crate::{chaos, deny, features, neighbours, setup, suite, tidy};
 
 /// One thing that has to hold.
 #[derive(Debug)]
@@ -80,11 +80,10 @@ Set-up, tests and checks of this repository.
                                    brings the lock files of checks/neighbours up to date
     cargo xtask fuzz [TARGET] [--seconds N]
                                    looks for inputs that break a parser, 60 s for each, and adds what it met to fuzz/corpus
-
-Steps:
-
 ",
     );
+    help.push_str(chaos::HELP);
+    help.push_str("\nSteps:\n\n");
     for step in STEPS {
         // Writing to a string cannot fail.
         let _infallible = writeln!(help, "    {:<11} {}", step.name, step.what);

@@ -214,8 +214,9 @@ pub(crate) fn unclean_stop(count: u64, last_sign: Micros, found: Micros) -> Epis
     Episode {
         reason: LossReason::UncleanStop,
         count,
-        first: last_sign,
-        last: found,
+        // The clock may have been set back in between.
+        first: last_sign.min(found),
+        last: last_sign.max(found),
         inexact: true,
     }
 }

@@ -96,3 +96,12 @@ fn a_loss_waits_for_room_but_not_beyond_the_end() {
     let rows = made(&mut own, true, 0);
     assert_eq!(rows[0]["count"], 10);
 }
+
+#[test]
+fn a_clock_that_was_set_back_turns_no_time_range_round() {
+    let earlier = Micros(NOW.0 - 5_000_000);
+    for (last_sign, found) in [(earlier, NOW), (NOW, earlier)] {
+        let stop = unclean_stop(1, last_sign, found);
+        assert_eq!((stop.first, stop.last), (earlier, NOW));
+    }
+}

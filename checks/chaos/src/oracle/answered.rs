@@ -1,0 +1,219 @@
+//! What the clients saw answered, against the ledger.
+
+use std::collections::HashMap;
+
+use super::ledger::{Row, Run};
+use super::losses::{self, Loss};
+use super::{Books, Findings, Guarantee};
+use crate::load::{Asked, Kind};
+
+/// A row is accepted some time before its client has read the answer to its end, and a process may be held up in between.
+const SLACK: i64 = 2_000_000;
+
+pub(super) fn judge(books: &Books, findings: &mut Findings) {
+    let rows = request_rows(books, findings);
+    let mut missing = Vec::new();
+    for asked in &books.clients {
+        match rows.get(asked.kind.path(&asked.id).as_str()) {
+            Some(row) => agrees(books, asked, row, findings),
+            None if must_have_a_row(asked, books.guarantee) => missing.push(asked),
+            None => {}
+        }
+    }
+    match books.guarantee {
+        Guarantee::BestEffort => within_losses(books, &missing, findings),
+        Guarantee::Durable | Guarantee::FailClosed => {
+            for asked in missing {
+                findings.add("answered is kept", format!("no row of {asked:?}"));
+            }
+        }
+    }
+    business(books, &rows, findings);
+}
+
+fn must_have_a_row(asked: &Asked, guarantee: Guarantee) -> bool {
+    match (&asked.answer, guarantee) {
+        (None, _) => false,
+        // Refused before the handler; told by a merged loss.
+        (Some(answer), Guarantee::FailClosed) => answer.status != 503,
+        (Some(_), _) => true,
+    }
+}
+
+/// The rows of requests by path: one each, and none that nobody asked for.
+fn request_rows<'a>(books: &'a Books, findings: &mut Findings) -> HashMap<&'a str, &'a Row> {
+    let asked: HashMap<String, &Asked> = books
+        .clients
+        .iter()
+        .map(|asked| (asked.kind.path(&asked.id), asked))
+        .collect();
+    let mut rows = HashMap::new();
+    let requests = books.ledger.rows.iter();
+    for row in requests.filter(|row| row.event == "api_request") {
+        let path = row.path.as_deref().unwrap_or_default();
+        let Some(asked) = asked.get(path) else {
+            findings.add(
+                "asked for",
+                format!("nobody asked for row {}: {path}", row.seq),
+            );
+            continue;
+        };
+        if let Some(first) = rows.insert(path, row) {
+            findings.add(
+                "one row per request",
+                format!("{path} is in rows {} and {}", first.seq, row.seq),
+            );
+        }
+        let wrote = books.ledger.runs.iter().find(|run| run.run == row.run);
+        let served = books.servers.get(asked.server);
+        let same = wrote.map(|run| run.pid) == served.map(|server| server.pid);
+        findings.expect("written by who served", same, || {
+            format!("{path} was asked of {served:?} and written by {wrote:?}")
+        });
+    }
+    rows
+}
+
+/// The row says what the client saw.
+fn agrees(books: &Books, asked: &Asked, row: &Row, findings: &mut Findings) {
+    let Some(answer) = &asked.answer else {
+        return;
+    };
+    let status = i64::from(answer.status);
+    // A row that was committed before the answer was replaced by a refusal.
+    let refused = books.guarantee == Guarantee::FailClosed && status == 503;
+    findings.expect("row agrees", row.status == Some(status) || refused, || {
+        format!("{asked:?} and {row:?}")
+    });
+    let result = if status < 400 { "success" } else { "failure" };
+    let coded = row.error_code.is_some() == (status >= 400);
+    findings.expect(
+        "row agrees",
+        (coded && row.result.as_deref() == Some(result)) || refused,
+        || format!("{asked:?} and {row:?}"),
+    );
+    if let (Some(seen), Some(kept)) = (&answer.request_id, &row.request_id) {
+        findings.expect("row agrees", seen == kept, || {
+            format!("x-request-id was {seen}: {row:?}")
+        });
+    }
+}
+
+/// Every answered request without a row is one that the log says it may have lost: in number, of its process, and in
+/// time.
+fn within_losses(books: &Books, missing: &[&Asked], findings: &mut Findings) {
+    let losses = losses::told(&books.ledger.rows);
+    for (index, server) in books.servers.iter().enumerate() {
+        let missing: Vec<&&Asked> = missing
+            .iter()
+            .filter(|asked| asked.server == index)
+            .collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let run = books.ledger.runs.iter().find(|run| run.pid == server.pid);
+        let of_run: Vec<&Loss> = losses.iter().filter(|loss| concerns(loss, run)).collect();
+        let bound: i64 = exact(&of_run) + run.map_or(0, unclean_bound);
+        findings.expect(
+            "missing is a loss",
+            i64::try_from(missing.len()).unwrap_or(i64::MAX) <= bound,
+            || {
+                format!(
+                    "{} answered requests of {run:?} have no row, told are {bound}: {:?} …",
+                    missing.len(),
+                    missing[0]
+                )
+            },
+        );
+        if books.injected.clock {
+            continue;
+        }
+        for asked in missing {
+            let at = asked.answer.as_ref().map_or(asked.sent, |answer| answer.at);
+            let covered = of_run
+                .iter()
+                .any(|loss| loss.from - SLACK <= at && at <= loss.until + SLACK);
+            findings.expect("missing is in a loss's time", covered, || {
+                format!("{asked:?} of {run:?}; told are {of_run:?}")
+            });
+        }
+    }
+}
+
+/// Exact losses are told by the run that had them; an unclean stop is told by a later one.
+fn concerns(loss: &Loss, run: Option<&Run>) -> bool {
+    match run {
+        Some(run) if loss.exact => loss.run == run.run,
+        Some(run) => run.unclean && !loss.exact,
+        None => false,
+    }
+}
+
+fn exact(losses: &[&Loss]) -> i64 {
+    losses
+        .iter()
+        .filter(|loss| loss.exact)
+        .map(|loss| loss.count)
+        .sum()
+}
+
+fn unclean_bound(run: &Run) -> i64 {
+    if run.unclean { run.queue_capacity } else { 0 }
+}
+
+/// Business events: not after their request, and there if their handler waited for them.
+fn business(books: &Books, rows: &HashMap<&str, &Row>, findings: &mut Findings) {
+    let mut events: HashMap<&str, &Row> = HashMap::new();
+    for row in &books.ledger.rows {
+        let name = match row.event.as_str() {
+            "order_placed" => "order",
+            "deed_signed" => "deed",
+            _ => continue,
+        };
+        if let Some(id) = row.properties[name].as_str()
+            && let Some(first) = events.insert(id, row)
+        {
+            findings.add(
+                "one row per event",
+                format!("{id} is in rows {} and {}", first.seq, row.seq),
+            );
+        }
+    }
+    // A full queue may refuse an event and then take its request.
+    let refusals = losses::told(&books.ledger.rows)
+        .iter()
+        .any(|loss| loss.exact);
+    for asked in &books.clients {
+        let event = events.get(asked.id.as_str());
+        let row = rows.get(asked.kind.path(&asked.id).as_str());
+        if asked.kind == Kind::Deed
+            && asked
+                .answer
+                .as_ref()
+                .is_some_and(|answer| answer.status == 201)
+        {
+            findings.expect("durable event", event.is_some(), || {
+                format!("{asked:?} was answered after its event was durable, and there is none")
+            });
+        }
+        let (Kind::Order | Kind::Deed, Some(row)) = (asked.kind, row) else {
+            continue;
+        };
+        match event {
+            Some(event) => {
+                findings.expect("event before its request", event.seq < row.seq, || {
+                    format!("{event:?} and {row:?}")
+                });
+                findings.expect(
+                    "event of its request",
+                    event.request_id == row.request_id,
+                    || format!("{event:?} and {row:?}"),
+                );
+            }
+            None if row.status == Some(201) && !refusals => {
+                findings.add("event before its request", format!("{row:?} has no event"));
+            }
+            None => {}
+        }
+    }
+}

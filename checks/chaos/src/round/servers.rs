@@ -1,0 +1,125 @@
+//! The server processes of a round: started, ended, and remembered.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::load::Target;
+use crate::oracle::{End, Server};
+use crate::process::Process;
+use crate::time;
+
+/// A start that takes longer has failed. On a slow disk it may take a while.
+const START: Duration = Duration::from_secs(30);
+/// Longer than the shutdown may take by its own limit.
+const STOP: Duration = Duration::from_secs(20);
+
+/// Where and how servers are started.
+#[derive(Clone, Debug)]
+pub(super) struct Recipe {
+    pub(super) directory: PathBuf,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) number: usize,
+    pub(super) process: Process,
+    pub(super) address: SocketAddr,
+}
+
+/// All servers of a round. Those that could not start are not counted: they never served.
+#[derive(Debug, Default)]
+pub(super) struct Servers {
+    /// By place: which of the servers at a time.
+    pub(super) live: Vec<Option<Live>>,
+    pub(super) ended: Vec<Option<Server>>,
+}
+
+impl Servers {
+    /// Starts a server in this place.
+    pub(super) fn start(&mut self, place: usize, recipe: &Recipe) -> Result<()> {
+        let number = self.ended.len();
+        let log = recipe.directory.join(format!("server-{number}.log"));
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .arg("server")
+            .envs(recipe.environment.iter().cloned())
+            .current_dir(&recipe.directory);
+        let process = Process::start(&format!("server {number}"), command, &log)?;
+        let address = process
+            .hear("listening", START)
+            .with_context(|| format!("see {}", log.display()))?
+            .parse()?;
+        self.ended.push(None);
+        if self.live.len() <= place {
+            self.live.resize_with(place + 1, || None);
+        }
+        self.live[place] = Some(Live {
+            number,
+            process,
+            address,
+        });
+        Ok(())
+    }
+
+    pub(super) fn targets(&self) -> Vec<Target> {
+        self.live
+            .iter()
+            .flatten()
+            .map(|live| Target {
+                server: live.number,
+                address: live.address,
+            })
+            .collect()
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(&mut self, place: usize) -> Result<()> {
+        if let Some(mut live) = self.live.get_mut(place).and_then(Option::take) {
+            live.process.kill()?;
+            self.note(&live, End::Killed);
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for its last word.
+    pub(super) fn terminate(&mut self, place: usize) -> Result<()> {
+        if let Some(mut live) = self.live.get_mut(place).and_then(Option::take) {
+            live.process.signal(Signal::TERM)?;
+            let end = match live.process.hear("stopped", STOP) {
+                Ok(report) => {
+                    let report: Value = serde_json::from_str(&report)?;
+                    match live.process.wait(STOP)? {
+                        Some(status) if status.success() => End::Stopped(Box::new(report)),
+                        Some(status) => End::Broken(status.to_string()),
+                        None => End::Stuck,
+                    }
+                }
+                Err(_) => match live.process.wait(Duration::ZERO)? {
+                    Some(status) => End::Broken(status.to_string()),
+                    None => {
+                        live.process.kill()?;
+                        End::Stuck
+                    }
+                },
+            };
+            self.note(&live, end);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, live: &Live, end: End) {
+        self.ended[live.number] = Some(Server {
+            pid: live.process.id(),
+            end,
+            ended_at: time::now(),
+        });
+    }
+}
