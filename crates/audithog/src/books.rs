@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::record::Micros;
+use crate::record::{Micros, Row};
 
 /// Why a row could not be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +142,17 @@ impl Episode {
 
 /// Called once with the row's sequence number, or why there is none.
 pub(crate) type Waiter = Box<dyn FnOnce(Result<i64, Refusal>) + Send>;
+
+/// Called once when there may be room in the queue.
+pub(crate) type RoomCall = Box<dyn FnOnce() + Send>;
+
+/// A row that comes back from a full queue. It counts as accepted nowhere.
+pub(crate) struct Unplaced {
+    pub(crate) row: Row,
+    pub(crate) waiter: Option<Waiter>,
+    /// To take back the wish for room.
+    pub(crate) wish: u64,
+}
 
 /// Why a row was not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

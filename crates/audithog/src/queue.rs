@@ -6,10 +6,11 @@
 //! which is once per burst, not once per row. Commands travel in a lane of their own, so that a
 //! full queue cannot delay a flush.
 
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::books::{Episode, LossReason, Losses, Refusal, Waiter};
+use crate::books::{Episode, LossReason, Losses, Refusal, RoomCall, Unplaced, Waiter};
 use crate::config::QueueSettings;
 use crate::ledger::progress::Ticket;
 use crate::ledger::{Settlement, SinkState, SinkTotals};
@@ -77,6 +78,9 @@ struct State {
     unreported: Vec<Episode>,
     counts: Counts,
     closed: bool,
+    /// Who has a row and waits for room, in the order of the wishes.
+    wishes: BTreeMap<u64, RoomCall>,
+    next_wish: u64,
     /// The writer has ended: nobody takes anything any more.
     ended: bool,
     /// It ended before anybody closed the queue.
@@ -130,6 +134,36 @@ impl Queue {
 
     /// Accepts a row or counts its loss. `now` is asked only when a loss has to be dated.
     pub(crate) fn push(&self, row: Row, waiter: Option<Waiter>, now: impl FnOnce() -> Micros) {
+        // Without a wish for room nothing comes back.
+        drop(self.place(row, waiter, None, now));
+    }
+
+    /// Like [`push`](Self::push), but a row for which only room is missing comes back, and `room` is called once there
+    /// may be some.
+    pub(crate) fn offer(
+        &self,
+        row: Row,
+        waiter: Option<Waiter>,
+        room: RoomCall,
+        now: impl FnOnce() -> Micros,
+    ) -> Result<(), Box<Unplaced>> {
+        self.place(row, waiter, Some(room), now)
+    }
+
+    /// The wish is void: nobody waits for room any more.
+    pub(crate) fn forget(&self, wish: u64) {
+        let room = self.lock().wishes.remove(&wish);
+        // Not under the lock.
+        drop(room);
+    }
+
+    fn place(
+        &self,
+        row: Row,
+        waiter: Option<Waiter>,
+        room: Option<RoomCall>,
+        now: impl FnOnce() -> Micros,
+    ) -> Result<(), Box<Unplaced>> {
         let size = row.size();
         let mut state = self.lock();
         state.counts.accepted += 1;
@@ -137,12 +171,18 @@ impl Queue {
             state.counts.accepted_requests += 1;
         }
         if let Some(reason) = self.refuses(&state, size) {
+            if let Some(room) = room.filter(|_| reason == LossReason::QueueFull) {
+                state.counts.accepted -= 1;
+                state.counts.accepted_requests -= u64::from(row.is_request());
+                let wish = state.wish(room);
+                return Err(Box::new(Unplaced { row, waiter, wish }));
+            }
             state.lose(reason, 1, now());
             drop(state);
             if let Some(waiter) = waiter {
                 waiter(Err(Refusal(reason)));
             }
-            return;
+            return Ok(());
         }
         let index = state.rows.len();
         state.rows.push(row);
@@ -152,7 +192,7 @@ impl Queue {
             if let Some(waiter) = waiter {
                 waiter(Ok(i64::try_from(index + 1).unwrap_or(i64::MAX)));
             }
-            return;
+            return Ok(());
         }
         // Someone waits for the commit: the writer shall not linger for more rows.
         let wake = std::mem::take(&mut state.idle) || waiter.is_some();
@@ -161,6 +201,7 @@ impl Queue {
         if wake {
             self.wake.notify_one();
         }
+        Ok(())
     }
 
     fn refuses(&self, state: &State, size: usize) -> Option<LossReason> {
@@ -238,7 +279,7 @@ impl Queue {
         let mut rest = Work::default();
         state.hand_over(&mut rest);
         state.taken_bytes = 0;
-        drop(state);
+        Self::grant(state);
         for (_, waiter) in rest.waiters {
             waiter(Err(Refusal(LossReason::LedgerFailed)));
         }
@@ -250,6 +291,10 @@ impl Queue {
     pub(crate) fn take(&self, work: &mut Work, deadline: Option<Instant>, linger: Duration) {
         let mut state = self.lock();
         state.taken_bytes = 0;
+        if !state.wishes.is_empty() {
+            Self::grant(state);
+            state = self.lock();
+        }
         while state.is_empty() {
             state.idle = true;
             state = match self.wait(state, deadline) {
@@ -305,6 +350,16 @@ impl Queue {
         for (reason, n) in lost {
             state.lose(reason, n, now);
         }
+        Self::grant(state);
+    }
+
+    /// Tells everyone who waits for room to try again.
+    fn grant(mut state: MutexGuard<'_, State>) {
+        let wishes = std::mem::take(&mut state.wishes);
+        drop(state);
+        for room in wishes.into_values() {
+            room();
+        }
     }
 
     /// Accepts rows that the writer itself makes; they are in its hand already.
@@ -343,6 +398,13 @@ impl Queue {
 }
 
 impl State {
+    fn wish(&mut self, room: RoomCall) -> u64 {
+        let wish = self.next_wish;
+        self.next_wish += 1;
+        self.wishes.insert(wish, room);
+        wish
+    }
+
     fn is_empty(&self) -> bool {
         // A loss is something to tell of as soon as it can be.
         self.rows.is_empty() && self.commands.is_empty() && self.unreported.is_empty()

@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Answers, Guarantee, RowSink};
-use crate::books::Waiter;
+use crate::books::{RoomCall, Unplaced, Waiter};
 use crate::clock::Clock;
 use crate::record::{Exchange, Row};
 
@@ -97,6 +97,18 @@ impl RowSink for Collector {
     fn accept(&self, row: Row, _waiter: Option<Waiter>) {
         self.change(|kept| kept.rows.push(row));
     }
+
+    fn offer(
+        &self,
+        row: Row,
+        waiter: Option<Waiter>,
+        _room: &dyn Fn() -> RoomCall,
+    ) -> Result<(), Box<Unplaced>> {
+        self.accept(row, waiter);
+        Ok(())
+    }
+
+    fn forget(&self, _wish: u64) {}
 
     fn request_seen(&self) {
         self.change(|kept| kept.seen += 1);

@@ -1,14 +1,12 @@
 //! What an integration holds while a response waits for its row.
 
 use std::fmt;
-use std::future::Future as _;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::Guarantee;
-use super::waits::{Answers, Verdict, Wait};
+use super::waits::{Answers, Signal, Verdict, Wait};
 use super::watch::Watch;
 
 /// A response's row is on its way, and the response waits for it. Dropped before it is ready: the client is gone.
@@ -50,8 +48,21 @@ impl Promise {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Release> {
-        let Poll::Ready(verdict) = Pin::new(&mut self.wait).poll(cx) else {
-            return Poll::Pending;
+        let verdict = loop {
+            match ready!(self.wait.poll(cx)) {
+                Signal::Room => {
+                    if self.watch.try_again() && !self.guarantee.waits() {
+                        break Verdict::Kept;
+                    }
+                }
+                Signal::Verdict(verdict) => break verdict,
+            }
+        };
+        // Without room until now: a loss, and counted as one.
+        let verdict = if self.watch.give_up() {
+            Verdict::Lost
+        } else {
+            verdict
         };
         let answers = self.watch.answers();
         if std::mem::take(&mut self.waits) {
@@ -84,6 +95,7 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         if self.waits {
+            self.watch.give_up();
             let answers: &Answers = self.watch.answers();
             answers.waiting.fetch_sub(1, Ordering::Relaxed);
             answers.abandoned.fetch_add(1, Ordering::Relaxed);

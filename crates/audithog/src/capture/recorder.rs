@@ -13,7 +13,7 @@ use super::settings::{CaptureSettings, SentId};
 use super::trace_context;
 use super::waits::{Answers, Waits};
 use super::watch::{Guard, Watch};
-use crate::books::Waiter;
+use crate::books::{RoomCall, Unplaced, Waiter};
 use crate::clock::Clock;
 use crate::record::{End, Row, Text, limits, sanitize};
 
@@ -23,6 +23,18 @@ use crate::record::{End, Row, Text, limits, sanitize};
 pub(crate) trait RowSink: Send + Sync + 'static {
     /// Takes a row, or counts its loss. `waiter` is told once what became of it.
     fn accept(&self, row: Row, waiter: Option<Waiter>);
+
+    /// Takes a row of a response that can wait, or counts its loss. Where the full-queue policy is to wait, a row
+    /// without room comes back, and what `room` makes is called once there may be some.
+    fn offer(
+        &self,
+        row: Row,
+        waiter: Option<Waiter>,
+        room: &dyn Fn() -> RoomCall,
+    ) -> Result<(), Box<Unplaced>>;
+
+    /// A row that came back is not offered again.
+    fn forget(&self, wish: u64);
 
     /// A request arrived: `seen` + 1. Followed by exactly one `accept` of an `api_request` row, or by `request_excluded`.
     fn request_seen(&self);
@@ -99,16 +111,13 @@ impl Recorder {
         }))
     }
 
-    /// Starts the thread that ends waits, if any response can wait. Without it they have no limit.
+    /// Starts the thread that ends waits. Without it they have no limit.
     ///
     /// # Errors
     ///
     /// The thread could not be started.
     pub(crate) fn keep_time(&self) -> io::Result<()> {
-        if self.0.settings.guarantees.strongest().waits() {
-            self.0.waits.keep_time()?;
-        }
-        Ok(())
+        self.0.waits.keep_time()
     }
 
     /// Begins to watch a request: counts it as seen and as in progress.
@@ -128,7 +137,7 @@ impl Recorder {
     /// Returns how many it has ended.
     pub(crate) fn finish_all(&self, end: End) -> u64 {
         let open = self.0.registry.open();
-        open.iter().filter(|watch| watch.finish(end)).count() as u64
+        open.iter().filter(|watch| watch.end(end)).count() as u64
     }
 
     /// Requests that were seen and whose row has not been accepted.

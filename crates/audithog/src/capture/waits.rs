@@ -8,9 +8,7 @@
 //! limit show a disk that hangs, whatever the clients do, and the answer for them shows that it writes again.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -79,12 +77,23 @@ struct Slot(Mutex<SlotState>);
 #[derive(Debug, Default)]
 struct SlotState {
     verdict: Option<Verdict>,
+    /// There may be room for the row; not yet told.
+    room: bool,
     waker: Option<Waker>,
 }
 
-/// One row's wait: ready with what became of the row.
-#[derive(Debug)]
+/// One row's wait.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wait(Arc<Slot>);
+
+/// What a wait hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// The queue may have room for the row.
+    Room,
+    /// The last word.
+    Verdict(Verdict),
+}
 
 /// The writer's side. Dropped without an answer it says that the row is lost.
 struct Answer {
@@ -115,12 +124,19 @@ impl Waits {
 
     /// A wait, and who is to be told of the row.
     pub(super) fn open(&self) -> (Wait, Waiter) {
-        let slot = Arc::<Slot>::default();
+        let wait = Wait::default();
+        let waiter = self.limit(&wait);
+        (wait, waiter)
+    }
+
+    /// Gives a wait its limit. The answer ends it.
+    pub(super) fn limit(&self, wait: &Wait) -> Waiter {
+        let slot = &wait.0;
         let until = Instant::now() + self.limit;
         let mut open = self.shared.lock();
         let key = (until, open.next);
         open.next += 1;
-        open.slots.insert(key, Arc::clone(&slot));
+        open.slots.insert(key, Arc::clone(slot));
         let sleeps = open.looks_at.is_none_or(|at| until < at);
         drop(open);
         if sleeps {
@@ -128,17 +144,16 @@ impl Waits {
         }
         let answer = Answer {
             key,
-            slot: Arc::clone(&slot),
+            slot: Arc::clone(slot),
             shared: Arc::clone(&self.shared),
             given: false,
         };
-        let waiter: Waiter = Box::new(move |kept| {
+        Box::new(move |kept| {
             answer.give(match kept {
                 Ok(_seq) => Verdict::Kept,
                 Err(_refusal) => Verdict::Lost,
             });
-        });
-        (Wait(slot), waiter)
+        })
     }
 
     /// A row is past its limit and nobody has answered for it: the disk hangs, or nearly does.
@@ -232,13 +247,26 @@ impl Slot {
     }
 }
 
-impl Future for Wait {
-    type Output = Verdict;
+impl Wait {
+    /// What a `RoomCall` does: the row is worth another try.
+    pub(super) fn room(&self) {
+        let waker = {
+            let mut state = self.0.lock();
+            state.room = true;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Verdict> {
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Signal> {
         let mut state = self.0.lock();
         if let Some(verdict) = state.verdict {
-            return Poll::Ready(verdict);
+            return Poll::Ready(Signal::Verdict(verdict));
+        }
+        if std::mem::take(&mut state.room) {
+            return Poll::Ready(Signal::Room);
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),

@@ -1,22 +1,24 @@
 //! One request being watched, from its arrival to its row.
 
+mod admission;
+mod waiting;
+
+pub(crate) use admission::{Announcement, Refused};
+use waiting::{Parked, wish};
+
 use std::any::Any;
-use std::future::Future as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::guarantee::Guarantee;
 use super::handle::{RequestHandle, Snapshot};
-use super::promise::{Instead, Promise};
+use super::promise::Promise;
 use super::recorder::{Arrival, Inner, Sent};
 use super::registry::Ticket;
-use super::waits::{Answers, Verdict, Wait};
+use super::waits::Wait;
 use super::{context, ids, path};
 use crate::record::{
     Actor, End, Exchange, Micros, Outcome, RequestId, Row, Text, derived_error_code, limits,
@@ -63,15 +65,20 @@ struct State {
     closed: bool,
     /// The response waits for the row; taken by whoever holds the response.
     wait: Option<(Wait, Guarantee)>,
+    /// The row, while there is no room for it in the queue.
+    parked: Option<Parked>,
 }
 
-/// A request whose arrival is a row, which has to be committed before it is handled.
-#[derive(Debug)]
-pub(crate) struct Announcement(Wait);
-
-/// The request must not be handled: its rows could not be kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused;
+/// Who waits for a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// The client is gone, or has its answer.
+    Nobody,
+    /// A response whose end is there: for the row's commit if so guaranteed, and for room for it.
+    Response,
+    /// A response whose end will come after the row: for its commit.
+    Later,
+}
 
 /// The one owner of a watched request. Dropped before its end, it ends the request as abandoned by the client.
 pub(crate) struct Guard(Arc<Watch>);
@@ -127,7 +134,7 @@ impl Guard {
             state.status = Some(status);
             state.error_code = Some(AUDIT_UNAVAILABLE.into());
         }
-        self.0.finish_as(End::Complete, false);
+        self.0.finish_for(Holder::Nobody, End::Complete);
     }
 
     /// The request has ended some other way than through this guard, by a shutdown: its row was made.
@@ -166,14 +173,10 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.0.abandon();
-    }
-}
-
-impl Announcement {
-    /// Ready with whether the row was committed in time.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let verdict = Pin::new(&mut self.0).poll(cx);
-        verdict.map(|verdict| verdict == Verdict::Kept)
+        // Made while this was dropped: nobody will hold a response for it.
+        if self.0.lock().wait.is_some() {
+            self.0.give_up();
+        }
     }
 }
 
@@ -249,16 +252,18 @@ impl Watch {
 
     /// Makes the `api_request` row, unless it was made before. True if it did.
     pub(super) fn finish(&self, end: End) -> bool {
-        // Nobody is there any more to wait for.
-        let gone = matches!(
+        self.finish_for(
+            match end {
+                End::ClientClosedBeforeResponse | End::ClientClosedMidBody => Holder::Nobody,
+                _ => Holder::Response,
+            },
             end,
-            End::ClientClosedBeforeResponse | End::ClientClosedMidBody
-        );
-        self.finish_as(end, !gone)
+        )
     }
 
-    fn finish_as(&self, end: End, waits: bool) -> bool {
-        let (row, waiter) = {
+    fn finish_for(&self, holder: Holder, end: End) -> bool {
+        let wait = Wait::default();
+        let (row, waiter, guarantee) = {
             let mut state = self.lock();
             if state.finished {
                 return false;
@@ -266,20 +271,35 @@ impl Watch {
             state.finished = true;
             let row = self.request_row(&state, end);
             let guarantee = self.guarantee_in(&state);
-            let waiter = (waits && row.is_some() && guarantee.waits()).then(|| {
-                let (wait, waiter) = self.inner.waits.open();
-                state.wait = Some((wait, guarantee));
-                waiter
+            let waits = holder != Holder::Nobody && row.is_some() && guarantee.waits();
+            let waiter = waits.then(|| {
+                state.wait = Some((wait.clone(), guarantee));
+                self.inner.waits.limit(&wait)
             });
-            (row, waiter)
+            (row, waiter, guarantee)
         };
+        let sink = &self.inner.sink;
         match row {
-            Some(row) => self.inner.sink.accept(row, waiter),
-            None => self.inner.sink.request_excluded(),
+            Some(row) if holder == Holder::Response => {
+                if let Err(unplaced) = sink.offer(row, waiter, &|| wish(&wait)) {
+                    self.park(unplaced, wait, guarantee);
+                    return true;
+                }
+            }
+            Some(row) => sink.accept(row, waiter),
+            None => sink.request_excluded(),
         }
         // Only now: a request is in progress until its row is accepted.
         self.inner.registry.remove(self.ticket);
         true
+    }
+
+    /// Ends the request from outside. True if this made its row.
+    pub(super) fn end(&self, end: End) -> bool {
+        self.finish_for(Holder::Later, end) || {
+            self.give_up();
+            false
+        }
     }
 
     /// The server dropped the request before its end: the client is gone.
@@ -289,75 +309,6 @@ impl Watch {
             Some(_) => End::ClientClosedMidBody,
         };
         self.finish(end);
-    }
-
-    fn admit(&self) -> Result<Option<Announcement>, Refused> {
-        let sink = &self.inner.sink;
-        let row = {
-            let state = self.lock();
-            let route = state.route.as_deref();
-            if self.inner.settings.excludes(&self.method, route) {
-                return Ok(None);
-            }
-            let guarantee = self.guarantee_in(&state);
-            let fails_closed = guarantee == Guarantee::FailClosed;
-            if (fails_closed && self.inner.waits.overdue()) || sink.refuses(guarantee) {
-                drop(state);
-                return Err(self.refuse());
-            }
-            let announces = || {
-                let guarantees = &self.inner.settings.guarantees;
-                guarantees.announces(&self.method, route)
-            };
-            (fails_closed && announces()).then(|| self.started_row(&state))
-        };
-        if sink.answers().refusing.load(Ordering::Relaxed) {
-            sink.answers().refusing.store(false, Ordering::Relaxed);
-            tracing::info!("requests are served again: the audit ledger takes rows");
-        }
-        Ok(row.map(|row| {
-            let (wait, waiter) = self.inner.waits.open();
-            sink.accept(row, Some(waiter));
-            Announcement(wait)
-        }))
-    }
-
-    fn refuse(&self) -> Refused {
-        let sink = &self.inner.sink;
-        if !sink.answers().refusing.swap(true, Ordering::Relaxed) {
-            tracing::error!("requests are refused with 503: the audit ledger takes no rows");
-        }
-        self.lock().finished = true;
-        sink.request_refused();
-        self.inner.registry.remove(self.ticket);
-        Refused
-    }
-
-    /// Says that the client did not get the response that the request's row tells of.
-    pub(super) fn withheld(&self, instead: Instead) {
-        let now = self.inner.sink.clock().wall();
-        let mut row = Row::event(ids::next(now), now, "audit_response_withheld".into());
-        row.actor = Actor::system();
-        row.request_id = Some(self.request_id.clone());
-        let got = match instead {
-            Instead::Unavailable => "503",
-            Instead::Abort => "abort",
-        };
-        row.properties = Some(format!(r#"{{"clientGot":"{got}"}}"#).into());
-        self.inner.sink.accept(row, None);
-    }
-
-    pub(super) fn answers(&self) -> &Answers {
-        self.inner.sink.answers()
-    }
-
-    fn guarantee(&self) -> Guarantee {
-        self.guarantee_in(&self.lock())
-    }
-
-    fn guarantee_in(&self, state: &State) -> Guarantee {
-        let guarantees = &self.inner.settings.guarantees;
-        guarantees.of(&self.method, state.route.as_deref())
     }
 
     pub(super) fn close_is_seen(&self) {
@@ -383,13 +334,6 @@ impl Watch {
         if let Some(row) = row {
             self.inner.sink.accept(row, None);
         }
-    }
-
-    /// What is known before the handler runs.
-    fn started_row(&self, state: &State) -> Row {
-        let exchange = self.exchange_so_far(state);
-        let id = ids::next(self.arrived);
-        self.row(id, self.arrived, "api_request_started", state, exchange)
     }
 
     fn request_row(&self, state: &State, end: End) -> Option<Row> {

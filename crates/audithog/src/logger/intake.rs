@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::lock;
 use super::shutdown::Ending;
-use crate::books::Waiter;
+use crate::books::{RoomCall, Unplaced, Waiter};
 use crate::capture::{Answers, Guarantee, RowSink};
 use crate::clock::Clock;
 use crate::config::QueueFull;
@@ -57,6 +57,23 @@ impl Drop for Intake {
 impl RowSink for Intake {
     fn accept(&self, row: Row, waiter: Option<Waiter>) {
         self.queue.push(row, waiter, || self.clock.wall());
+    }
+
+    fn offer(
+        &self,
+        row: Row,
+        waiter: Option<Waiter>,
+        room: &dyn Fn() -> RoomCall,
+    ) -> Result<(), Box<Unplaced>> {
+        if self.queue_full != QueueFull::Wait {
+            self.accept(row, waiter);
+            return Ok(());
+        }
+        self.queue.offer(row, waiter, room(), || self.clock.wall())
+    }
+
+    fn forget(&self, wish: u64) {
+        self.queue.forget(wish);
     }
 
     fn request_seen(&self) {

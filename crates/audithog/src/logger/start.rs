@@ -9,7 +9,7 @@ use super::shutdown::Ending;
 use super::{Logger, Shared, lock};
 use crate::capture::{Answers, CaptureSettings, Recorder, RowSink as _};
 use crate::clock::Clock;
-use crate::config::{Builder, Database, Resolved, Settings};
+use crate::config::{Builder, Database, QueueFull, Resolved, Settings};
 use crate::delivery::{Delivery, Plan, Tuning};
 use crate::error::{Error, Kind};
 use crate::ledger::own_rows::{OwnRows, own_row, unclean_stop};
@@ -132,9 +132,12 @@ fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
     let delivery = Delivery::start(&link, plans, Tuning::from(&settings), clock)?;
     *lock(&intake.delivery) = Some(delivery);
     let logger = logger(intake, resolved.capture.clone(), &settings);
-    logger.0.recorder.keep_time().map_err(|error| {
-        Error::new(Kind::Thread, "cannot start the thread of time limits").with_source(error)
-    })?;
+    let waits = resolved.capture.guarantees.strongest().waits();
+    if waits || settings.queue.full == QueueFull::Wait {
+        logger.0.recorder.keep_time().map_err(|error| {
+            Error::new(Kind::Thread, "cannot start the thread of time limits").with_source(error)
+        })?;
+    }
     logger.start_meter()?;
     logger.start_check(head_before);
     Ok(logger)

@@ -5,6 +5,7 @@
 
 mod durable;
 mod fail_closed;
+mod full_queue;
 mod service;
 
 use std::path::Path;

@@ -1,0 +1,77 @@
+//! Whether a request may be handled, and the row that says that it will be.
+
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use super::{State, Watch};
+use crate::capture::guarantee::Guarantee;
+use crate::capture::ids;
+use crate::capture::waits::{Signal, Verdict, Wait};
+use crate::record::Row;
+
+/// A request whose arrival is a row, which has to be committed before it is handled.
+#[derive(Debug)]
+pub(crate) struct Announcement(Wait);
+
+/// The request must not be handled: its rows could not be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused;
+
+impl Announcement {
+    /// Ready with whether the row was committed in time.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let signal = self.0.poll(cx);
+        signal.map(|signal| signal == Signal::Verdict(Verdict::Kept))
+    }
+}
+
+impl Watch {
+    pub(super) fn admit(&self) -> Result<Option<Announcement>, Refused> {
+        let sink = &self.inner.sink;
+        let row = {
+            let state = self.lock();
+            let route = state.route.as_deref();
+            if self.inner.settings.excludes(&self.method, route) {
+                return Ok(None);
+            }
+            let guarantee = self.guarantee_in(&state);
+            let fails_closed = guarantee == Guarantee::FailClosed;
+            if (fails_closed && self.inner.waits.overdue()) || sink.refuses(guarantee) {
+                drop(state);
+                return Err(self.refuse());
+            }
+            let announces = || {
+                let guarantees = &self.inner.settings.guarantees;
+                guarantees.announces(&self.method, route)
+            };
+            (fails_closed && announces()).then(|| self.started_row(&state))
+        };
+        if sink.answers().refusing.load(Ordering::Relaxed) {
+            sink.answers().refusing.store(false, Ordering::Relaxed);
+            tracing::info!("requests are served again: the audit ledger takes rows");
+        }
+        Ok(row.map(|row| {
+            let (wait, waiter) = self.inner.waits.open();
+            sink.accept(row, Some(waiter));
+            Announcement(wait)
+        }))
+    }
+
+    fn refuse(&self) -> Refused {
+        let sink = &self.inner.sink;
+        if !sink.answers().refusing.swap(true, Ordering::Relaxed) {
+            tracing::error!("requests are refused with 503: the audit ledger takes no rows");
+        }
+        self.lock().finished = true;
+        sink.request_refused();
+        self.inner.registry.remove(self.ticket);
+        Refused
+    }
+
+    /// What is known before the handler runs.
+    fn started_row(&self, state: &State) -> Row {
+        let exchange = self.exchange_so_far(state);
+        let id = ids::next(self.arrived);
+        self.row(id, self.arrived, "api_request_started", state, exchange)
+    }
+}
