@@ -7,9 +7,14 @@
 //!
 //! One mutex guards them, the queue's own, so that a snapshot is consistent. See `queue.rs`.
 
+mod losers;
+
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::record::{Micros, Row};
+
+pub(crate) use losers::{Losers, client};
 
 /// Why a row could not be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +118,8 @@ pub(crate) struct Episode {
     pub(crate) last: Micros,
     /// `count` is an upper bound.
     pub(crate) inexact: bool,
+    /// Where a client's flood can be the reason: whose rows they were.
+    pub(crate) losers: Losers,
 }
 
 impl Episode {
@@ -123,7 +130,13 @@ impl Episode {
             first: at,
             last: at,
             inexact: false,
+            losers: Losers::default(),
         }
+    }
+
+    /// The last row counted was of this client.
+    pub(crate) fn blame(&mut self, ip: Option<IpAddr>) {
+        self.losers.add(ip, 1);
     }
 
     pub(crate) fn extend(&mut self, n: u64, now: Micros) {
@@ -137,6 +150,7 @@ impl Episode {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.inexact |= other.inexact;
+        self.losers.merge(&other.losers);
     }
 }
 

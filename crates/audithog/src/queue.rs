@@ -4,11 +4,16 @@
 //! every moment it can be looked at. A push is a short critical section: no I/O, no allocation
 //! beyond the buffer's own growth, and a wake-up only when the writer sleeps without a deadline,
 //! which is once per burst, not once per row. Commands travel in a lane of their own, so that a
-//! full queue cannot delay a flush.
+//! full queue cannot delay a flush. The last quarter of the queue is kept from a client that has more than half of
+//! what is there (`clients.rs`).
+
+mod clients;
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use clients::{Place, Places, Shares};
 
 use crate::books::{Episode, LossReason, Losses, Refusal, RoomCall, Unplaced, Waiter};
 use crate::config::QueueSettings;
@@ -63,6 +68,7 @@ pub(crate) struct Work {
 /// The hand-off.
 pub(crate) struct Queue {
     settings: QueueSettings,
+    places: Places,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -74,6 +80,7 @@ struct State {
     bytes: usize,
     /// Bytes of the rows that the writer took last; they are in memory until it comes again.
     taken_bytes: usize,
+    shares: Shares,
     commands: Vec<Command>,
     unreported: Vec<Episode>,
     counts: Counts,
@@ -114,6 +121,7 @@ impl Queue {
     pub(crate) fn new(settings: QueueSettings) -> Self {
         Self {
             settings,
+            places: Places::new(),
             state: Mutex::default(),
             wake: Condvar::new(),
         }
@@ -124,6 +132,7 @@ impl Queue {
     pub(crate) fn detached(settings: QueueSettings) -> Self {
         Self {
             settings,
+            places: Places::new(),
             state: Mutex::new(State {
                 detached: true,
                 ..State::default()
@@ -164,13 +173,13 @@ impl Queue {
         room: Option<RoomCall>,
         now: impl FnOnce() -> Micros,
     ) -> Result<(), Box<Unplaced>> {
-        let size = row.size();
+        let (size, place) = (row.size(), self.places.of(&row));
         let mut state = self.lock();
         state.counts.accepted += 1;
         if row.is_request() {
             state.counts.accepted_requests += 1;
         }
-        if let Some(reason) = self.refuses(&state, size) {
+        if let Some(reason) = self.refuses(&state, size, place) {
             if let Some(room) = room.filter(|_| reason == LossReason::QueueFull) {
                 state.counts.accepted -= 1;
                 state.counts.accepted_requests -= u64::from(row.is_request());
@@ -178,6 +187,9 @@ impl Queue {
                 return Err(Box::new(Unplaced { row, waiter, wish }));
             }
             state.lose(reason, 1, now());
+            if reason == LossReason::QueueFull {
+                state.blame(reason, &row);
+            }
             drop(state);
             if let Some(waiter) = waiter {
                 waiter(Err(Refusal(reason)));
@@ -187,6 +199,7 @@ impl Queue {
         let index = state.rows.len();
         state.rows.push(row);
         state.bytes += size;
+        state.shares.add(place, size);
         if state.detached {
             drop(state);
             if let Some(waiter) = waiter {
@@ -204,7 +217,7 @@ impl Queue {
         Ok(())
     }
 
-    fn refuses(&self, state: &State, size: usize) -> Option<LossReason> {
+    fn refuses(&self, state: &State, size: usize, place: Option<Place>) -> Option<LossReason> {
         if state.failed {
             return Some(LossReason::LedgerFailed);
         }
@@ -214,8 +227,12 @@ impl Queue {
         // What a writer in trouble has in its hand counts: the bound is of all that a crash can take.
         let waiting = usize::try_from(state.counts.queued()).unwrap_or(usize::MAX);
         // This row is accepted already, but in neither place.
+        let bytes = state.bytes + state.taken_bytes + size;
         let full = waiting > self.settings.max_rows
-            || state.bytes + state.taken_bytes + size > self.settings.max_bytes;
+            || bytes > self.settings.max_bytes
+            || state
+                .shares
+                .are_too_large(place, waiting, bytes, self.settings);
         (full && !state.detached).then_some(LossReason::QueueFull)
     }
 
@@ -420,10 +437,19 @@ impl State {
     fn hand_over(&mut self, work: &mut Work) {
         self.idle = false;
         self.taken_bytes = std::mem::take(&mut self.bytes);
+        self.shares.hand_over();
         std::mem::swap(&mut self.rows, &mut work.rows);
         std::mem::swap(&mut self.waiters, &mut work.waiters);
         std::mem::swap(&mut self.commands, &mut work.commands);
         work.losses.append(&mut self.unreported);
+    }
+
+    /// Whose row the last loss of this reason was.
+    fn blame(&mut self, reason: LossReason, row: &Row) {
+        let mut episodes = self.unreported.iter_mut();
+        if let Some(episode) = episodes.find(|episode| episode.reason == reason) {
+            episode.blame(row.client_ip());
+        }
     }
 
     fn lose(&mut self, reason: LossReason, n: u64, now: Micros) {
@@ -441,3 +467,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

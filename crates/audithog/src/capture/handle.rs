@@ -25,6 +25,7 @@ pub(crate) struct Snapshot {
     pub(crate) actor: Actor,
     pub(crate) trace_id: Option<[u8; 16]>,
     pub(crate) trace_trusted: bool,
+    pub(crate) ip: Option<std::net::IpAddr>,
     pub(crate) sink: Arc<dyn RowSink>,
 }
 

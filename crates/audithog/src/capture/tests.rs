@@ -73,6 +73,11 @@ impl Fixture {
         })
     }
 
+    /// The client that a business event of this request counts for.
+    fn client_of_events(guard: &Guard) -> Option<IpAddr> {
+        guard.handle().snapshot().ip
+    }
+
     fn only_row(&self) -> Row {
         let rows = self.sink.rows();
         assert_eq!(rows.len(), 1, "{rows:#?}");
@@ -434,4 +439,14 @@ fn the_current_trace_counts_where_the_request_names_none() {
         None,
     ];
     assert_eq!(traces, expected);
+}
+
+#[test]
+fn the_queue_knows_whose_request_a_row_and_its_events_are_of() {
+    let fixture = fixture(CaptureSettings::default());
+    let guard = fixture.start_from(Some("203.0.113.9"), &Sent::default(), "/", None);
+    let ip = Fixture::client_of_events(&guard);
+    assert_eq!(ip, Some([203, 0, 113, 9].into()));
+    guard.finish(End::Complete);
+    assert_eq!(fixture.only_row().client_ip(), ip);
 }

@@ -246,6 +246,7 @@ impl Watch {
             actor: self.lock().actor.clone(),
             trace_id: self.sent.trace_id,
             trace_trusted: self.sent.trace_trusted(),
+            ip: self.sent.ip,
             sink: Arc::clone(&self.inner.sink),
         }
     }
@@ -372,6 +373,7 @@ impl Watch {
             trace_trusted: self.sent.trace_trusted(),
             distinct_id: None,
             properties: None,
+            on_request_of: None,
         }
     }
 

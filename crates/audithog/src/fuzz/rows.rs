@@ -33,6 +33,7 @@ pub(crate) fn row(input: &mut Input<'_>) -> Row {
         trace_id: input.optional(|input| uuid(input).into_bytes()),
         trace_trusted: input.byte() & 1 == 1,
         distinct_id: input.optional(text),
+        on_request_of: None,
         properties: input.optional(|input| input.text()).and_then(|json| {
             let map = serde_json::from_str(&json).ok()?;
             properties::freeze(map)

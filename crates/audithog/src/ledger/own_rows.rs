@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::Totals;
-use crate::books::{Episode, LossReason, Losses};
+use crate::books::{Episode, Losers, LossReason, Losses};
 use crate::clock::Clock;
 use crate::queue::Counts;
 use crate::record::{Actor, Micros, Row, properties};
@@ -157,13 +157,17 @@ impl OwnRows {
     }
 
     fn loss(&self, episode: &Episode) -> Row {
-        let details = json!({
+        let mut details = json!({
             "reason": episode.reason.as_str(),
             "count": episode.count,
             "from": episode.first.to_string(),
             "until": episode.last.to_string(),
             "exact": !episode.inexact,
         });
+        if let Some((clients, others)) = episode.losers.describe() {
+            details["clients"] = clients;
+            details["otherClients"] = others.into();
+        }
         self.row("audit_loss", details)
     }
 }
@@ -218,6 +222,7 @@ pub(crate) fn unclean_stop(count: u64, last_sign: Micros, found: Micros) -> Epis
         first: last_sign.min(found),
         last: last_sign.max(found),
         inexact: true,
+        losers: Losers::default(),
     }
 }
 

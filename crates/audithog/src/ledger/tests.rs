@@ -14,7 +14,7 @@ use crate::record::{
     Actor, ActorType, Exchange, Micros, Outcome, RequestId, Row, Run, StoredRow, Text,
 };
 
-pub(super) const NOW: Micros = Micros(1_770_000_000_000_000);
+pub(crate) const NOW: Micros = Micros(1_770_000_000_000_000);
 const SINKS: [&str; 2] = ["posthog", "postgres"];
 const MEMORY_ROWS: usize = 12;
 
@@ -47,6 +47,7 @@ pub(crate) fn full_row(n: u32) -> Row {
         trace_trusted: true,
         distinct_id: Some("d-1".into()),
         properties: Some(r#"{"a":1}"#.into()),
+        on_request_of: None,
     }
 }
 
@@ -203,6 +204,7 @@ fn row() -> BoxedStrategy<Row> {
                 trace_trusted,
                 distinct_id,
                 properties,
+                on_request_of: None,
             }
         })
     })

@@ -49,6 +49,7 @@ impl Event {
         this.row.actor = request.actor;
         this.row.trace_id = request.trace_id;
         this.row.trace_trusted = request.trace_trusted;
+        this.row.on_request_of = request.ip;
         this
     }
 

@@ -33,6 +33,9 @@ pub struct Row {
     pub(crate) distinct_id: Option<Text>,
     /// A JSON object: masked, bounded, valid.
     pub(crate) properties: Option<Box<str>>,
+    /// Of a business event within a request: the client's address. Only for the queue, which shares its room
+    /// among clients; it is not kept.
+    pub(crate) on_request_of: Option<IpAddr>,
 }
 
 /// The HTTP side of a row.
@@ -86,7 +89,15 @@ impl Row {
             trace_trusted: false,
             distinct_id: None,
             properties: None,
+            on_request_of: None,
         }
+    }
+
+    /// The client whose request caused the row.
+    pub(crate) fn client_ip(&self) -> Option<IpAddr> {
+        self.exchange
+            .as_ref()
+            .map_or(self.on_request_of, |exchange| exchange.ip)
     }
 
     /// An `api_request` row.

@@ -90,6 +90,7 @@ impl Decoder {
                 trace_trusted: flags & flag::TRACE_TRUSTED != 0,
                 distinct_id,
                 properties: properties.map(|text| text.into_owned().into_boxed_str()),
+                on_request_of: None,
             },
         })
     }

@@ -126,10 +126,20 @@ impl Shape {
             properties.plain("sample_rate", rate);
         }
         if let Some(json) = &row.properties {
-            business::write(&mut properties, json);
+            business::write(&mut properties, &self.fit_to_leave(row, json));
         }
         properties.close();
         event.close();
+    }
+
+    /// The clients that a loss names are addresses too.
+    fn fit_to_leave<'a>(&self, row: &Row, json: &'a str) -> Cow<'a, str> {
+        if self.ip == IpDetail::Full || row.event != "audit_loss" {
+            return json.into();
+        }
+        let mut details: serde_json::Map<_, _> = serde_json::from_str(json).unwrap_or_default();
+        details.remove("clients");
+        serde_json::Value::Object(details).to_string().into()
     }
 
     fn write_request(&self, properties: &mut Object<'_>, row: &Row) {

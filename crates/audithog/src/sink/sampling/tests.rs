@@ -41,6 +41,7 @@ fn row(id: Uuid, status: u16) -> Row {
         trace_trusted: false,
         distinct_id: None,
         properties: None,
+        on_request_of: None,
     }
 }
 

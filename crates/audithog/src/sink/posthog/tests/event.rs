@@ -187,6 +187,23 @@ fn hostile_text_stays_text() {
 }
 
 #[test]
+fn a_loss_names_clients_only_where_addresses_may_leave() {
+    let mut row = request_row(1);
+    row.row.event = "audit_loss".into();
+    let details = r#"{"clients":[{"count":2,"ip":"203.0.113.9"}],"count":2}"#;
+    row.row.properties = Some(details.into());
+    for (detail, names) in [
+        (IpDetail::Full, true),
+        (IpDetail::Truncated, false),
+        (IpDetail::Off, false),
+    ] {
+        let event = written(&shape(|settings| settings.ip = detail), &row);
+        assert_eq!(event["properties"]["count"], json!(2));
+        assert_eq!(event["properties"].get("clients").is_some(), names);
+    }
+}
+
+#[test]
 fn less_can_leave_the_machine_than_the_ledger_keeps() {
     let ip = |detail: IpDetail, given: &str| {
         let mut row = request_row(1);

@@ -63,6 +63,7 @@ pub(super) fn request_row(n: u64) -> StoredRow {
             trace_trusted: false,
             distinct_id: None,
             properties: None,
+            on_request_of: None,
         },
     }
 }
