@@ -126,11 +126,18 @@ const ROOMS: &[Room] = &[
 ];
 
 /// Arrows that point the wrong way and are accepted: the file, what it reaches, and why.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[(
-    "crates/audithog/src/queue.rs",
-    "ledger",
-    "commands to the writer travel beside the rows, and one of them carries a settlement",
-)];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    (
+        "crates/audithog/src/queue.rs",
+        "ledger",
+        "commands to the writer travel beside the rows, and one of them carries a settlement",
+    ),
+    (
+        "crates/audithog/src/inspect/replay.rs",
+        "queue",
+        "the counts that the makers of audithog's own rows are given: a tool has none",
+    ),
+];
 
 pub(super) fn rooms_know_only_their_left(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();

@@ -447,6 +447,6 @@ fn the_queue_knows_whose_request_a_row_and_its_events_are_of() {
     let guard = fixture.start_from(Some("203.0.113.9"), &Sent::default(), "/", None);
     let ip = Fixture::client_of_events(&guard);
     assert_eq!(ip, Some([203, 0, 113, 9].into()));
-    guard.finish(End::Complete);
+    assert!(guard.finish(End::Complete).is_none());
     assert_eq!(fixture.only_row().client_ip(), ip);
 }

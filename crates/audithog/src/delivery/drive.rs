@@ -192,6 +192,8 @@ impl<'a> Driver<'a> {
                 if self.course.is_none() || (lapsed && !same) {
                     self.drop_course();
                     self.granted = Some(totals);
+                } else if let Some(course) = &mut self.course {
+                    course.stragglers.compare(totals.stragglers);
                 }
             }
             Granted::Elsewhere => {
@@ -266,8 +268,11 @@ impl<'a> Driver<'a> {
         }
         if course.stragglers.wants_refill() && progress.settled >= self.ticket {
             let sink = self.context.plan.sink.name();
-            match self.survivors.reader.stragglers(sink, IN_MEMORY) {
-                Ok(stragglers) => course.stragglers.refill(stragglers),
+            let reader = &mut self.survivors.reader;
+            let count = reader.straggler_count(sink);
+            let found = count.and_then(|count| Ok((count, reader.stragglers(sink, IN_MEMORY)?)));
+            match found {
+                Ok((count, stragglers)) => course.stragglers.refill(count, stragglers),
                 Err(error) => {
                     self.read_failed(&error, now);
                     return (false, None);

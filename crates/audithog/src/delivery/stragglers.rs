@@ -16,6 +16,8 @@ pub(super) struct Stragglers {
     known: BTreeMap<i64, Known>,
     /// How many there are, in memory or not.
     total: u64,
+    /// Somebody else may have added some to the ledger: dead letters that are sent again.
+    others: bool,
 }
 
 #[derive(Debug)]
@@ -32,8 +34,8 @@ struct Known {
 impl Stragglers {
     pub(super) fn new(total: u64) -> Self {
         Self {
-            known: BTreeMap::new(),
             total,
+            ..Self::default()
         }
     }
 
@@ -41,13 +43,22 @@ impl Stragglers {
         self.total
     }
 
-    /// Some are in the ledger only, and there is room.
-    pub(super) fn wants_refill(&self) -> bool {
-        self.known.is_empty() && self.total > 0
+    /// The ledger had this many when it was asked. Another number than ours may be the one of a
+    /// moment ago, or mean that another process added some: the ledger is read to know.
+    pub(super) fn compare(&mut self, total: u64) {
+        self.others |= total != self.total;
     }
 
-    /// Takes what the ledger has, when everything handed over is committed there.
-    pub(super) fn refill(&mut self, stragglers: Vec<Straggler>) {
+    /// Some are in the ledger only, and there is room; or it may have some that are not ours.
+    pub(super) fn wants_refill(&self) -> bool {
+        self.others || (self.known.is_empty() && self.total > 0)
+    }
+
+    /// Takes what the ledger has, `total` in all, when everything handed over is committed there.
+    pub(super) fn refill(&mut self, total: u64, stragglers: Vec<Straggler>) {
+        self.others = false;
+        // Some may have come between the count and the list.
+        self.total = total.max(stragglers.len() as u64);
         for straggler in stragglers.into_iter().take(IN_MEMORY) {
             self.known
                 .entry(straggler.seq)

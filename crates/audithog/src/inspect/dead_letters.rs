@@ -13,7 +13,7 @@ const PAGE: usize = 200;
 
 /// A row that a destination refused for good.
 #[derive(Clone, Debug)]
-pub struct DeadLetter(LetterRow);
+pub struct DeadLetter(pub(super) LetterRow);
 
 impl DeadLetter {
     /// The destination.

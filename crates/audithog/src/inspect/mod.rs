@@ -21,6 +21,7 @@ mod dead_letters;
 mod equations;
 mod problems;
 mod projection;
+mod replay;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use std::path::Path;
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use problems::{Limits, Problem, ProblemKind};
 pub use projection::{ProjectedEvents, Projection};
+pub use replay::Replayed;
 pub use status::{
     Access, Books, Equation, FileStatus, Hold, Loss, RowsStatus, RunState, RunStatus, SinkStatus,
     Status, Trouble,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Access, LedgerFile, Limits, ProblemKind, RunState, Status};
+use super::{Access, DeadLetters, LedgerFile, Limits, ProblemKind, Replayed, RunState, Status};
 use crate::books::{LossReason, Losses};
 use crate::clock::Clock;
 use crate::ledger::tests::{commit_rows, full_row, run};
@@ -412,25 +412,17 @@ fn dead_letters_are_read_with_their_rows_page_by_page() {
             .map(|letter| letter.unwrap().seq())
             .collect()
     };
-    assert_eq!(
-        seqs(super::DeadLetters::all()),
-        (1..=450).collect::<Vec<_>>()
-    );
-    let even = super::DeadLetters::all()
-        .of_sink("posthog")
-        .with_reason("even");
+    assert_eq!(seqs(DeadLetters::all()), (1..=450).collect::<Vec<_>>());
+    let even = DeadLetters::all().of_sink("posthog").with_reason("even");
     assert_eq!(seqs(even), (1..=225).map(|n| n * 2).collect::<Vec<_>>());
-    assert_eq!(
-        seqs(super::DeadLetters::all().of_sink("postgres")),
-        [0_u64; 0]
-    );
-    let one = super::DeadLetters::all().with_seqs([7, 9_999]);
+    assert_eq!(seqs(DeadLetters::all().of_sink("postgres")), [0_u64; 0]);
+    let one = DeadLetters::all().with_seqs([7, 9_999]);
     let letter = file.dead_letters(one).next().unwrap().unwrap();
     assert_eq!((letter.sink(), letter.reason()), ("posthog", "odd"));
     assert_eq!(letter.row().unwrap(), &full_row(6));
     // Retention takes the row; the letter stays and says so.
     assert_eq!(store.prune(Micros(i64::MAX), 5).unwrap(), 5);
-    let first = file.dead_letters(super::DeadLetters::all()).next();
+    let first = file.dead_letters(DeadLetters::all()).next();
     assert!(first.unwrap().unwrap().row().is_none());
 }
 
@@ -474,4 +466,93 @@ fn a_projection_counts_with_the_sampling_rules() {
     close(requests.events_per_month, month * 2.0 / 3.0 * 0.25);
     close(projection.by_route[0].events_per_month, month / 3.0);
     close(projection.events_per_month, month / 2.0);
+}
+
+#[test]
+fn a_replayed_letter_waits_again_and_a_row_tells() {
+    let place = Place::new();
+    let mut store = store(&place);
+    fill(&mut store);
+    let mut file = LedgerFile::open(place.path()).unwrap();
+    let none = file
+        .replay(DeadLetters::all().with_seqs([3]), "ada")
+        .unwrap();
+    assert_eq!(none, Replayed::default());
+    assert_eq!(file.status().unwrap().rows.head, 10);
+    let done = file.replay(DeadLetters::all(), "ada").unwrap();
+    assert_eq!((done.replayed, done.gone), (1, 0));
+    let found = file.status().unwrap();
+    let sink = &found.sinks[0];
+    // The row that tells of it waits too.
+    assert_eq!((sink.dead, sink.stragglers, sink.pending), (0, 2, 8));
+    assert!(found.equations.iter().all(|equation| equation.holds));
+    assert_eq!(found.runs[0].state, RunState::Ended);
+    assert!(sink.configured);
+    let mut reader = store.reader().unwrap();
+    let told = reader.rows(10, 11, 1).unwrap().remove(0);
+    assert_eq!(
+        (&*told.row.event, &*told.run.service),
+        ("audit_dead_letters_replayed", "shop")
+    );
+    assert_eq!(
+        told.row.properties.as_deref(),
+        Some(r#"{"by":"ada","count":1,"first":2,"last":2,"sink":"posthog"}"#)
+    );
+    let again = &reader.stragglers("posthog", 10).unwrap()[1];
+    assert_eq!((again.seq, again.attempts), (2, 0));
+    assert!(Micros::now().since(again.since) < Duration::from_secs(60));
+    // The service goes on with the numbers that are there now.
+    commit_rows(&mut store, &[full_row(11)]);
+    assert_eq!(
+        (store.totals().head, store.totals().sinks["posthog"].dead),
+        (12, 0)
+    );
+}
+
+#[test]
+fn a_letter_without_its_row_stays_dead() {
+    let place = Place::new();
+    let mut store = store(&place);
+    fill(&mut store);
+    assert_eq!(store.prune(Micros(i64::MAX), 2).unwrap(), 2);
+    let mut file = LedgerFile::open(place.path()).unwrap();
+    let done = file.replay(DeadLetters::all(), "ada").unwrap();
+    assert_eq!((done.replayed, done.gone), (0, 1));
+    assert_eq!(file.status().unwrap().sinks[0].dead, 1);
+    assert_eq!(file.status().unwrap().rows.head, 10);
+}
+
+#[test]
+fn a_replay_on_a_dead_ledger_tells_of_the_unclean_stop() {
+    let (live, dead) = (Place::new(), Place::new());
+    let mut first = store(&live);
+    fill(&mut first);
+    live.copy_to(dead.0.path(), &["", "-wal"]);
+    // As if its process were gone: process ids do not get that large.
+    let raw = rusqlite::Connection::open(dead.path()).unwrap();
+    raw.execute_batch("UPDATE audit_runs SET pid = 1 << 30")
+        .unwrap();
+    raw.close().unwrap();
+    let mut file = LedgerFile::open(dead.path()).unwrap();
+    assert_eq!(file.status().unwrap().runs[0].state, RunState::Dead);
+    file.replay(DeadLetters::all(), "ada").unwrap();
+    let found = file.status().unwrap();
+    let states: Vec<_> = found.runs.iter().map(|run| run.state).collect();
+    assert_eq!(states, [RunState::Ended, RunState::Killed]);
+    let unclean = found
+        .losses
+        .iter()
+        .find(|loss| loss.reason == "unclean_stop");
+    assert_eq!(unclean.unwrap().rows, 1_000);
+}
+
+#[test]
+fn an_older_ledger_is_not_brought_up_to_date_by_a_tool() {
+    let place = Place::new();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ledger");
+    fs::copy(fixtures.join("v1.db"), place.path()).unwrap();
+    let mut file = LedgerFile::open(place.path()).unwrap();
+    let error = file.replay(DeadLetters::all(), "ada").unwrap_err();
+    assert!(error.to_string().contains("older version"), "{error}");
+    assert_eq!(file.status().unwrap().file.schema, 1);
 }

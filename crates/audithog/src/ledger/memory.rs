@@ -244,6 +244,14 @@ impl Reader for MemoryReader {
         Ok(found.into_iter().take(limit).cloned().collect())
     }
 
+    fn straggler_count(&mut self, sink: &str) -> Result<u64, StoreError> {
+        let held = lock(&self.0);
+        Ok(held
+            .stragglers
+            .get(sink)
+            .map_or(0, |found| found.len() as u64))
+    }
+
     fn last_before(&mut self, before: Micros) -> Result<i64, StoreError> {
         let held = lock(&self.0);
         let young = held.rows.values().find(|stored| stored.row.ts >= before);

@@ -20,12 +20,13 @@ use crate::books::Losses;
 use crate::record::{Micros, Row, StoredRow};
 
 pub(crate) use memory::MemoryStore;
+pub(crate) use sqlite::CURRENT_SCHEMA;
 #[cfg(any(test, fuzzing))]
 pub(crate) use sqlite::fuzz;
 pub(crate) use sqlite::{
     Access, Facts, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, space,
 };
-pub(crate) use sqlite::{OpenReport, SqliteReader, SqliteStore, UncleanStop};
+pub(crate) use sqlite::{OpenReport, Replayed, SqliteReader, SqliteStore, UncleanStop};
 
 /// What one commit makes permanent, all or nothing.
 #[derive(Debug, Default)]
@@ -229,6 +230,9 @@ pub(crate) trait Reader: Send {
 
     /// Stragglers of `sink` by `next` time, at most `limit`.
     fn stragglers(&mut self, sink: &str, limit: usize) -> Result<Vec<Straggler>, StoreError>;
+
+    /// How many stragglers `sink` has. O(1).
+    fn straggler_count(&mut self, sink: &str) -> Result<u64, StoreError>;
 
     /// The number of the last row that arrived before `before`, judged by blocks: every row up to
     /// it is older. For the back-fill limit.

@@ -70,6 +70,10 @@ impl OwnRows {
             ) {
                 self.untold.add(episode.reason, episode.count);
             }
+            // A process that keeps nothing in memory, and was killed.
+            if episode.count == 0 {
+                continue;
+            }
             // The row exists: only the second copy was refused, and its caller was told.
             if episode.reason == LossReason::DuplicateId {
                 continue;

@@ -250,6 +250,10 @@ impl Reader for DeskReader {
         Ok(stragglers)
     }
 
+    fn straggler_count(&mut self, _: &str) -> Result<u64, StoreError> {
+        Ok(self.paper()?.totals.stragglers)
+    }
+
     fn last_before(&mut self, before: Micros) -> Result<i64, StoreError> {
         let paper = self.paper()?;
         let young = paper.rows.iter().find(|row| row.row.ts >= before);

@@ -4,6 +4,7 @@ mod decisions;
 mod desk;
 mod drive;
 mod model;
+mod others;
 mod outage;
 
 use std::sync::Arc;

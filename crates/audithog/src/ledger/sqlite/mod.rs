@@ -51,6 +51,7 @@ mod names;
 mod notes;
 mod open;
 mod read;
+mod replay;
 mod retention;
 mod runs;
 mod schema;
@@ -65,5 +66,7 @@ pub(crate) use look::{
     Access, Facts, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, space,
 };
 pub(crate) use read::SqliteReader;
+pub(crate) use replay::Replayed;
 pub(crate) use runs::UncleanStop;
+pub(crate) use schema::VERSION as CURRENT_SCHEMA;
 pub(crate) use store::{OpenReport, SqliteStore};

@@ -128,6 +128,16 @@ impl Reader for SqliteReader {
         found.and_then(Iterator::collect).map_err(&reading)
     }
 
+    fn straggler_count(&mut self, sink: &str) -> Result<u64, StoreError> {
+        self.follow()?;
+        let count: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT stragglers FROM audit_sinks WHERE sink = ?1")
+            .and_then(|mut of_sink| of_sink.query_row([sink], |row| row.get(0)).optional())
+            .map_err(failed("count stragglers"))?;
+        Ok(count.map_or(0, super::settle::count))
+    }
+
     fn last_before(&mut self, before: Micros) -> Result<i64, StoreError> {
         self.follow()?;
         last_before(&self.connection, before).map_err(failed("look up a time"))

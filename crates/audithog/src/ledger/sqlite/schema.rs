@@ -6,7 +6,7 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x4148_4f47;
 
 /// `user_version` of the file; the number of steps.
-pub(super) const VERSION: i32 = 2;
+pub(crate) const VERSION: i32 = 2;
 
 type Step = fn(&Connection) -> rusqlite::Result<()>;
 

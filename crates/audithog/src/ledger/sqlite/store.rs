@@ -10,6 +10,7 @@ use super::error::{failed, plain};
 use super::file::Files;
 use super::names::Names;
 use super::read::SqliteReader;
+use super::replay::{self, Replayed};
 use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
 use super::turn::Turnstile;
 use super::{append, busy, notes, open, retention, settle, sinks};
@@ -17,7 +18,7 @@ use crate::clock::Clock;
 use crate::ledger::{
     Committed, Group, Notes, Reader, SinkTotals, Size, Store, StoreError, StoreErrorKind, Totals,
 };
-use crate::record::{Micros, Run};
+use crate::record::{Micros, Row, Run};
 
 /// A ledger open for writing.
 #[derive(Debug)]
@@ -195,6 +196,29 @@ impl SqliteStore {
             StoreErrorKind::Corrupt,
             format!("the ledger {path} is damaged: its last row should be {head}, and {found}"),
         ))
+    }
+
+    /// Makes dead letters of `sink` stragglers again. If there is any, the row that `record` makes of
+    /// it is appended in the same transaction, which is synced.
+    pub(crate) fn replay(
+        &mut self,
+        sink: &str,
+        seqs: &[i64],
+        record: impl FnOnce(&Replayed) -> Row,
+    ) -> Result<Replayed, StoreError> {
+        let (run, now) = (self.run, self.clock.wall());
+        self.transact(
+            "send dead letters again",
+            true,
+            |connection, names, totals| {
+                let done = replay::replay(connection, totals, sink, seqs, now)?;
+                if done.letters > 0 {
+                    append::append(connection, names, totals, run, &[record(&done)], now)?;
+                    settle::save_head(connection, totals)?;
+                }
+                Ok(done)
+            },
+        )
     }
 
     pub(super) fn opened(&self) -> Result<&Open, StoreError> {
