@@ -23,9 +23,10 @@ pub(crate) use memory::MemoryStore;
 #[cfg(any(test, fuzzing))]
 pub(crate) use sqlite::fuzz;
 pub(crate) use sqlite::{
-    Access, Facts, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, space,
+    Access, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, OpenReport, OpenRun, RunFact,
+    RunLife, SinkFact, SqliteReader, SqliteStore, UncleanStop, Whereabouts, is_ledger,
+    lacks_access, space,
 };
-pub(crate) use sqlite::{OpenReport, SqliteReader, SqliteStore, UncleanStop};
 
 /// What one commit makes permanent, all or nothing.
 #[derive(Debug, Default)]

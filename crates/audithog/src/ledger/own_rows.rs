@@ -14,6 +14,8 @@ use crate::record::{Actor, Micros, Row, properties};
 
 /// Distance between heartbeats.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(300);
+/// Longer than anything runs, and short enough to be added to any time.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Losses of one reason within this time are one row.
 const LOSS_EVERY: Duration = Duration::from_secs(1);
 
@@ -47,6 +49,14 @@ impl OwnRows {
         }
     }
 
+    /// For a process that only ships what others left: no heartbeats, and no end of a service.
+    pub(crate) fn of_shipment(clock: Clock) -> Self {
+        let mut own = Self::new(clock);
+        own.next_heartbeat = own.clock.monotonic() + NEVER;
+        own.stopped = true;
+        own
+    }
+
     /// Time until one of these rows is due without anybody asking. `room`: see [`OwnRows::make`].
     pub(crate) fn due_in(&self, room: usize) -> Duration {
         if self.replaced.is_some() {
@@ -69,6 +79,10 @@ impl OwnRows {
                 LossReason::DuplicateId | LossReason::MemoryFull
             ) {
                 self.untold.add(episode.reason, episode.count);
+            }
+            // A stopped run that had nothing to lose.
+            if episode.count == 0 {
+                continue;
             }
             // The row exists: only the second copy was refused, and its caller was told.
             if episode.reason == LossReason::DuplicateId {
