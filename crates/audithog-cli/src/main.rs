@@ -6,12 +6,14 @@ use clap::{Parser, Subcommand};
 
 mod demo;
 mod failure;
+mod ship;
 
 const AFTER_HELP: &str = "\
 Exit codes:
   0    done
   1    something went wrong while it ran
   2    it cannot start like this: an argument, a variable, a port or a file
+  3    done as far as possible: what is left is printed
   130  stopped at once by a second Ctrl-C";
 
 /// One audit row for every HTTP request: kept in a local append-only table, shipped to PostHog.
@@ -25,14 +27,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Ship(ship::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Demo(args) => demo::run(args),
+        Command::Demo(args) => demo::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Ship(args) => ship::run(&args),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit_code) => exit_code,
         Err(failure) => failure.report(),
     }
 }

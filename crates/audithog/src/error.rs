@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Deadline,
     /// A thread could not be started.
     Thread,
+    /// A process that may live has the ledger open.
+    InUse,
 }
 
 impl Error {
@@ -83,6 +85,12 @@ impl Error {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         matches!(self.kind, Kind::Lost | Kind::Closed)
+    }
+
+    /// A process that runs, or may run elsewhere, has the ledger open.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.kind == Kind::InUse
     }
 
     /// A deadline passed before the answer came; the work may still complete.

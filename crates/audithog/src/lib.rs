@@ -99,7 +99,7 @@ pub use config::{Builder, QueueFull};
 pub use error::Error;
 pub use logger::{
     Blocked, Event, FlushReport, GuaranteeHealth, Health, LedgerHealth, Logger, ShutdownReport,
-    SinkHealth,
+    SinkHealth, ship,
 };
 pub use record::{Actor, ActorType, Row};
 pub use tower::{

@@ -8,3 +8,4 @@
 
 mod demo;
 mod program;
+mod ship;

@@ -48,9 +48,19 @@ pub(crate) struct Demo {
 impl Demo {
     /// Starts it on a free port and waits until it says where.
     pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(directory, arguments, &[])
+    }
+
+    /// With these variables in its environment.
+    pub(crate) fn start_with(
+        directory: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut command = audithog(directory, &["demo", "--port", "0"]);
         let mut child = command
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");

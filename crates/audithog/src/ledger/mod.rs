@@ -21,12 +21,14 @@ use crate::record::{Micros, Row, StoredRow};
 
 pub(crate) use memory::MemoryStore;
 pub(crate) use sqlite::CURRENT_SCHEMA;
+pub(crate) use sqlite::Replayed;
 #[cfg(any(test, fuzzing))]
 pub(crate) use sqlite::fuzz;
 pub(crate) use sqlite::{
-    Access, Facts, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, space,
+    Access, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, OpenReport, OpenRun, RunFact,
+    RunLife, SinkFact, SqliteReader, SqliteStore, UncleanStop, Whereabouts, is_ledger,
+    lacks_access, space,
 };
-pub(crate) use sqlite::{OpenReport, Replayed, SqliteReader, SqliteStore, UncleanStop};
 
 /// What one commit makes permanent, all or nothing.
 #[derive(Debug, Default)]

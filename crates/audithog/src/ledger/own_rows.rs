@@ -14,6 +14,8 @@ use crate::record::{Actor, Micros, Row, properties};
 
 /// Distance between heartbeats.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(300);
+/// Longer than anything runs, and short enough to be added to any time.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Losses of one reason within this time are one row.
 const LOSS_EVERY: Duration = Duration::from_secs(1);
 
@@ -45,6 +47,14 @@ impl OwnRows {
             replaced: None,
             stopped: false,
         }
+    }
+
+    /// For a process that only ships what others left: no heartbeats, and no end of a service.
+    pub(crate) fn of_shipment(clock: Clock) -> Self {
+        let mut own = Self::new(clock);
+        own.next_heartbeat = own.clock.monotonic() + NEVER;
+        own.stopped = true;
+        own
     }
 
     /// Time until one of these rows is due without anybody asking. `room`: see [`OwnRows::make`].

@@ -18,14 +18,7 @@ enum Verdict {
 
 /// Warns about a place that forgets its files, refuses one that cannot hold a ledger.
 pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
-    // Without /proc there is nothing to read, and nothing to say.
-    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
-        return Ok(());
-    };
-    let directory = path
-        .parent()
-        .and_then(|parent| fs::canonicalize(parent).ok());
-    let Some(kind) = directory.and_then(|directory| file_system(&mounts, &directory)) else {
+    let Some(kind) = kind_of(path) else {
         return Ok(());
     };
     match judge(&kind) {
@@ -39,14 +32,37 @@ pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
             );
             Ok(())
         }
-        Verdict::Refused => Err(StoreError::new(
-            StoreErrorKind::Unusable,
-            format!(
-                "the ledger cannot be on a network file system ({kind}): {}",
-                path.display()
-            ),
-        )),
+        Verdict::Refused => Err(refusal(path, &kind)),
     }
+}
+
+/// For somebody who opens a ledger that others left: only what cannot work is refused.
+pub(crate) fn refuse_network(path: &Path) -> Result<(), StoreError> {
+    match kind_of(path).as_deref().map(|kind| (judge(kind), kind)) {
+        Some((Verdict::Refused, kind)) => Err(refusal(path, kind)),
+        _ => Ok(()),
+    }
+}
+
+/// The type of the file system that `path` is, or will be, on; none where that cannot be told.
+pub(crate) fn kind_of(path: &Path) -> Option<String> {
+    // Without /proc there is nothing to read, and nothing to say.
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    file_system(&mounts, &fs::canonicalize(parent).ok()?)
+}
+
+fn refusal(path: &Path, kind: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unusable,
+        format!(
+            "the ledger cannot be on a network file system ({kind}): {}",
+            path.display()
+        ),
+    )
 }
 
 fn judge(kind: &str) -> Verdict {

@@ -86,7 +86,7 @@ pub struct LedgerHealth {
 }
 
 /// One sink's side of [`Health`].
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct SinkHealth {
     /// False for a sink that this ledger had before and this process was not given (no key): its

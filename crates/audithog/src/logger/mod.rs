@@ -7,6 +7,7 @@ mod intake;
 mod link;
 mod meter;
 mod report;
+pub mod ship;
 mod shutdown;
 mod snapshot;
 mod start;

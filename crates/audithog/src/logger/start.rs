@@ -63,12 +63,28 @@ impl Builder {
 }
 
 fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
-    let settings = resolved.settings.clone();
     let opened = open(resolved, clock)?;
+    let head_before = opened.store.totals().head;
+    let own = OwnRows::new(clock.clone());
+    let first_rows = first_rows(resolved, &opened.report, clock);
+    let logger = launch(resolved, clock, opened, own, first_rows)?;
+    logger.start_meter()?;
+    logger.start_check(head_before);
+    Ok(logger)
+}
+
+/// Starts the threads behind an open store.
+pub(super) fn launch(
+    resolved: &Resolved,
+    clock: &Clock,
+    opened: Opened,
+    mut own: OwnRows,
+    first_rows: Vec<Row>,
+) -> Result<Logger, Error> {
+    let settings = resolved.settings.clone();
     let path = opened.path.clone();
     let queue = Arc::new(Queue::new(settings.queue));
     let mut store = opened.store;
-    let head_before = store.totals().head;
     let mut plans = plans(&settings, clock)?;
     for plan in &mut plans {
         if store.totals().sinks.contains_key(plan.sink.name()) {
@@ -87,7 +103,6 @@ fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
         .map_err(ledger_error)?;
     let link: Arc<dyn crate::delivery::Ledger> = Arc::new(Link::new(&queue, &board, readers));
 
-    let mut own = OwnRows::new(clock.clone());
     for stop in &opened.report.unclean {
         own.note(&mut vec![unclean_stop(
             stop.queue_capacity,
@@ -95,7 +110,6 @@ fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
             clock.wall(),
         )]);
     }
-    let first_rows = first_rows(resolved, &opened.report, clock);
     let writer = Writer::new(WriterParts {
         queue: Arc::clone(&queue),
         store,
@@ -138,8 +152,6 @@ fn start(resolved: &Resolved, clock: &Clock) -> Result<Logger, Error> {
             Error::new(Kind::Thread, "cannot start the thread of time limits").with_source(error)
         })?;
     }
-    logger.start_meter()?;
-    logger.start_check(head_before);
     Ok(logger)
 }
 
@@ -182,10 +194,10 @@ impl Logger {
 }
 
 /// An open store.
-struct Opened {
-    store: Box<dyn Store>,
-    report: OpenReport,
-    path: Option<std::path::PathBuf>,
+pub(super) struct Opened {
+    pub(super) store: Box<dyn Store>,
+    pub(super) report: OpenReport,
+    pub(super) path: Option<std::path::PathBuf>,
 }
 
 fn open(resolved: &Resolved, clock: &Clock) -> Result<Opened, Error> {

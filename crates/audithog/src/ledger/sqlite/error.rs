@@ -1,5 +1,7 @@
 //! SQLite's errors as what the caller can do about them.
 
+use std::io::ErrorKind;
+
 use rusqlite::ErrorCode;
 
 use crate::ledger::{StoreError, StoreErrorKind};
@@ -28,6 +30,26 @@ pub(super) fn plain(kind: StoreErrorKind, message: impl Into<String>) -> StoreEr
         message: message.into(),
         source: None,
     }
+}
+
+/// Whether the file, or its directory, must not be written, or not even be read.
+pub(crate) fn lacks_access(error: &StoreError) -> bool {
+    let Some(source) = &error.source else {
+        return false;
+    };
+    if let Some(error) = source.downcast_ref::<rusqlite::Error>() {
+        return matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly)
+        );
+    }
+    let error = source.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| {
+        matches!(
+            error.kind(),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+        )
+    })
 }
 
 pub(super) fn kind(error: &rusqlite::Error) -> StoreErrorKind {

@@ -14,6 +14,7 @@
 
 mod dead_letters;
 mod facts;
+mod orphan;
 
 use std::fs;
 use std::io;
@@ -25,6 +26,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub(crate) use dead_letters::{LetterFilter, LetterRow};
 pub(crate) use facts::{Facts, LossFact, RunFact, RunLife, SinkFact};
+pub(crate) use orphan::{Glance, is_ledger};
 
 use super::error::{failed, plain};
 use super::{file, open};

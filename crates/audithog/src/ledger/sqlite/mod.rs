@@ -62,11 +62,13 @@ mod store;
 mod tests;
 mod turn;
 
+pub(crate) use error::lacks_access;
 pub(crate) use look::{
-    Access, Facts, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, space,
+    Access, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact,
+    is_ledger, space,
 };
 pub(crate) use read::SqliteReader;
 pub(crate) use replay::Replayed;
-pub(crate) use runs::UncleanStop;
+pub(crate) use runs::{OpenRun, UncleanStop, Whereabouts};
 pub(crate) use schema::VERSION as CURRENT_SCHEMA;
 pub(crate) use store::{OpenReport, SqliteStore};

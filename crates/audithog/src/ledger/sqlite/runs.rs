@@ -23,6 +23,26 @@ pub(crate) struct UncleanStop {
     pub(crate) queue_capacity: u64,
 }
 
+/// A run that has not ended in good order, as somebody sees it who only looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenRun {
+    pub(crate) run: Run,
+    pub(crate) pid: u32,
+    pub(crate) alive: Micros,
+    pub(crate) queue_capacity: u64,
+    pub(crate) at: Whereabouts,
+}
+
+/// Where the process of a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    /// It runs on this host.
+    Here,
+    /// In another container or on another host, and it may still run: a young sign of life, or a lease that lasts.
+    MaybeElsewhere,
+    Gone,
+}
+
 /// Names one process of one machine, also across reboots and containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
@@ -161,14 +181,15 @@ pub(super) fn is_open(
     )
 }
 
-/// The settings of the service's last run before this one.
+/// The settings of the service's last run before this one. A shipment is no run of the service.
 pub(super) fn last_settings(
     connection: &Connection,
     service: &str,
 ) -> rusqlite::Result<Option<String>> {
     connection
         .query_row(
-            "SELECT settings_json FROM audit_runs WHERE service = ?1 ORDER BY run DESC LIMIT 1",
+            "SELECT settings_json FROM audit_runs WHERE service = ?1
+             AND settings_json NOT LIKE '{\"shipping\":%' ORDER BY run DESC LIMIT 1",
             [service],
             |row| row.get(0),
         )
@@ -226,6 +247,44 @@ pub(super) fn take_unclean(
         sinks::free_leases(connection, *number)?;
     }
     Ok(stopped.into_iter().map(|(_, stop)| stop).collect())
+}
+
+/// Every run that has not ended, judged without changing anything.
+pub(super) fn open_runs(
+    connection: &Connection,
+    process: &Process,
+    now: Micros,
+) -> rusqlite::Result<Vec<OpenRun>> {
+    let mut open = connection.prepare_cached(
+        "SELECT run, host_boot, pid_space, pid, pid_started, alive_ts, queue_capacity,
+         EXISTS (SELECT 1 FROM audit_sinks WHERE lease_holder LIKE run || '/%' AND lease_until > ?1)
+         FROM audit_runs WHERE ended_ts IS NULL ORDER BY run",
+    )?;
+    let mut found = open.query([now.0])?;
+    let mut runs = Vec::new();
+    while let Some(row) = found.next()? {
+        let alive = Micros(row.get(5)?);
+        let leases: bool = row.get(7)?;
+        let at = match life(row, 1, process)? {
+            Life::Alive => Whereabouts::Here,
+            Life::Gone => Whereabouts::Gone,
+            Life::Unknown if leases || now.since(alive) <= PRESUMED_STOPPED => {
+                Whereabouts::MaybeElsewhere
+            }
+            Life::Unknown => Whereabouts::Gone,
+        };
+        let Some(run) = constants(connection, row.get(0)?)? else {
+            continue;
+        };
+        runs.push(OpenRun {
+            run,
+            pid: row.get(3)?,
+            alive,
+            queue_capacity: count(row.get(6)?),
+            at,
+        });
+    }
+    Ok(runs)
 }
 
 pub(super) fn constants(connection: &Connection, run: i64) -> rusqlite::Result<Option<Run>> {

@@ -1,0 +1,98 @@
+//! Files that may be ledgers, and ledgers that may be nobody's.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+
+use super::super::error::{failed, plain};
+use super::super::runs::{self, OpenRun, Process};
+use super::super::{file, schema, settle};
+use super::Looker;
+use crate::ledger::{StoreError, StoreErrorKind, Totals};
+use crate::record::Micros;
+
+/// The first bytes of each SQLite file, and where the application id is (sqlite.org/fileformat2.html, section 1.3).
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+const APPLICATION_ID_AT: usize = 68;
+const HEADER: usize = APPLICATION_ID_AT + 4;
+
+/// A ledger as it is now, from outside.
+#[derive(Debug)]
+pub(crate) struct Glance {
+    pub(crate) totals: Totals,
+    /// Runs that have not ended in good order, oldest first.
+    pub(crate) open_runs: Vec<OpenRun>,
+}
+
+impl Looker {
+    /// The counters, and the runs that have not ended.
+    pub(crate) fn glance(&mut self, now: Micros) -> Result<Glance, StoreError> {
+        let process = Process::current();
+        self.read(|connection, _| {
+            let look = || {
+                Ok(Glance {
+                    totals: settle::load(connection)?,
+                    open_runs: runs::open_runs(connection, &process, now)?,
+                })
+            };
+            look().map_err(failed("be looked at"))
+        })
+    }
+}
+
+/// Whether the file at `path` is a ledger, by its first bytes and, where those do not tell, by its tables.
+///
+/// False for what is no SQLite file, also one too short to be one.
+pub(crate) fn is_ledger(path: &Path) -> Result<bool, StoreError> {
+    let unreadable = |source: std::io::Error| StoreError {
+        source: Some(Box::new(source)),
+        ..plain(
+            StoreErrorKind::Unusable,
+            format!("the file {} cannot be read", path.display()),
+        )
+    };
+    if is_open_here(path) {
+        return by_tables(path);
+    }
+    let mut header = [0_u8; HEADER];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(false),
+        Err(error) => return Err(unreadable(error)),
+    }
+    let (head, id) = header.split_at(APPLICATION_ID_AT);
+    if !head.starts_with(MAGIC) {
+        return Ok(false);
+    }
+    if id == schema::APPLICATION_ID.to_be_bytes() {
+        return Ok(true);
+    }
+    // A young ledger's id may be in the write-ahead log alone.
+    let log = std::fs::metadata(file::beside(path, "-wal"));
+    if id != [0; 4] || !log.is_ok_and(|log| log.len() > 0) {
+        return Ok(false);
+    }
+    by_tables(path)
+}
+
+fn by_tables(path: &Path) -> Result<bool, StoreError> {
+    match Looker::open(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.source.is_none() && error.kind == StoreErrorKind::Unusable => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this process has the file open: closing another descriptor of it would take away SQLite's locks (see
+/// `file`). Without /proc nobody can tell; there a file is named to look at it, not walked over.
+fn is_open_here(path: &Path) -> bool {
+    let Ok((wanted, _)) = file::identity(path) else {
+        return false;
+    };
+    let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else {
+        return false;
+    };
+    descriptors.flatten().any(|descriptor| {
+        file::identity(&descriptor.path()).is_ok_and(|(found, _)| found == wanted)
+    })
+}
