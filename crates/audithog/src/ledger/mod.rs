@@ -211,8 +211,19 @@ pub(crate) trait Store: Send {
 
     fn totals(&self) -> &Totals;
 
-    /// Removes settled rows with `ts` of their block before `before`, oldest first, at most `limit`
-    /// rows in one short transaction. Returns how many. Moves the pruning mark with it.
+    /// What [`prune`](Self::prune) would remove now: at most `most` rows. Changes nothing.
+    fn plan_removal(&mut self, _before: Micros, _most: i64) -> Result<Option<Removal>, StoreError> {
+        Ok(None)
+    }
+
+    /// Makes the log file of [`Size::log`] short, if nobody reads it.
+    fn shorten_log(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Removes rows that were committed before `before`, and that every sink of this process, and every one that
+    /// is driven by another, has settled; oldest first, at most `limit` rows in one short transaction. Returns
+    /// how many. Moves the pruning mark with it.
     fn prune(&mut self, before: Micros, limit: usize) -> Result<u64, StoreError>;
 
     /// A reader of its own connection, for another thread.
@@ -239,6 +250,16 @@ pub(crate) trait Reader: Send {
     /// The number of the last row that arrived before `before`, judged by blocks: every row up to
     /// it is older. For the back-fill limit.
     fn last_before(&mut self, before: Micros) -> Result<i64, StoreError>;
+}
+
+/// Rows that may be removed: a prefix of what is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    /// The pruning mark: the rows begin after it.
+    pub(crate) after: i64,
+    pub(crate) upto: i64,
+    /// How many of them a sink has refused for good.
+    pub(crate) dead_letters: u64,
 }
 
 /// Space that a store takes, in bytes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::Totals;
+use super::{Removal, Totals};
 use crate::books::{Episode, Losers, LossReason, Losses};
 use crate::clock::Clock;
 use crate::queue::Counts;
@@ -27,7 +27,8 @@ pub(crate) struct OwnRows {
     waiting: Vec<Episode>,
     /// Counted, but not yet in the persisted totals.
     untold: Losses,
-    retained: u64,
+    /// What retention is about to remove, and why.
+    removal: Option<(Removal, &'static str)>,
     /// The ledger was replaced by another one; the head of the one that is gone.
     replaced: Option<i64>,
     /// `audit_stopped` was made.
@@ -43,7 +44,7 @@ impl OwnRows {
             clock,
             waiting: Vec::new(),
             untold: Losses::default(),
-            retained: 0,
+            removal: None,
             replaced: None,
             stopped: false,
         }
@@ -59,7 +60,7 @@ impl OwnRows {
 
     /// Time until one of these rows is due without anybody asking. `room`: see [`OwnRows::make`].
     pub(crate) fn due_in(&self, room: usize) -> Duration {
-        if self.replaced.is_some() {
+        if self.replaced.is_some() || self.removal.is_some() {
             return Duration::ZERO;
         }
         let next = if self.waiting.is_empty() || room < self.waiting.len() {
@@ -99,8 +100,9 @@ impl OwnRows {
         }
     }
 
-    pub(crate) fn note_pruned(&mut self, rows: u64) {
-        self.retained += rows;
+    /// The row comes before the removal: nothing is gone without a row that says so.
+    pub(crate) fn note_removal(&mut self, removal: Removal, reason: &'static str) {
+        self.removal = Some((removal, reason));
     }
 
     /// Another ledger is in the place of the one with these totals. What it held is a loss of the log's, not of
@@ -148,12 +150,15 @@ impl OwnRows {
                 rows.push(self.loss(&episode));
             }
         }
-        if self.retained > 0 {
-            let removed = std::mem::take(&mut self.retained);
-            rows.push(self.row(
-                "audit_retention",
-                json!({"removed": removed, "prunedThrough": totals.pruned}),
-            ));
+        if let Some((removal, reason)) = self.removal.take() {
+            let details = json!({
+                "reason": reason,
+                "from": removal.after + 1,
+                "upto": removal.upto,
+                "count": removal.upto - removal.after,
+                "deadLetters": removal.dead_letters,
+            });
+            rows.push(self.row("audit_retention", details));
         }
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + HEARTBEAT_EVERY;

@@ -54,7 +54,10 @@ pub(crate) struct Writer {
     leases: Vec<LeaseRequest>,
     requests_told: u64,
     last_sync: Instant,
-    last_chores: Instant,
+    next_chores: Duration,
+    removing: Option<chores::Removing>,
+    /// The ledger is above its limit, and nothing may be removed; said once.
+    too_large: bool,
     /// When it was last looked whether a sign of life is due.
     last_sign: Instant,
     unsynced: bool,
@@ -116,6 +119,7 @@ pub(crate) struct WriterParts {
 impl Writer {
     pub(crate) fn new(parts: WriterParts) -> Self {
         let now = Instant::now();
+        let next_chores = parts.clock.monotonic() + CHORES_EVERY;
         Self {
             queue: parts.queue,
             store: parts.store,
@@ -131,7 +135,9 @@ impl Writer {
             leases: Vec::new(),
             requests_told: 0,
             last_sync: now,
-            last_chores: now,
+            next_chores,
+            removing: None,
+            too_large: false,
             last_sign: now,
             unsynced: true,
             sync_asked: false,
@@ -176,7 +182,8 @@ impl Writer {
         if self.unsynced {
             at = at.min(self.last_sync + SYNC_EVERY);
         }
-        at.min(self.last_chores + CHORES_EVERY)
+        let chores = self.next_chores.saturating_sub(self.clock.monotonic());
+        at.min(Instant::now() + chores)
             .min(self.last_sign + notes::SIGN_EVERY)
     }
 

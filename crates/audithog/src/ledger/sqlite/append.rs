@@ -104,7 +104,8 @@ fn extend(
     ts: i64,
     now: i64,
 ) -> rusqlite::Result<Block> {
-    let high = block.map_or(i64::MIN, |block| block.high).max(ts.min(now));
+    // By the commit and not by the row: retention must not follow a time that a caller gave.
+    let high = block.map_or(now, |block| block.high.max(now));
     match block {
         Some(block) if seq - block.first < BLOCK_ROWS => Ok(Block {
             last: seq,

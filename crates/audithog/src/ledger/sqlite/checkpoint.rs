@@ -81,8 +81,7 @@ impl Checkpointer {
             return Ok(());
         }
         self.large = wal_bytes + LARGE_STEP;
-        let truncated = busy::with_patience(WRITER_PATIENCE, || checkpoint(connection, "TRUNCATE"));
-        truncated.map_err(failed("shorten its write-ahead log"))
+        shorten(connection)
     }
 
     /// Lets the thread end, and waits for it, but not for ever.
@@ -91,6 +90,12 @@ impl Checkpointer {
         // Either the thread has dropped its sender, or it is stuck in the disk and is abandoned.
         let _ = self.stopped.recv_timeout(STOP_PATIENCE);
     }
+}
+
+/// Moves the whole log into the file and empties it. Readers are waited for only a moment.
+pub(super) fn shorten(connection: &Connection) -> Result<(), StoreError> {
+    busy::with_patience(WRITER_PATIENCE, || checkpoint(connection, "TRUNCATE"))
+        .map_err(failed("shorten its write-ahead log"))
 }
 
 fn run(connection: &Connection, nudges: &Receiver<()>) {

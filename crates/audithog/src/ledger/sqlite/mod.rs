@@ -13,9 +13,9 @@
 //!   `audit_blocks` leads from a time to a range of `seq`.
 //! * An integer where text is expected is a number in `audit_names`.
 //! * What is constant for a run of the process is in `audit_runs`.
-//! * `audit_blocks` has the times of about a thousand rows a line. `high_ts` is the largest time up
-//!   to the block's end, so it never falls along the log. There, a row dated in the future counts
-//!   as of its commit: it must not keep the rows after it for ever.
+//! * `audit_blocks` has the times of about a thousand rows a line. `high_ts` is when the block's last
+//!   row was committed, and never falls along the log, also where the clock did: retention goes by
+//!   it, whatever times the rows have.
 //! * `application_id` is `AHOG`, `user_version` the schema version.
 //!
 //! # Writing

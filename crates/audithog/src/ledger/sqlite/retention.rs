@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::read::last_before;
 use super::schema::flag;
-use crate::ledger::Totals;
+use super::settle::count;
+use crate::ledger::{Removal, Totals};
 use crate::record::Micros;
 
 /// Free pages below this are not worth moving others for: appends use them.
@@ -13,23 +14,69 @@ const KEEP_FREE_PAGES: i64 = 256;
 /// Pages given back at a time, each of which moves a page within the file: 1 MiB.
 const VACUUM_PAGES: i64 = 256;
 
+/// Whose rows are waited for.
+#[derive(Clone, Copy)]
+pub(super) struct Needs<'a> {
+    /// The sinks of this process.
+    pub(super) configured: &'a [&'static str],
+    pub(super) now: Micros,
+}
+
+/// The last row that may be removed: committed before `before`, and settled by every sink of this process, and by
+/// every one that another process drives at this time.
+fn last_removable(
+    connection: &Connection,
+    totals: &Totals,
+    needs: Needs<'_>,
+    before: Micros,
+) -> rusqlite::Result<i64> {
+    let mut last = last_before(connection, before)?.min(totals.head);
+    for (name, sink) in &totals.sinks {
+        if needs.configured.contains(&name.as_str()) || is_driven(connection, name, needs.now)? {
+            last = last.min(sink.cursor);
+            if let Some(straggler) = first_straggler(connection, name)? {
+                last = last.min(straggler - 1);
+            }
+        }
+    }
+    Ok(last)
+}
+
+/// See `Store::plan_removal`.
+pub(super) fn plan(
+    connection: &Connection,
+    totals: &Totals,
+    needs: Needs<'_>,
+    before: Micros,
+    most: i64,
+) -> rusqlite::Result<Option<Removal>> {
+    let after = totals.pruned;
+    let upto = last_removable(connection, totals, needs, before)?.min(after.saturating_add(most));
+    if upto <= after {
+        return Ok(None);
+    }
+    let dead_letters = connection
+        .prepare_cached(
+            "SELECT count(DISTINCT seq) FROM audit_dead_letters WHERE seq > ?1 AND seq <= ?2",
+        )?
+        .query_row([after, upto], |row| row.get(0))
+        .map(count)?;
+    Ok(Some(Removal {
+        after,
+        upto,
+        dead_letters,
+    }))
+}
+
 /// Removes up to `limit` rows from the start of the log. See `Store::prune`.
 pub(super) fn prune(
     connection: &Connection,
     totals: &mut Totals,
-    configured: &[&'static str],
+    needs: Needs<'_>,
     before: Micros,
     limit: usize,
 ) -> rusqlite::Result<u64> {
-    let mut last = last_before(connection, before)?.min(totals.head);
-    for name in configured {
-        if let Some(sink) = totals.sinks.get(*name) {
-            last = last.min(sink.cursor);
-        }
-        if let Some(straggler) = first_straggler(connection, name)? {
-            last = last.min(straggler - 1);
-        }
-    }
+    let last = last_removable(connection, totals, needs, before)?;
     let from = totals.pruned;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let upto = last.min(from.saturating_add(limit));
@@ -68,6 +115,15 @@ pub(super) fn shrink(connection: &Connection) -> rusqlite::Result<()> {
     let mut pages = vacuum.query([])?;
     while pages.next()?.is_some() {}
     Ok(())
+}
+
+/// Another process, or this one, has the sink's lease.
+fn is_driven(connection: &Connection, sink: &str, now: Micros) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM audit_sinks WHERE sink = ?1 AND lease_until > ?2)",
+        )?
+        .query_row(params![sink, now.0], |row| row.get(0))
 }
 
 fn first_straggler(connection: &Connection, sink: &str) -> rusqlite::Result<Option<i64>> {

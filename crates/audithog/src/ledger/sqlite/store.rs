@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{self, Checkpointer};
 use super::error::{failed, plain};
 use super::file::Files;
 use super::names::Names;
@@ -16,7 +16,8 @@ use super::turn::Turnstile;
 use super::{append, busy, notes, open, retention, settle, sinks};
 use crate::clock::Clock;
 use crate::ledger::{
-    Committed, Group, Notes, Reader, SinkTotals, Size, Store, StoreError, StoreErrorKind, Totals,
+    Committed, Group, Notes, Reader, Removal, SinkTotals, Size, Store, StoreError, StoreErrorKind,
+    Totals,
 };
 use crate::record::{Micros, Row, Run};
 
@@ -272,15 +273,17 @@ impl SqliteStore {
             } else {
                 settle::load(&transaction)?
             };
-            let head = totals.head;
+            let (head, pruned) = (totals.head, totals.pruned);
             let done = work(&transaction, &mut self.names, &mut totals)?;
             transaction.commit()?;
-            Ok((done, totals, version, head))
+            Ok((done, totals, version, head, pruned))
         };
-        let (done, totals, version, head) =
+        let (done, totals, version, head, pruned) =
             busy::with_patience(busy::PATIENCE.saturating_sub(turn.waited), attempt)
                 .map_err(failed(doing))?;
-        let rows = usize::try_from(totals.head - head).unwrap_or(0);
+        // Removing costs the log about as much as adding.
+        let changed = (totals.head - head).saturating_add(totals.pruned - pruned);
+        let rows = usize::try_from(changed).unwrap_or(0);
         self.totals = totals;
         self.version = Some(version);
         self.unsynced = !sync;
@@ -494,11 +497,36 @@ impl Store for SqliteStore {
         &self.totals
     }
 
+    fn plan_removal(&mut self, before: Micros, most: i64) -> Result<Option<Removal>, StoreError> {
+        let needs = retention::Needs {
+            configured: &self.configured,
+            now: self.clock.wall(),
+        };
+        // Another process may have moved the marks.
+        let connection = &self.opened()?.connection;
+        settle::load(connection)
+            .and_then(|totals| retention::plan(connection, &totals, needs, before, most))
+            .map_err(failed("look for old rows"))
+    }
+
+    fn shorten_log(&mut self) -> Result<(), StoreError> {
+        self.opened()?;
+        if let Some(open) = &mut self.open {
+            let _turn = open.turnstile.pass();
+            checkpoint::shorten(&open.connection)?;
+        }
+        Ok(())
+    }
+
     fn prune(&mut self, before: Micros, limit: usize) -> Result<u64, StoreError> {
-        let configured = self.configured.clone();
+        let (configured, now) = (self.configured.clone(), self.clock.wall());
         open::triggers(&self.opened()?.connection, true).map_err(failed("guard its rows"))?;
         let pruned = self.transact("remove old rows", false, |connection, _, totals| {
-            retention::prune(connection, totals, &configured, before, limit)
+            let needs = retention::Needs {
+                configured: &configured,
+                now,
+            };
+            retention::prune(connection, totals, needs, before, limit)
         });
         open::triggers(&self.opened()?.connection, false).map_err(failed("be set up"))?;
         let pruned = pruned?;

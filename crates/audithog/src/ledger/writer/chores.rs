@@ -1,48 +1,122 @@
 //! Work of the writer that nobody waits for.
 
-use std::time::Instant;
-
 use super::{CHORES_EVERY, PRUNE_ROWS, Writer};
-use crate::ledger::StoreError;
 use crate::ledger::own_rows::unclean_stop;
+use crate::ledger::{Removal, StoreError};
 use crate::record::Micros;
+
+/// Rows that are about to be removed, in small transactions. The row that tells of it is committed.
+#[derive(Debug)]
+pub(super) struct Removing {
+    /// The age that was asked for.
+    before: Micros,
+    upto: i64,
+    /// There may be more to remove when this is done.
+    partial: bool,
+}
 
 impl Writer {
     /// Work that nobody waits for.
     pub(super) fn chores(&mut self) {
-        if self.last_chores.elapsed() < CHORES_EVERY || self.board.progress().failing {
+        let now = self.clock.monotonic();
+        if now < self.next_chores || self.board.progress().failing {
             return;
         }
-        match self.prune() {
-            // A full transaction: more is due, so the mark of time stays and the next round goes on.
+        match self.retain() {
+            // The mark of time stays, and the next round goes on.
             Ok(true) => return,
             Ok(false) => {}
             Err(error) => {
                 tracing::warn!(%error, "old audit rows could not be removed; tried again in a minute");
             }
         }
-        self.last_chores = Instant::now();
+        self.next_chores = now + CHORES_EVERY;
         self.note_unclean();
     }
 
-    /// True when there is more to remove.
-    fn prune(&mut self) -> Result<bool, StoreError> {
-        let mut before = Micros(i64::MIN);
-        if let Some(retention) = self.retention {
-            before = self.clock.wall().saturating_sub(retention);
+    /// Removes a few rows of what is to be removed, or decides what is. True when there is more to do.
+    fn retain(&mut self) -> Result<bool, StoreError> {
+        let Some(removing) = &self.removing else {
+            return self.plan_removal();
+        };
+        let (before, upto, partial) = (removing.before, removing.upto, removing.partial);
+        let left = upto - self.store.totals().pruned;
+        let limit = usize::try_from(left).unwrap_or(0).min(PRUNE_ROWS);
+        // Nothing: another process was faster, or another ledger is here.
+        let removed = match limit {
+            0 => 0,
+            _ => self.store.prune(before, limit)?,
+        };
+        if removed > 0 && self.store.totals().pruned < upto {
+            return Ok(true);
         }
-        if let Some(most) = self.max_bytes {
-            let size = self.store.size()?;
-            if size.used + size.log > most {
-                before = Micros(i64::MAX);
+        self.removing = None;
+        Ok(partial)
+    }
+
+    /// By age, then by size. True if something is to be removed, after the row that says so.
+    fn plan_removal(&mut self) -> Result<bool, StoreError> {
+        if let Some(retention) = self.retention {
+            let before = self.clock.wall().saturating_sub(retention);
+            if let Some(removal) = self.store.plan_removal(before, i64::MAX)? {
+                self.begin_removal(removal, before, "age", false);
+                return Ok(true);
             }
         }
-        if before.0 == i64::MIN {
+        let Some(excess) = self.excess()? else {
+            self.too_large = false;
             return Ok(false);
+        };
+        let all = Micros(i64::MAX);
+        if let Some(removal) = self.store.plan_removal(all, excess)? {
+            // A single transaction is not worth another look: what is left may be no rows.
+            let partial = removal.upto - removal.after >= excess;
+            self.begin_removal(removal, all, "size", partial);
+            return Ok(true);
         }
-        let removed = self.store.prune(before, PRUNE_ROWS)?;
-        self.own.note_pruned(removed);
-        Ok(removed >= PRUNE_ROWS as u64)
+        if !self.too_large {
+            self.too_large = true;
+            tracing::warn!(
+                "the audit ledger is larger than AUDITHOG_DB_MAX_BYTES and nothing may be removed: a destination \
+                 has not got these rows; they are kept, and new ones too"
+            );
+        }
+        Ok(false)
+    }
+
+    /// About how many rows there are too many. The log beside the file is no measure: it is as large as it was once,
+    /// whatever is removed. So it is shortened where it makes the difference.
+    fn excess(&mut self) -> Result<Option<i64>, StoreError> {
+        let Some(most) = self.max_bytes else {
+            return Ok(None);
+        };
+        let size = self.store.size()?;
+        if size.used + size.log > most && size.log > 0 {
+            self.store.shorten_log()?;
+        }
+        if size.used <= most {
+            return Ok(None);
+        }
+        let totals = self.store.totals();
+        let rows = u64::try_from(totals.head - totals.pruned).unwrap_or(0);
+        let share = u128::from(rows) * u128::from(size.used - most) / u128::from(size.used);
+        let least = i64::try_from(PRUNE_ROWS).unwrap_or(i64::MAX);
+        Ok(Some(i64::try_from(share).unwrap_or(i64::MAX).max(least)))
+    }
+
+    fn begin_removal(
+        &mut self,
+        removal: Removal,
+        before: Micros,
+        reason: &'static str,
+        partial: bool,
+    ) {
+        self.own.note_removal(removal, reason);
+        self.removing = Some(Removing {
+            before,
+            upto: removal.upto,
+            partial,
+        });
     }
 
     /// Other processes' runs, and this one's own past, that ended without saying so.

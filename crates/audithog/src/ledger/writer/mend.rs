@@ -63,6 +63,7 @@ impl Writer {
             Ok(false) => true,
             Ok(true) => {
                 self.stale.append(&mut self.held);
+                self.removing = None;
                 self.leases.clear();
                 self.own.note_replaced(&gone);
                 self.board.replaced(self.store.totals());

@@ -12,7 +12,7 @@ use super::*;
 use crate::config::QueueSettings;
 use crate::ledger::Totals;
 use crate::ledger::tests::{NOW, full_row, run};
-use crate::ledger::{Reader, SinkTotals, Size, SqliteReader, SqliteStore, UncleanStop};
+use crate::ledger::{Reader, Removal, SinkTotals, Size, SqliteReader, SqliteStore, UncleanStop};
 use crate::record::Micros;
 use crate::record::StoredRow;
 
@@ -91,6 +91,14 @@ impl Store for Failing {
         self.store.totals()
     }
 
+    fn plan_removal(&mut self, before: Micros, most: i64) -> Result<Option<Removal>, StoreError> {
+        self.store.plan_removal(before, most)
+    }
+
+    fn shorten_log(&mut self) -> Result<(), StoreError> {
+        self.store.shorten_log()
+    }
+
     fn prune(&mut self, before: Micros, limit: usize) -> Result<u64, StoreError> {
         self.store.prune(before, limit)
     }
@@ -116,6 +124,10 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
+        Self::keeping(None, None)
+    }
+
+    fn keeping(retention: Option<Duration>, max_bytes: Option<u64>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::manual(NOW);
         let path = directory.path().join("audit.db");
@@ -133,8 +145,8 @@ impl Desk {
             board: Arc::clone(&board),
             clock: clock.clone(),
             own: OwnRows::new(clock.clone()),
-            retention: None,
-            max_bytes: None,
+            retention,
+            max_bytes,
         });
         Self {
             queue,
@@ -378,3 +390,5 @@ fn the_last_flush_writes_audit_stopped_once() {
     assert!(desk.close());
     assert_eq!(desk.events(), ["api_request", "audit_stopped"]);
 }
+
+mod retention;

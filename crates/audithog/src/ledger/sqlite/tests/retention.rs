@@ -3,9 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use super::Place;
+use super::{Place, open_at};
+use crate::clock::Clock;
 use crate::ledger::tests::{NOW, commit_rows, full_row};
-use crate::ledger::{Group, Settlement, Store, Straggler};
+use crate::ledger::{DeadLetter, Group, Removal, Settlement, Store, Straggler};
 use crate::record::{Micros, Row};
 
 const LATER: Micros = Micros(NOW.0 + 1);
@@ -100,6 +101,81 @@ fn a_row_dated_in_the_future_goes_with_its_neighbours() {
     assert_eq!(store.prune(LATER, 100).unwrap(), 2);
 }
 
+/// Neither a caller's time nor a clock that was turned back makes a row older than its commit.
+#[test]
+fn only_the_time_of_the_commit_counts() {
+    let place = Place::new();
+    let mut store = place.open();
+    let wild = [Micros::FIRST, Micros(0), NOW, Micros::LAST];
+    let rows: Vec<Row> = (0..)
+        .zip(wild)
+        .map(|(n, ts)| Row { ts, ..full_row(n) })
+        .collect();
+    commit_rows(&mut store, &rows);
+    let past = Clock::manual(NOW.saturating_sub(Duration::from_secs(1_000_000)));
+    let (mut slow, _) = open_at(&place.path(), &past).unwrap();
+    commit_rows(&mut slow, &[full_row(9)]);
+    assert_eq!(store.plan_removal(NOW, i64::MAX).unwrap(), None);
+    assert_eq!(store.prune(NOW, 100).unwrap(), 0);
+    assert_eq!(store.prune(LATER, 100).unwrap(), 5);
+}
+
+#[test]
+fn a_plan_says_what_will_go_and_changes_nothing() {
+    let place = Place::new();
+    let mut store = place.open();
+    store.register_sink("posthog").unwrap();
+    let rows: Vec<Row> = (0..10).map(full_row).collect();
+    commit_rows(&mut store, &rows);
+    let refused = |seq| DeadLetter {
+        seq,
+        ts: NOW,
+        reason: "too large".to_owned(),
+    };
+    let settlement = Settlement {
+        sink: "posthog",
+        cursor: 8,
+        delivered: 5,
+        dead: vec![refused(2), refused(4), refused(7)],
+        ..Settlement::default()
+    };
+    settle(&mut store, settlement);
+    let planned = |upto, dead_letters| Removal {
+        after: 0,
+        upto,
+        dead_letters,
+    };
+    let whole = store.plan_removal(LATER, i64::MAX).unwrap();
+    assert_eq!(whole, Some(planned(8, 3)));
+    assert_eq!(store.plan_removal(LATER, 4).unwrap(), Some(planned(4, 2)));
+    assert_eq!(store.totals().pruned, 0);
+    assert_eq!(store.prune(LATER, 100).unwrap(), 8);
+    assert_eq!(store.plan_removal(LATER, i64::MAX).unwrap(), None);
+    // The letters stay, and say of which rows they were.
+    let letters = "SELECT count(*) FROM audit_dead_letters";
+    let letters: i64 = place
+        .raw()
+        .query_row(letters, [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(letters, 3);
+}
+
+/// One of two services has a key.
+#[test]
+fn a_sink_that_another_process_drives_is_waited_for() {
+    let place = Place::new();
+    let mut keyless = place.open();
+    let mut with_key = place.open();
+    with_key.register_sink("posthog").unwrap();
+    commit_rows(&mut keyless, &[full_row(1), full_row(2)]);
+    let minute = Duration::from_secs(60);
+    let term = NOW.saturating_add(minute);
+    assert!(with_key.lease("posthog", "a", NOW, term).unwrap());
+    assert_eq!(keyless.prune(LATER, 100).unwrap(), 0);
+    place.clock.advance(minute);
+    assert_eq!(keyless.prune(LATER, 100).unwrap(), 2);
+}
+
 #[test]
 fn a_caller_supplied_id_is_free_again_once_its_row_is_gone() {
     let place = Place::new();
@@ -128,6 +204,11 @@ fn space_is_given_back() {
     let full = fs::metadata(place.path()).unwrap().len();
     let mut store = place.open();
     while store.prune(LATER, 1_000).unwrap() > 0 {}
+    // While it is open: the pages go with the next checkpoint.
+    store.shorten_log().unwrap();
+    let size = fs::metadata(place.path()).unwrap().len();
+    assert!(size < full / 2, "{size} of {full} bytes are left");
+    assert_eq!(store.size().unwrap().log, 0);
     store.close().unwrap();
     let size = fs::metadata(place.path()).unwrap().len();
     assert!(size < full / 2, "{size} of {full} bytes are left");
