@@ -37,6 +37,12 @@ const TOOLS: &[Tool] = &[
         packages: &["sqlite3"],
         present: || find("sqlite3").is_some(),
     },
+    // The tests watch system calls, delay them and let them fail.
+    Tool {
+        name: "strace",
+        packages: &["strace"],
+        present: || find("strace").is_some(),
+    },
     // PostHog's SDKs.
     Tool {
         name: "node",

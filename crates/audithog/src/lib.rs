@@ -38,19 +38,22 @@
 //! | [`RequestHandle`] | what handlers and inner middleware say about the request: actor, error code, events |
 //! | [`Actor`], [`ErrorCode`] | who did it, and why it failed |
 //! | [`Event`] | a business event on its way to the log |
+//! | [`Guarantee`], [`QueueFull`] | what a response waits for, and what happens when the ledger is too slow |
 //! | [`Health`] | where every row is, and the equations that must hold |
 //!
 //! # Guarantees
 //!
 //! * Exactly one `api_request` row per request that reaches the layer: also for 404 and 405, panics, streams,
 //!   clients that leave, and requests that are still open at [`shutdown`](Logger::shutdown).
-//! * A response waits for nothing. Rows are committed within milliseconds, and fsynced at least once a second and before
+//! * By default a response waits for nothing. Rows are committed within milliseconds, and fsynced at least once a second and before
 //!   they are sent.
 //! * A killed process loses what was in memory; a power loss also the commits since the last fsync. A later start
 //!   records the loss of a killed process, with an upper bound.
 //! * While the ledger or PostHog is away rows wait: in bounded memory, and on disk. What cannot be kept is
 //!   counted by [`LossReason`] and recorded as an `audit_loss` row.
-//! * [`Event::log_durable`] returns after the fsync. Responses that wait for their row are not in this version.
+//! * With [`Guarantee::Durable`] the end of a response waits until its row is committed with fsync, with
+//!   [`Guarantee::FailClosed`] there is no complete answer without: for all requests ([`Builder::guarantee`]) or by route
+//!   ([`Builder::guarantee_for`]). [`Event::log_durable`] returns after the fsync.
 //!
 //! # Features
 //!

@@ -9,11 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::guarantee::Guarantee;
 use crate::books::Waiter;
 
 /// Counts of responses that wait for their row, and of what became of them when it did not come in time.
@@ -28,8 +29,8 @@ pub(crate) struct Answers {
     pub(crate) aborted: AtomicU64,
     /// The client left while it waited; its row says what it would have been.
     pub(crate) abandoned: AtomicU64,
-    /// Requests are refused now: said once.
-    pub(crate) refusing: std::sync::atomic::AtomicBool,
+    /// Requests are refused now, and it was said: fail-closed ones, and all others.
+    refusing: [AtomicBool; 2],
 }
 
 /// What became of a row within the time limit.
@@ -101,6 +102,12 @@ struct Answer {
     slot: Arc<Slot>,
     shared: Arc<Shared>,
     given: bool,
+}
+
+impl Answers {
+    pub(super) fn refusing(&self, guarantee: Guarantee) -> &AtomicBool {
+        &self.refusing[usize::from(guarantee == Guarantee::FailClosed)]
+    }
 }
 
 // === impl Waits ===

@@ -28,7 +28,7 @@ impl Announcement {
 impl Watch {
     pub(super) fn admit(&self) -> Result<Option<Announcement>, Refused> {
         let sink = &self.inner.sink;
-        let row = {
+        let (row, guarantee) = {
             let state = self.lock();
             let route = state.route.as_deref();
             if self.inner.settings.excludes(&self.method, route) {
@@ -38,16 +38,18 @@ impl Watch {
             let fails_closed = guarantee == Guarantee::FailClosed;
             if (fails_closed && self.inner.waits.overdue()) || sink.refuses(guarantee) {
                 drop(state);
-                return Err(self.refuse());
+                return Err(self.refuse(guarantee));
             }
             let announces = || {
                 let guarantees = &self.inner.settings.guarantees;
                 guarantees.announces(&self.method, route)
             };
-            (fails_closed && announces()).then(|| self.started_row(&state))
+            let row = (fails_closed && announces()).then(|| self.started_row(&state));
+            (row, guarantee)
         };
-        if sink.answers().refusing.load(Ordering::Relaxed) {
-            sink.answers().refusing.store(false, Ordering::Relaxed);
+        let refusing = sink.answers().refusing(guarantee);
+        // A look first: this is on the way of every request.
+        if refusing.load(Ordering::Relaxed) && refusing.swap(false, Ordering::Relaxed) {
             tracing::info!("requests are served again: the audit ledger takes rows");
         }
         Ok(row.map(|row| {
@@ -57,12 +59,20 @@ impl Watch {
         }))
     }
 
-    fn refuse(&self) -> Refused {
+    fn refuse(&self, guarantee: Guarantee) -> Refused {
         let sink = &self.inner.sink;
-        if !sink.answers().refusing.swap(true, Ordering::Relaxed) {
+        if !sink
+            .answers()
+            .refusing(guarantee)
+            .swap(true, Ordering::Relaxed)
+        {
             tracing::error!("requests are refused with 503: the audit ledger takes no rows");
         }
-        self.lock().finished = true;
+        // By a shutdown: it has a row then.
+        let ended = std::mem::replace(&mut self.lock().finished, true);
+        if ended {
+            return Refused;
+        }
         sink.request_refused();
         self.inner.registry.remove(self.ticket);
         Refused

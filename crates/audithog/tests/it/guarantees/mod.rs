@@ -3,10 +3,13 @@
 //!
 //! Commits are stalled for real: another connection holds SQLite's write lock.
 
+mod disk;
 mod durable;
 mod fail_closed;
 mod full_queue;
+mod process;
 mod service;
+mod trace;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
