@@ -21,6 +21,8 @@ use disk::Disk;
 use servers::{Recipe, Servers};
 use tamper::Tampering;
 
+/// How long a response waits for its row at most.
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_millis(1_000);
 /// One flush while draining.
 const FLUSH: Duration = Duration::from_secs(5);
 /// Rows that wait for another try on their own do so for at most a minute.
@@ -255,6 +257,10 @@ fn environment(plan: &Plan, posthog: &str) -> Vec<(String, String)> {
         ("POSTHOG_API_KEY", "phc_chaos".to_owned()),
         ("AUDITHOG_SERVICE", "chaos".to_owned()),
         ("AUDITHOG_GUARANTEE", plan.guarantee.as_str().to_owned()),
+        (
+            "AUDITHOG_GUARANTEE_TIMEOUT_MS",
+            WAIT_LIMIT.as_millis().to_string(),
+        ),
         ("AUDITHOG_QUEUE_ROWS", plan.queue_rows.to_string()),
         ("LOG_BATCH_SIZE", plan.batch_size.to_string()),
         (
