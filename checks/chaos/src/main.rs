@@ -7,11 +7,14 @@
 )]
 
 mod load;
+mod memory;
 mod oracle;
 mod process;
 mod round;
+mod sample;
 mod schedule;
 mod server;
+mod soak;
 mod standin;
 mod suite;
 mod time;
@@ -28,6 +31,10 @@ enum Role {
     Rounds(suite::Options),
     /// Every fault at least once, and one round at random: part of the tests.
     Short(suite::Files),
+    /// Memory while very many rows wait for PostHog, and when they go.
+    Memory(memory::Options),
+    /// Memory, file handles and threads under load and faults, for long.
+    Soak(soak::Options),
     /// The service under test; started by the rounds.
     #[command(hide = true)]
     Server,
@@ -40,6 +47,8 @@ fn main() -> ExitCode {
     let done = match Role::parse() {
         Role::Rounds(options) => suite::run(&options),
         Role::Short(files) => suite::short(&files),
+        Role::Memory(options) => memory::run(&options),
+        Role::Soak(options) => soak::run(&options),
         Role::Server => server::run(),
         Role::Standin => standin::run(),
     };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::oracle::Guarantee;
+use crate::round::Setting;
 use crate::standin::{Order, V1};
 
 /// Everything that can go wrong in a round.
@@ -170,16 +171,13 @@ pub(crate) enum Ending {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
-    pub(crate) guarantee: Guarantee,
+    pub(crate) setting: Setting,
     pub(crate) kinds: Vec<Kind>,
     /// The kinds were given, not drawn.
     pub(crate) chosen: bool,
     pub(crate) steps: Vec<Step>,
     pub(crate) length: Duration,
     pub(crate) ending: Ending,
-    pub(crate) queue_rows: u32,
-    pub(crate) batch_size: u32,
-    pub(crate) batch_interval: Duration,
 }
 
 impl Plan {
@@ -197,7 +195,14 @@ impl Plan {
         let length = Duration::from_millis(rng.u64(1_500..3_500));
         let mut plan = Self {
             seed,
-            guarantee,
+            setting: Setting {
+                guarantee,
+                queue_rows: *rng.choice(&[256, 1_024, 8_192]).unwrap_or(&1_024),
+                batch_size: rng.u32(1..300),
+                batch_interval: Duration::from_millis(rng.u64(20..600)),
+                small_disk: kinds.contains(&Kind::FullDisk),
+                clock: kinds.contains(&Kind::ClockStep),
+            },
             kinds: kinds.clone(),
             chosen,
             steps: Vec::new(),
@@ -207,13 +212,37 @@ impl Plan {
             } else {
                 Ending::Terminate
             },
-            queue_rows: *rng.choice(&[256, 1_024, 8_192]).unwrap_or(&1_024),
-            batch_size: rng.u32(1..300),
-            batch_interval: Duration::from_millis(rng.u64(20..600)),
         };
         for kind in kinds {
             plan.add(kind, &mut rng);
         }
+        plan.steps.sort_by_key(|step| step.at);
+        plan
+    }
+
+    /// One server that lives through everything; its faults come by [`Plan::cycle`].
+    pub(crate) fn soak(seed: u64) -> Self {
+        Self {
+            seed,
+            setting: Setting {
+                queue_rows: 8_192,
+                ..Setting::default()
+            },
+            kinds: vec![Kind::Verdicts],
+            chosen: true,
+            steps: Vec::new(),
+            length: Duration::ZERO,
+            ending: Ending::Terminate,
+        }
+    }
+
+    /// One fault within such a time.
+    pub(crate) fn cycle(kind: Kind, length: Duration, rng: &mut fastrand::Rng) -> Self {
+        let mut plan = Self {
+            length,
+            ..Self::soak(0)
+        };
+        plan.add(kind, rng);
         plan.steps.sort_by_key(|step| step.at);
         plan
     }
@@ -372,12 +401,12 @@ impl fmt::Display for Plan {
         write!(
             f,
             "{} {} ({:.1} s, queue {}, batches of {} or {} ms, then {:?})",
-            self.guarantee.as_str(),
+            self.setting.guarantee.as_str(),
             kinds.join("+"),
             self.length.as_secs_f64(),
-            self.queue_rows,
-            self.batch_size,
-            self.batch_interval.as_millis(),
+            self.setting.queue_rows,
+            self.setting.batch_size,
+            self.setting.batch_interval.as_millis(),
             self.ending,
         )
     }

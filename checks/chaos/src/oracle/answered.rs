@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::ledger::{Row, Run};
 use super::losses::{self, Loss};
 use super::{Books, Findings, Guarantee};
-use crate::load::{Asked, Kind};
+use crate::load::{Answer, Asked, Kind};
+use crate::round::WAIT_LIMIT;
 
 /// A row is accepted some time before its client has read the answer to its end, and a process may be held up in between.
 const SLACK: i64 = 2_000_000;
@@ -22,10 +23,18 @@ pub(super) fn judge(books: &Books, findings: &mut Findings) {
     }
     match books.guarantee {
         Guarantee::BestEffort => within_losses(books, &missing, findings),
-        Guarantee::Durable | Guarantee::FailClosed => {
+        Guarantee::Durable => {
+            let (late, in_time): (Vec<_>, Vec<_>) =
+                missing.into_iter().partition(|asked| may_be_late(asked));
+            refused_by_a_full_queue(books, &in_time, findings);
+            // It went out at its limit: from there on it is as with best-effort.
+            within_losses(books, &late, findings);
+        }
+        Guarantee::FailClosed => {
             for asked in missing {
                 findings.add("answered is kept", format!("no row of {asked:?}"));
             }
+            announced(books, &rows, findings);
         }
     }
     business(books, &rows, findings);
@@ -37,6 +46,58 @@ fn must_have_a_row(asked: &Asked, guarantee: Guarantee) -> bool {
         // Refused before the handler; told by a merged loss.
         (Some(answer), Guarantee::FailClosed) => answer.status != 503,
         (Some(_), _) => true,
+    }
+}
+
+/// The answer took as long as a durable response waits at most. The client's clock began before the server's.
+fn may_be_late(asked: &Asked) -> bool {
+    let took = |answer: &Answer| answer.at - asked.sent;
+    let limit = i64::try_from(WAIT_LIMIT.as_micros()).unwrap_or(i64::MAX);
+    asked
+        .answer
+        .as_ref()
+        .is_some_and(|answer| took(answer) >= limit)
+}
+
+/// A durable answer that came in time has its row, unless the queue was full and its process told of it.
+fn refused_by_a_full_queue(books: &Books, missing: &[&Asked], findings: &mut Findings) {
+    let losses = losses::told(&books.ledger.rows);
+    for (index, server) in books.servers.iter().enumerate() {
+        let missing: Vec<_> = missing
+            .iter()
+            .filter(|asked| asked.server == index)
+            .collect();
+        let run = books.ledger.runs.iter().find(|run| run.pid == server.pid);
+        let full: i64 = losses
+            .iter()
+            .filter(|loss| Some(loss.run) == run.map(|run| run.run) && loss.reason == "queue_full")
+            .map(|loss| loss.count)
+            .sum();
+        let few = i64::try_from(missing.len()).unwrap_or(i64::MAX) <= full;
+        findings.expect("answered is kept", few, || {
+            format!(
+                "{} requests of {run:?} were answered in time and have no row, {full} are told: {:?} …",
+                missing.len(),
+                missing[0]
+            )
+        });
+    }
+}
+
+/// With fail-closed a request leaves a trace before it is handled.
+fn announced(books: &Books, rows: &HashMap<&str, &Row>, findings: &mut Findings) {
+    let started = books.ledger.rows.iter();
+    let started: HashMap<_, i64> = started
+        .filter(|row| row.event == "api_request_started")
+        .map(|row| (row.request_id.as_deref(), row.seq))
+        .collect();
+    for row in rows.values() {
+        let before = started.get(&row.request_id.as_deref());
+        findings.expect(
+            "announced",
+            before.is_some_and(|seq| *seq < row.seq),
+            || format!("no api_request_started before {row:?}"),
+        );
     }
 }
 
@@ -80,8 +141,13 @@ fn agrees(books: &Books, asked: &Asked, row: &Row, findings: &mut Findings) {
         return;
     };
     let status = i64::from(answer.status);
-    // A row that was committed before the answer was replaced by a refusal.
-    let refused = books.guarantee == Guarantee::FailClosed && status == 503;
+    // The answer was held back; the row says what it would have been, and another that it was held back.
+    let held_back = |row: &Row| {
+        let rows = books.ledger.rows.iter();
+        let mut withheld = rows.filter(|row| row.event == "audit_response_withheld");
+        withheld.any(|other| other.request_id == row.request_id)
+    };
+    let refused = status == 503 && held_back(row);
     findings.expect("row agrees", row.status == Some(status) || refused, || {
         format!("{asked:?} and {row:?}")
     });

@@ -32,7 +32,7 @@ pub(crate) enum Guarantee {
 
 impl Guarantee {
     /// Those that a seed chooses from.
-    pub(crate) const PLAYED: &[Self] = &[Self::BestEffort];
+    pub(crate) const PLAYED: &[Self] = &[Self::BestEffort, Self::Durable, Self::FailClosed];
 
     /// As `AUDITHOG_GUARANTEE` takes it.
     pub(crate) fn as_str(self) -> &'static str {

@@ -241,20 +241,71 @@ fn a_loss_covers_its_own_time_only() {
 
 #[test]
 fn an_answer_without_a_row_breaks_both_strong_guarantees() {
+    let fail_closed = |books: &mut Books| {
+        books.guarantee = Guarantee::FailClosed;
+        for seq in [2, 3, 5] {
+            let mut started = event(seq - 10, 1, "api_request_started", json!({}));
+            started.request_id = Some(format!("id-{seq}"));
+            books.ledger.rows.push(started);
+        }
+    };
     assert_breaks("answered is kept", |books| {
         books.guarantee = Guarantee::Durable;
     });
-    assert_breaks("answered is kept", |books| {
-        books.guarantee = Guarantee::FailClosed;
-    });
+    assert_breaks("answered is kept", fail_closed);
     // A refusal needs none.
     let rules = broken(|books| {
-        books.guarantee = Guarantee::FailClosed;
+        fail_closed(books);
         if let Some(answer) = &mut books.clients[3].answer {
             answer.status = 503;
         }
     });
-    assert_eq!(rules, [""; 0]);
+    assert!(!rules.contains(&"answered is kept"), "{rules:?}");
+    assert!(!rules.contains(&"announced"), "{rules:?}");
+    assert_breaks("announced", |books| books.guarantee = Guarantee::FailClosed);
+}
+
+#[test]
+fn a_durable_answer_may_be_late_or_counted_and_is_told_then() {
+    let durable = |books: &mut Books| books.guarantee = Guarantee::Durable;
+    let late = |books: &mut Books| {
+        durable(books);
+        books.clients[3].sent -= 1_000_000;
+    };
+    assert_eq!(broken(late), [""; 0]);
+    assert_breaks("missing is a loss", |books| {
+        late(books);
+        books.ledger.runs[0].queue_capacity = 0;
+    });
+    let full = |count: i64| {
+        move |books: &mut Books| {
+            books.guarantee = Guarantee::Durable;
+            let row = &mut books.ledger.rows[6];
+            row.run = 1;
+            row.properties["reason"] = json!("queue_full");
+            row.properties["count"] = json!(count);
+        }
+    };
+    let kept = |rules: Vec<&str>| !rules.contains(&"answered is kept");
+    assert!(kept(broken(full(1))));
+    assert!(!kept(broken(full(0))));
+}
+
+#[test]
+fn an_answer_that_was_held_back_is_told() {
+    let held_back = |books: &mut Books| {
+        if let Some(answer) = &mut books.clients[0].answer {
+            answer.status = 503;
+        }
+    };
+    assert_breaks("row agrees", held_back);
+    let rules = broken(|books| {
+        held_back(books);
+        let mut told = event(9, 1, "audit_response_withheld", json!({}));
+        told.request_id = Some("id-2".to_owned());
+        books.ledger.rows.push(told);
+    });
+    assert!(!rules.contains(&"row agrees"), "{rules:?}");
 }
 
 #[test]

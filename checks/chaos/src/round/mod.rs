@@ -1,28 +1,25 @@
 //! One round: processes, load and faults; then calm, a drain, and the oracle.
 
+mod bench;
 mod clock;
 mod disk;
 mod servers;
 mod tamper;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
 
 use crate::load::{Demand, Load};
 use crate::oracle::{self, Books, Finding, Injected, Ledger};
-use crate::process::Process;
 use crate::schedule::{Act, Ending, Kind, Plan};
 use crate::standin::Order;
-use disk::Disk;
-use servers::{Recipe, Servers};
+pub(crate) use bench::{Bench, Setting};
 use tamper::Tampering;
 
-/// One flush while draining.
-const FLUSH: Duration = Duration::from_secs(5);
+/// How long a response waits for its row at most.
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_millis(1_000);
 /// Rows that wait for another try on their own do so for at most a minute.
 const DRAIN: Duration = Duration::from_secs(150);
 const ANSWER: Duration = Duration::from_secs(60);
@@ -38,7 +35,16 @@ pub(crate) struct Outcome {
 /// Plays a plan in an empty directory.
 pub(crate) fn play(plan: &Plan, directory: &Path) -> Result<Outcome> {
     let started = Instant::now();
-    let mut round = Round::start(plan, directory)?;
+    let mut round = Round::start(
+        plan,
+        directory,
+        &Demand {
+            http1: 6,
+            http2: 1,
+            rest: Duration::from_millis(8),
+            seed: plan.seed,
+        },
+    )?;
     round.faults()?;
     round.end()?;
     let books = round.settle()?;
@@ -49,65 +55,30 @@ pub(crate) fn play(plan: &Plan, directory: &Path) -> Result<Outcome> {
     })
 }
 
-struct Round<'a> {
+/// A plan that is being played.
+pub(crate) struct Round<'a> {
     plan: &'a Plan,
-    directory: PathBuf,
-    disk: Option<Disk>,
-    recipe: Recipe,
-    posthog: Process,
-    servers: Servers,
+    pub(crate) bench: Bench,
     load: Load,
     tampering: Option<Tampering>,
     began: Instant,
 }
 
 impl<'a> Round<'a> {
-    fn start(plan: &'a Plan, directory: &Path) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("standin");
-        let posthog = Process::start("posthog", command, &directory.join("posthog.log"))?;
-        let address = posthog.hear("listening", ANSWER)?;
-        let disk = match plan.has(Kind::FullDisk) {
-            true => Some(Disk::mount(&directory.join("disk"))?),
-            false => None,
-        };
-        let mut recipe = Recipe {
-            directory: directory.to_owned(),
-            environment: environment(plan, &address),
-        };
-        let ledger = match &disk {
-            Some(disk) => disk.path().join("audit.db"),
-            None => directory.join("audit.db"),
-        };
-        recipe
-            .environment
-            .push(("AUDITHOG_DB".to_owned(), ledger.display().to_string()));
-        if plan.has(Kind::ClockStep) {
-            recipe.environment.extend(clock::environment(directory)?);
+    pub(crate) fn start(plan: &'a Plan, directory: &Path, demand: &Demand) -> Result<Self> {
+        let mut bench = Bench::start(directory, &plan.setting)?;
+        let load = Load::start(demand)?;
+        for place in 0..plan.servers() {
+            bench.servers.start(place, &bench.recipe)?;
         }
-        let load = Load::start(&Demand {
-            http1: 6,
-            http2: 1,
-            rest: Duration::from_millis(8),
-            seed: plan.seed,
-        })?;
-        let mut round = Self {
+        load.aim(bench.servers.targets());
+        Ok(Self {
             plan,
-            directory: directory.to_owned(),
-            disk,
-            recipe,
-            posthog,
-            servers: Servers::default(),
+            bench,
             load,
             tampering: None,
             began: Instant::now(),
-        };
-        for place in 0..plan.servers() {
-            round.servers.start(place, &round.recipe)?;
-        }
-        round.load.aim(round.servers.targets());
-        round.began = Instant::now();
-        Ok(round)
+        })
     }
 
     /// Plays the steps.
@@ -132,23 +103,23 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn act(&mut self, act: &Act) -> Result<()> {
+    pub(crate) fn act(&mut self, act: &Act) -> Result<()> {
         match act {
             Act::Kill(place) => {
-                self.servers.kill(*place)?;
+                self.bench.servers.kill(*place)?;
                 self.replace(*place)
             }
             Act::Terminate(place) => {
-                self.servers.terminate(*place)?;
+                self.bench.servers.terminate(*place)?;
                 self.replace(*place)
             }
-            Act::Posthog(order) => self.posthog(order),
+            Act::Posthog(order) => self.bench.posthog(order).map(drop),
             Act::Tamper(place, tamper) => {
                 // Two cannot have hold of one process.
                 self.tampering = None;
-                if let Some(Some(live)) = self.servers.live.get(*place) {
-                    let ledger = self.ledger();
-                    self.tampering = Some(Tampering::start(tamper, live.process.id(), &ledger)?);
+                if let Ok(pid) = self.bench.pid(*place) {
+                    let ledger = self.bench.ledger();
+                    self.tampering = Some(Tampering::start(tamper, pid, &ledger)?);
                 }
                 Ok(())
             }
@@ -157,17 +128,17 @@ impl<'a> Round<'a> {
                 self.tampering = None;
                 Ok(())
             }
-            Act::FillDisk => self.disk.as_ref().map_or(Ok(()), Disk::fill),
-            Act::FreeDisk => self.disk.as_ref().map_or(Ok(()), Disk::free),
-            Act::SetClock(seconds) => clock::set(&self.directory, *seconds),
+            Act::FillDisk => self.bench.disk.as_ref().map_or(Ok(()), disk::Disk::fill),
+            Act::FreeDisk => self.bench.disk.as_ref().map_or(Ok(()), disk::Disk::free),
+            Act::SetClock(seconds) => clock::set(&self.bench.directory, *seconds),
         }
     }
 
     /// A new server in a place whose server is gone.
     fn replace(&mut self, place: usize) -> Result<()> {
-        self.load.aim(self.servers.targets());
-        let started = self.servers.start(place, &self.recipe);
-        self.load.aim(self.servers.targets());
+        self.load.aim(self.bench.servers.targets());
+        let started = self.bench.servers.start(place, &self.bench.recipe);
+        self.load.aim(self.bench.servers.targets());
         match started {
             // With a ledger that cannot be written a service may refuse to start; it is started when it can.
             Err(_) if self.plan.troubles_ledger() => Ok(()),
@@ -175,25 +146,12 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn posthog(&mut self, order: &Order) -> Result<()> {
-        self.posthog.tell(&serde_json::to_string(order)?)?;
-        self.posthog.hear("done", ANSWER)?;
-        Ok(())
-    }
-
-    fn ledger(&self) -> PathBuf {
-        match &self.disk {
-            Some(disk) => disk.path().join("audit.db"),
-            None => self.directory.join("audit.db"),
-        }
-    }
-
     /// Ends the servers under load, whatever else goes wrong at that moment.
-    fn end(&mut self) -> Result<()> {
-        for place in 0..self.servers.live.len() {
+    pub(crate) fn end(&mut self) -> Result<()> {
+        for place in 0..self.bench.servers.live.len() {
             match self.plan.ending {
-                Ending::Kill => self.servers.kill(place)?,
-                Ending::Terminate => self.servers.terminate(place)?,
+                Ending::Kill => self.bench.servers.kill(place)?,
+                Ending::Terminate => self.bench.servers.terminate(place)?,
             }
         }
         self.tampering = None;
@@ -201,69 +159,49 @@ impl<'a> Round<'a> {
     }
 
     /// All is well again: one more server ships what there is, and every book is read.
-    fn settle(mut self) -> Result<Books> {
-        self.load.aim(Vec::new());
-        self.posthog(&Order::Heal)?;
-        if let Some(disk) = &self.disk {
+    pub(crate) fn settle(self) -> Result<Books> {
+        let Self {
+            plan,
+            mut bench,
+            load,
+            ..
+        } = self;
+        load.aim(Vec::new());
+        bench.posthog(&Order::Heal)?;
+        if let Some(disk) = &bench.disk {
             disk.free()?;
         }
-        self.servers.start(0, &self.recipe)?;
-        self.drain()?;
-        self.servers.terminate(0)?;
-        let book = self.directory.join("posthog.json");
-        self.posthog(&Order::Book { path: book.clone() })?;
-        let posthog = serde_json::from_reader(std::io::BufReader::new(std::fs::File::open(book)?))?;
-        let ledger = self.ledger();
-        let kept = self.directory.join("audit.db");
+        bench.servers.start(0, &bench.recipe)?;
+        drain(&mut bench)?;
+        bench.servers.terminate(0)?;
+        let posthog = bench.book()?;
+        let ledger: PathBuf = bench.ledger();
+        let kept = bench.directory.join("audit.db");
         if ledger != kept {
             std::fs::copy(&ledger, &kept)?;
         }
         Ok(Books {
-            guarantee: self.plan.guarantee,
+            guarantee: plan.setting.guarantee,
             injected: Injected {
-                clock: self.plan.has(Kind::ClockStep),
-                refusals: self.plan.refuses_rows(),
+                clock: plan.has(Kind::ClockStep),
+                refusals: plan.refuses_rows(),
             },
-            servers: self.servers.ended.into_iter().flatten().collect(),
-            clients: self.load.stop(),
+            servers: bench.servers.ended.into_iter().flatten().collect(),
+            clients: load.stop(),
             ledger: Ledger::read(&kept)?,
             posthog,
         })
     }
-
-    fn drain(&mut self) -> Result<()> {
-        let live = self.servers.live[0].as_mut().context("no server")?;
-        let deadline = Instant::now() + DRAIN;
-        loop {
-            live.process.tell(&format!("drain {}", FLUSH.as_millis()))?;
-            let report: Value = serde_json::from_str(&live.process.hear("drained", ANSWER)?)?;
-            if report["blocked"].is_null() {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!("not drained after {DRAIN:?}: {report}");
-            }
-            // A blocked flush returns at once.
-            std::thread::park_timeout(Duration::from_millis(200));
-        }
-    }
 }
 
-fn environment(plan: &Plan, posthog: &str) -> Vec<(String, String)> {
-    [
-        ("POSTHOG_HOST", format!("http://{posthog}")),
-        ("POSTHOG_API_KEY", "phc_chaos".to_owned()),
-        ("AUDITHOG_SERVICE", "chaos".to_owned()),
-        ("AUDITHOG_GUARANTEE", plan.guarantee.as_str().to_owned()),
-        ("AUDITHOG_QUEUE_ROWS", plan.queue_rows.to_string()),
-        ("LOG_BATCH_SIZE", plan.batch_size.to_string()),
-        (
-            "LOG_BATCH_INTERVAL_MS",
-            plan.batch_interval.as_millis().to_string(),
-        ),
-        ("AUDITHOG_POSTHOG_TIMEOUT_MS", "3000".to_owned()),
-        ("AUDITHOG_SHUTDOWN_TIMEOUT_MS", "6000".to_owned()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .to_vec()
+fn drain(bench: &mut Bench) -> Result<()> {
+    let deadline = Instant::now() + DRAIN;
+    while !bench.drained(0)? {
+        if Instant::now() > deadline {
+            bail!("not drained after {DRAIN:?}");
+        }
+        // A blocked flush returns at once.
+        std::thread::park_timeout(Duration::from_millis(200));
+    }
+    Ok(())
 }

@@ -21,30 +21,30 @@ const STOP: Duration = Duration::from_secs(20);
 
 /// Where and how servers are started.
 #[derive(Clone, Debug)]
-pub(super) struct Recipe {
-    pub(super) directory: PathBuf,
-    pub(super) environment: Vec<(String, String)>,
+pub(crate) struct Recipe {
+    pub(crate) directory: PathBuf,
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 /// A server that runs.
 #[derive(Debug)]
-pub(super) struct Live {
-    pub(super) number: usize,
-    pub(super) process: Process,
-    pub(super) address: SocketAddr,
+pub(crate) struct Live {
+    pub(crate) number: usize,
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
 }
 
 /// All servers of a round. Those that could not start are not counted: they never served.
 #[derive(Debug, Default)]
-pub(super) struct Servers {
+pub(crate) struct Servers {
     /// By place: which of the servers at a time.
-    pub(super) live: Vec<Option<Live>>,
-    pub(super) ended: Vec<Option<Server>>,
+    pub(crate) live: Vec<Option<Live>>,
+    pub(crate) ended: Vec<Option<Server>>,
 }
 
 impl Servers {
     /// Starts a server in this place.
-    pub(super) fn start(&mut self, place: usize, recipe: &Recipe) -> Result<()> {
+    pub(crate) fn start(&mut self, place: usize, recipe: &Recipe) -> Result<()> {
         let number = self.ended.len();
         let log = recipe.directory.join(format!("server-{number}.log"));
         let mut command = Command::new(std::env::current_exe()?);
@@ -69,7 +69,7 @@ impl Servers {
         Ok(())
     }
 
-    pub(super) fn targets(&self) -> Vec<Target> {
+    pub(crate) fn targets(&self) -> Vec<Target> {
         self.live
             .iter()
             .flatten()
@@ -81,7 +81,7 @@ impl Servers {
     }
 
     /// SIGKILL.
-    pub(super) fn kill(&mut self, place: usize) -> Result<()> {
+    pub(crate) fn kill(&mut self, place: usize) -> Result<()> {
         if let Some(mut live) = self.live.get_mut(place).and_then(Option::take) {
             live.process.kill()?;
             self.note(&live, End::Killed);
@@ -90,7 +90,7 @@ impl Servers {
     }
 
     /// SIGTERM, and waits for its last word.
-    pub(super) fn terminate(&mut self, place: usize) -> Result<()> {
+    pub(crate) fn terminate(&mut self, place: usize) -> Result<()> {
         if let Some(mut live) = self.live.get_mut(place).and_then(Option::take) {
             live.process.signal(Signal::TERM)?;
             let end = match live.process.hear("stopped", STOP) {

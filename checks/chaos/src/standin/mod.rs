@@ -28,8 +28,12 @@ pub(crate) fn run() -> Result<()> {
     out.flush()?;
     for line in io::stdin().lock().lines() {
         let order: Order = serde_json::from_str(&line?).context("an order that is not known")?;
+        let count = matches!(order, Order::Count);
         process.obey(order)?;
-        writeln!(out, "done")?;
+        match count {
+            true => writeln!(out, "done {}", process.count())?,
+            false => writeln!(out, "done")?,
+        }
         out.flush()?;
     }
     Ok(())
@@ -45,6 +49,7 @@ struct Process {
     unsaid: Arc<Mutex<Vec<String>>>,
     v1: V1,
     over_quota: bool,
+    keep: Option<usize>,
 }
 
 impl Process {
@@ -57,11 +62,18 @@ impl Process {
             unsaid: Arc::default(),
             v1: V1::Present,
             over_quota: false,
+            keep: None,
         })
     }
 
     fn obey(&mut self, order: Order) -> Result<()> {
         match order {
+            Order::Count => Ok(()),
+            Order::Keep { events } => {
+                self.keep = Some(events);
+                self.configure();
+                Ok(())
+            }
             Order::Down => self.down(),
             Order::Up => self.up(),
             Order::Heal => self.heal(),
@@ -141,18 +153,25 @@ impl Process {
     }
 
     fn configure(&self) {
-        let (v1, over_quota) = (self.v1, self.over_quota);
+        let (v1, over_quota, keep) = (self.v1, self.over_quota, self.keep);
         let Some(standin) = &self.standin else {
             return;
         };
         standin.configure(|behaviour| {
             behaviour.v1 = v1.into();
+            behaviour.keep = keep;
             behaviour.quota = if over_quota {
                 Quota::Exceeded
             } else {
                 Quota::Within
             };
         });
+    }
+
+    /// Copies that all its lives took.
+    fn count(&self) -> usize {
+        let now = self.standin.as_ref().map(|standin| standin.counts().stored);
+        self.store.count() + now.unwrap_or(0)
     }
 
     /// Single events fare differently from their batch, each at most three times.

@@ -43,6 +43,10 @@ pub(crate) enum Order {
     V1 { route: V1 },
     /// The project is over its quota.
     OverQuota,
+    /// Keeps only so many events and requests from now on.
+    Keep { events: usize },
+    /// Says how many copies it took.
+    Count,
     /// Writes everything it took into a file.
     Book { path: PathBuf },
 }

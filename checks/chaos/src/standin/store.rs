@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 pub(super) struct Store {
     events: Vec<Arc<CapturedEvent>>,
     requests: Vec<Receipt>,
+    /// Copies that were taken, kept or not.
+    taken: usize,
 }
 
 /// Everything that PostHog holds, and how it got there.
@@ -49,7 +51,12 @@ pub(crate) struct Receipt {
 }
 
 impl Store {
+    pub(super) fn count(&self) -> usize {
+        self.taken
+    }
+
     pub(super) fn take(&mut self, standin: &PostHogStandIn) {
+        self.taken += standin.counts().stored;
         self.events.extend(standin.stored());
         let requests = standin.requests();
         self.requests

@@ -181,6 +181,6 @@ fn command(plan: &Plan) -> String {
     format!(
         "cargo xtask chaos{build} --seed {} --guarantee {}{faults} --keep",
         plan.seed,
-        plan.guarantee.as_str(),
+        plan.setting.guarantee.as_str(),
     )
 }
