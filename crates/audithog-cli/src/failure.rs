@@ -9,14 +9,22 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit_code: u8,
-    error: Box<dyn Error>,
+    /// None: the exit code says it all, or what was printed does.
+    error: Option<Box<dyn Error>>,
 }
 
 impl Failure {
     pub(crate) fn new(exit_code: u8, error: impl Into<Box<dyn Error>>) -> Self {
         Self {
             exit_code,
-            error: error.into(),
+            error: Some(error.into()),
+        }
+    }
+
+    pub(crate) fn quiet(exit_code: u8) -> Self {
+        Self {
+            exit_code,
+            error: None,
         }
     }
 
@@ -31,8 +39,11 @@ impl Failure {
 
     /// The error and its causes. Wrong settings are one a line.
     fn sentence(&self) -> String {
-        let mut text = self.error.to_string();
-        let mut source = self.error.source();
+        let Some(error) = &self.error else {
+            return String::new();
+        };
+        let mut text = error.to_string();
+        let mut source = error.source();
         while let Some(cause) = source {
             text = format!("{text}: {cause}");
             source = cause.source();

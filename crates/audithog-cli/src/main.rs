@@ -4,9 +4,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod dead_letters;
 mod demo;
 mod failure;
+mod ledger;
+mod output;
 mod ship;
+mod status;
+mod user;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -14,7 +19,8 @@ Exit codes:
   1    something went wrong while it ran
   2    it cannot start like this: an argument, a variable, a port or a file
   3    done as far as possible: what is left is printed
-  130  stopped at once by a second Ctrl-C";
+  130  stopped at once by a second Ctrl-C
+`audithog status --check` has more.";
 
 /// One audit row for every HTTP request: kept in a local append-only table, shipped to PostHog.
 #[derive(Debug, Parser)]
@@ -28,12 +34,16 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Ship(ship::Args),
+    Status(status::Args),
+    DeadLetters(dead_letters::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => demo::run(args).map(|()| ExitCode::SUCCESS),
         Command::Ship(args) => ship::run(&args),
+        Command::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::DeadLetters(args) => dead_letters::run(args).map(|()| ExitCode::SUCCESS),
     };
     match outcome {
         Ok(exit_code) => exit_code,

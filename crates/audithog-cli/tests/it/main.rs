@@ -6,6 +6,8 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod dead_letters;
 mod demo;
 mod program;
 mod ship;
+mod status;

@@ -34,6 +34,34 @@ pub(crate) fn output(mut command: Command) -> Output {
         .expect("it starts")
 }
 
+/// Runs `audithog` with these arguments to its end: exit code, standard output and error.
+pub(crate) fn ran(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = output(audithog(directory, arguments));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code().expect("an exit code"),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// `audithog status --format json`, which must succeed.
+pub(crate) fn status(directory: &Path) -> serde_json::Value {
+    let (code, printed, complaint) = ran(directory, &["status", "--format", "json"]);
+    assert_eq!(code, 0, "{complaint}");
+    serde_json::from_str(&printed).expect("JSON")
+}
+
+/// Asks until the answer is yes.
+#[track_caller]
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
 /// `audithog demo` while it serves.
 pub(crate) struct Demo {
     pid: u32,

@@ -5,15 +5,20 @@ use super::status::{Books, Equation, RowsStatus, SinkStatus};
 /// `left = right + right …`, each term with its name.
 fn equation(of: &str, left: (&str, u64), right: &[(&str, u64)]) -> Equation {
     let names: Vec<&str> = right.iter().map(|(name, _)| *name).collect();
-    let numbers: Vec<String> = right.iter().map(|(_, n)| n.to_string()).collect();
+    let terms: Vec<String> = right
+        .iter()
+        .map(|(name, n)| format!("{n} {name}"))
+        .collect();
     let sum = right
         .iter()
-        .try_fold(0_u64, |sum, (_, n)| sum.checked_add(*n));
+        .fold(0_u64, |sum, (_, n)| sum.saturating_add(*n));
     Equation {
         of: of.to_owned(),
         rule: format!("{} = {}", left.0, names.join(" + ")),
-        numbers: format!("{} = {}", left.1, numbers.join(" + ")),
-        holds: sum == Some(left.1),
+        sentence: format!("{} {} = {}", left.1, left.0, terms.join(" + ")),
+        left: left.1,
+        right: sum,
+        holds: sum == left.1,
     }
 }
 

@@ -211,8 +211,8 @@ impl Status {
                 ProblemKind::BrokenEquation,
                 Some(equation.of.clone()),
                 format!(
-                    "the books of {} do not add up: {}, but {}",
-                    equation.of, equation.rule, equation.numbers
+                    "the books of {} do not add up: {}",
+                    equation.of, equation.sentence
                 ),
                 "keep a copy of the file with its -wal and report this: it is a bug, or the file was \
                  changed by hand",

@@ -261,8 +261,12 @@ pub struct Equation {
     pub of: String,
     /// In words: `accepted = stored + queued + lost`.
     pub rule: String,
-    /// In numbers: `12 = 10 + 2 + 0`.
-    pub numbers: String,
+    /// With the numbers: `12 accepted = 10 stored + 2 queued + 0 lost`.
+    pub sentence: String,
+    /// The number on the left.
+    pub left: u64,
+    /// The sum on the right.
+    pub right: u64,
     /// Whether it holds.
     pub holds: bool,
 }

@@ -1,0 +1,82 @@
+//! `audithog dead-letters`.
+
+use std::path::PathBuf;
+
+use audithog::inspect::DeadLetters;
+use clap::Subcommand;
+
+use crate::failure::Failure;
+
+mod export;
+mod list;
+mod replay;
+mod show;
+
+const AFTER_LONG_HELP: &str = "\
+A dead letter is a row that a destination refused for good, or that was tried 50 times or for seven days. The row itself stays \
+in the ledger; the letter says why the destination has not got it.
+
+Examples:
+  audithog dead-letters list
+  audithog dead-letters show 4711
+  audithog dead-letters replay --reason 'invalid event'
+  audithog dead-letters export -o letters.ndjson
+
+Exit codes:
+  0  Done
+  1  It could not be done, or not all of it
+  2  A wrong argument";
+
+/// See what a destination refused for good, and send it again
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = AFTER_LONG_HELP, after_help = "See --help for examples and exit codes.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(list::Args),
+    Show(show::Args),
+    Replay(replay::Args),
+    Export(export::Args),
+}
+
+/// Which ledger, and which of its letters.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The ledger's file [default: AUDITHOG_DB, else audit.db in $STATE_DIRECTORY or here]
+    #[arg(long, value_name = "PATH")]
+    db: Option<PathBuf>,
+
+    /// Only of this destination
+    #[arg(long, value_name = "NAME")]
+    sink: Option<String>,
+
+    /// Only those with exactly this reason
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Which {
+    fn letters(&self) -> DeadLetters {
+        let mut letters = DeadLetters::all();
+        if let Some(sink) = &self.sink {
+            letters = letters.of_sink(sink);
+        }
+        if let Some(reason) = &self.reason {
+            letters = letters.with_reason(reason);
+        }
+        letters
+    }
+}
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::List(args) => list::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Replay(args) => replay::run(args),
+        Command::Export(args) => export::run(&args),
+    }
+}

@@ -1,0 +1,75 @@
+//! `audithog dead-letters list`.
+
+use std::io;
+
+use audithog::inspect::DeadLetter;
+
+use super::Which;
+use crate::{
+    failure::Failure,
+    ledger,
+    output::{Format, Output, failed, number, plain, time, written},
+};
+
+/// List dead letters: number, time, destination, what it was, and why
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    which: Which,
+
+    /// At most this many; 0 lists all
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u64,
+
+    /// How to show them; JSON is one object a line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut file = ledger::open(args.which.db.as_deref())?;
+    let mut output = Output::standard();
+    let mut listed = 0;
+    for letter in file.dead_letters(args.which.letters()) {
+        let letter = letter.map_err(failed)?;
+        if args.limit > 0 && listed >= args.limit {
+            if args.format == Format::Text {
+                let text = format!(
+                    "There are more than {}: --limit 0 lists all.",
+                    number(listed)
+                );
+                output.line(&text).map_err(written)?;
+            }
+            return output.end();
+        }
+        listed += 1;
+        match args.format {
+            Format::Json => output.ndjson(&letter),
+            Format::Text => line(&mut output, &letter),
+        }
+        .map_err(written)?;
+    }
+    if listed == 0 && args.format == Format::Text {
+        output.line("No dead letters.").map_err(written)?;
+    }
+    output.end()
+}
+
+fn line(output: &mut Output, letter: &DeadLetter) -> io::Result<()> {
+    let what = match letter.row() {
+        None => "row removed by retention: it cannot be sent again".to_owned(),
+        Some(row) => {
+            let words = [Some(row.event_name()), row.method(), row.route()];
+            let words: Vec<&str> = words.into_iter().flatten().collect();
+            words.join(" ")
+        }
+    };
+    output.line(&format!(
+        "{:>10}  {}  {}  {}",
+        letter.seq(),
+        time(&letter.time_text()),
+        plain(letter.sink()),
+        plain(&what)
+    ))?;
+    output.entry("", 12, &plain(letter.reason()))
+}

@@ -1,0 +1,264 @@
+//! Standard output for all commands: text of 80 columns, numbers as people read them, and an end
+//! when nobody reads any more.
+
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io::{self, BufWriter, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use crate::failure::Failure;
+
+/// A terminal's usual width; also in a pipe, so that what was seen can be compared.
+const WIDTH: usize = 80;
+
+/// How a command shows what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs; documented in docs/reference/status.md
+    Json,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Style {
+    Bold,
+    Good,
+    Bad,
+}
+
+/// Buffered standard output.
+#[derive(Debug)]
+pub(crate) struct Output {
+    to: BufWriter<io::Stdout>,
+    colors: bool,
+}
+
+impl Output {
+    /// Colours on a terminal, unless `NO_COLOR` is set (no-color.org) or the terminal is dumb.
+    pub(crate) fn standard() -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            to: BufWriter::new(io::stdout()),
+            colors: io::stdout().is_terminal() && !set("NO_COLOR") && !dumb,
+        }
+    }
+
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.to, "{text}")
+    }
+
+    /// `text` folded at words, after `label` in a column of `indent` characters.
+    pub(crate) fn entry(&mut self, label: &str, indent: usize, text: &str) -> io::Result<()> {
+        let mut label = label;
+        for line in fold(text, WIDTH - indent) {
+            let name = self.paint(&format!("{label:<indent$}"), Style::Bold);
+            writeln!(self.to, "{}", format!("{name}{line}").trim_end())?;
+            label = "";
+        }
+        Ok(())
+    }
+
+    pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        serde_json::to_writer_pretty(&mut self.to, value)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(self.to))
+            .map_err(written)
+    }
+
+    /// One line of JSON.
+    pub(crate) fn ndjson(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.to, value)?;
+        writeln!(self.to)
+    }
+
+    /// Nothing but spaces stays as it is: a colour would show only in a dump.
+    pub(crate) fn paint(&self, text: &str, style: Style) -> String {
+        if !self.colors || text.trim().is_empty() {
+            return text.to_owned();
+        }
+        let code = match style {
+            Style::Bold => "1",
+            Style::Good => "32",
+            Style::Bad => "31",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    pub(crate) fn end(mut self) -> Result<(), Failure> {
+        self.to.flush().map_err(written)
+    }
+}
+
+/// A failed write to standard output. A reader that has left, as `head` does, is no failure.
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
+pub(crate) fn written(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::quiet(0);
+    }
+    Failure::new(1, format!("the output cannot be written: {error}"))
+}
+
+/// What the library says, in one line with its causes.
+pub(crate) fn failed(error: impl Error + 'static) -> Failure {
+    Failure::new(1, error)
+}
+
+/// Lines of at most `width` characters, broken at spaces; a longer word stays whole.
+pub(crate) fn fold(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let length = line.chars().count();
+        if length > 0 && length + 1 + word.chars().count() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// `1,234,567`
+pub(crate) fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `12.3 MiB`
+pub(crate) fn bytes(n: u64) -> String {
+    let mut value = n as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    match unit {
+        "B" => format!("{n} B"),
+        _ => format!("{value:.1} {unit}"),
+    }
+}
+
+/// `3 s`, `12 min`, `5 h`, `9 days`
+pub(crate) fn age(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    let (n, unit) = match seconds {
+        s if s < 120.0 => (s, "s"),
+        s if s < 2.0 * 3_600.0 => (s / 60.0, "min"),
+        s if s < 2.0 * 86_400.0 => (s / 3_600.0, "h"),
+        s => (s / 86_400.0, "days"),
+    };
+    format!("{} {unit}", n as u64)
+}
+
+/// `2026-11-23 09:10:11 UTC` of an RFC 3339 time in UTC.
+pub(crate) fn time(text: &str) -> String {
+    match (text.get(..10), text.get(11..19)) {
+        (Some(day), Some(time)) => format!("{day} {time} UTC"),
+        _ => text.to_owned(),
+    }
+}
+
+/// A time span as an argument: `90s`, `15m`, `24h`, `7d`; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("is no time: use 90s, 15m, 24h or 7d".to_owned()),
+    };
+    let n: u64 = digits
+        .parse()
+        .map_err(|_| "is no time: use 90s, 15m, 24h or 7d".to_owned())?;
+    n.checked_mul(unit)
+        .filter(|seconds| *seconds <= 100 * 366 * 86_400)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "is more than a hundred years".to_owned())
+}
+
+/// Text from a ledger for a terminal: control characters show as escapes.
+pub(crate) fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            // Writing to a string cannot fail.
+            let _ = write!(shown, "{}", c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_as_people_read_them() {
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567].map(number),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [512, 1536, 5 << 30].map(bytes),
+            ["512 B", "1.5 KiB", "5.0 GiB"]
+        );
+        assert_eq!(
+            [0.4, 119.0, 120.0, 86_400.0, 864_000.0].map(age),
+            ["0 s", "119 s", "2 min", "24 h", "10 days"]
+        );
+        assert_eq!(
+            time("2026-02-02T02:40:00.000001Z"),
+            "2026-02-02 02:40:00 UTC"
+        );
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
+        for wrong in [
+            "",
+            "m",
+            "1w",
+            "-3s",
+            "1.5h",
+            "99999999d",
+            "18446744073709551615d",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn text_is_folded_at_words() {
+        assert_eq!(fold("one two three", 7), ["one two", "three"]);
+        assert_eq!(fold("a-very-long-word b", 4), ["a-very-long-word", "b"]);
+        assert_eq!(fold("", 4), [""]);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        assert_eq!(plain("a\x1b[31m\n"), "a\\u{1b}[31m\\n");
+    }
+}

@@ -1,0 +1,267 @@
+//! `audithog dead-letters`: from a refusal to the delivery.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use audithog::testing::standin::{PostHogStandIn, Verdict};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::program::{Demo, ran, status, until};
+
+const DETAIL: &str = "poison, \"as told\"";
+/// As the letter has it.
+const REASON: &str = "drop: poison, \"as told\"";
+
+fn shipping(home: &TempDir, stand_in: &PostHogStandIn) -> Demo {
+    let variables = [
+        ("POSTHOG_API_KEY", "phc_letters"),
+        ("POSTHOG_HOST", &*stand_in.url()),
+        ("LOG_BATCH_SIZE", "1"),
+    ];
+    Demo::start_with(home.path(), &["--no-traffic"], &variables)
+}
+
+/// Refuses what requests to `/agents` say.
+fn poison(stand_in: &PostHogStandIn) {
+    stand_in.judge(|event, _| {
+        let poisoned = event
+            .properties
+            .get("path")
+            .is_some_and(|path| path == "/agents");
+        poisoned.then(|| Verdict::Drop(DETAIL.to_owned()))
+    });
+}
+
+/// A service with two dead letters; the numbers of their rows.
+fn with_letters(home: &TempDir, stand_in: &PostHogStandIn) -> (Demo, Vec<u64>) {
+    poison(stand_in);
+    let demo = shipping(home, stand_in);
+    demo.request("GET", "/agents", "", "");
+    demo.request("GET", "/agents", "", "");
+    until("two dead letters", || {
+        status(home.path())["sinks"][0]["dead"] == 2
+    });
+    let letters = letters(home.path(), &["list", "--format", "json"]);
+    let seqs = letters.iter().map(|letter| letter["seq"].as_u64().unwrap());
+    (demo, seqs.collect())
+}
+
+/// The lines of JSON that a command prints.
+fn letters(directory: &Path, arguments: &[&str]) -> Vec<Value> {
+    let (code, printed, complaint) = ran(directory, &[&["dead-letters"], arguments].concat());
+    assert_eq!(code, 0, "{complaint}");
+    let lines = printed.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[track_caller]
+fn assert_adds_up(status: &Value) {
+    for equation in status["equations"].as_array().unwrap() {
+        assert_eq!(equation["holds"], true, "{equation}");
+    }
+}
+
+#[test]
+fn a_letter_is_seen_and_sent_again_by_the_running_service() {
+    let home = TempDir::new().unwrap();
+    let stand_in = PostHogStandIn::start().unwrap();
+    let (_demo, seqs) = with_letters(&home, &stand_in);
+    let run = |arguments: &[&str]| ran(home.path(), &[&["dead-letters"], arguments].concat());
+
+    let (_, listed, _) = run(&["list"]);
+    assert!(listed.contains("api_request GET /agents"), "{listed}");
+    assert!(listed.contains(REASON), "{listed}");
+    assert_eq!(listed.matches("posthog").count(), 2, "{listed}");
+    let (_, listed, _) = run(&["list", "--limit", "1"]);
+    assert!(listed.contains("There are more than 1"), "{listed}");
+    let (_, listed, _) = run(&["list", "--reason", "something else"]);
+    assert_eq!(listed, "No dead letters.\n");
+    let (_, shown, _) = run(&["show", &seqs[0].to_string()]);
+    for line in [
+        "reason               drop: poison",
+        "route                /agents",
+        "status_code          ",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let (code, _, complaint) = run(&["show", "1"]);
+    assert_eq!(
+        (code, &*complaint),
+        (1, "audithog: row 1 is no dead letter\n")
+    );
+    let (code, _, _) = ran(home.path(), &["status", "--check"]);
+    assert_eq!(code, 9);
+    let (code, _, _) = ran(
+        home.path(),
+        &["status", "--check", "--max-dead-letters", "2"],
+    );
+    assert_eq!(code, 0);
+
+    stand_in.heal();
+    let (code, printed, complaint) = run(&["replay", &seqs[0].to_string(), "--sink", "posthog"]);
+    assert_eq!((code, &*complaint), (0, ""));
+    assert!(printed.starts_with("1 dead letter wait"), "{printed}");
+    let seen = status(home.path());
+    assert_eq!(seen["sinks"][0]["dead"], 1);
+    assert_adds_up(&seen);
+    // Nobody restarts the service: it finds the row that another process put there.
+    let again = |seen: &audithog::testing::standin::Seen| {
+        let events = seen.events();
+        events
+            .iter()
+            .filter(|event| {
+                event
+                    .properties
+                    .get("path")
+                    .is_some_and(|path| path == "/agents")
+            })
+            .count()
+            == 1
+    };
+    stand_in.wait_for(Duration::from_secs(60), again).unwrap();
+    until("it is settled", || {
+        status(home.path())["sinks"][0]["stragglers"] == 0
+    });
+
+    let (code, _, complaint) = run(&["replay", "--reason", REASON]);
+    assert_eq!((code, &*complaint), (0, ""));
+    until("all is delivered", || {
+        let sink = &status(home.path())["sinks"][0];
+        sink["dead"] == 0 && sink["pending"] == 0
+    });
+    let seen = status(home.path());
+    assert_adds_up(&seen);
+    assert_eq!(stand_in.duplicates(), 0);
+    let told = stand_in.events();
+    let told: Vec<_> = told
+        .iter()
+        .filter(|event| event.event == "audit_dead_letters_replayed")
+        .collect();
+    assert_eq!(told.len(), 2);
+    assert!(
+        told[0].properties["by"].is_string(),
+        "{:?}",
+        told[0].properties
+    );
+}
+
+#[test]
+fn what_is_replayed_while_no_service_runs_is_sent_by_the_next_start() {
+    let home = TempDir::new().unwrap();
+    let stand_in = PostHogStandIn::start().unwrap();
+    let (mut demo, _) = with_letters(&home, &stand_in);
+    demo.signal("KILL");
+    demo.ended();
+    stand_in.heal();
+    let (code, printed, complaint) = ran(home.path(), &["dead-letters", "replay", "--all"]);
+    assert_eq!((code, &*complaint), (0, ""));
+    assert!(printed.starts_with("2 dead letters wait"), "{printed}");
+    let seen = status(home.path());
+    assert_eq!(
+        (&seen["sinks"][0]["dead"], &seen["sinks"][0]["stragglers"]),
+        (&0.into(), &2.into())
+    );
+    assert_adds_up(&seen);
+    let _demo = shipping(&home, &stand_in);
+    until("all is delivered", || {
+        status(home.path())["sinks"][0]["pending"] == 0
+    });
+    assert_adds_up(&status(home.path()));
+    let events = stand_in.events();
+    // The replay opened the ledger first, so it told of the kill; the start after it had nothing to tell.
+    let losses = events
+        .iter()
+        .filter(|event| event.event == "audit_loss")
+        .count();
+    assert_eq!(losses, 1);
+    assert!(
+        !events
+            .iter()
+            .any(|event| event.event == "audit_config_changed")
+    );
+}
+
+#[test]
+fn an_export_appears_complete_or_not_at_all() {
+    let home = TempDir::new().unwrap();
+    let stand_in = PostHogStandIn::start().unwrap();
+    let (_demo, seqs) = with_letters(&home, &stand_in);
+    let run = |arguments: &[&str]| {
+        ran(
+            home.path(),
+            &[&["dead-letters", "export"], arguments].concat(),
+        )
+    };
+    let (code, printed, complaint) = run(&["-o", "letters.ndjson"]);
+    assert_eq!((code, &*complaint), (0, ""));
+    assert_eq!(printed, "2 dead letters in letters.ndjson\n");
+    let path = home.path().join("letters.ndjson");
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let exported = fs::read_to_string(&path).unwrap();
+    let exported: Vec<Value> = exported
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        exported,
+        letters(home.path(), &["list", "--format", "json"])
+    );
+    assert_eq!(exported[1]["seq"], seqs[1]);
+    assert_eq!(
+        (&exported[0]["event"], &exported[0]["route"]),
+        (&"api_request".into(), &"/agents".into())
+    );
+
+    let (code, _, complaint) = run(&["-o", "letters.ndjson", "--format", "csv"]);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("--force replaces it"), "{complaint}");
+    let (code, _, _) = run(&["-o", "letters.ndjson", "--format", "csv", "--force"]);
+    assert_eq!(code, 0);
+    let csv = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = csv.split("\r\n").collect();
+    assert!(
+        lines[0].starts_with("sink,reason,seq,id,ts,event,"),
+        "{csv}"
+    );
+    assert!(
+        lines[1].starts_with(r#"posthog,"drop: poison, ""as told""","#),
+        "{csv}"
+    );
+    assert_eq!(lines.len(), 4);
+
+    // A disk that refuses: nothing is left behind.
+    let (code, _, complaint) = run(&["-o", "missing/letters.ndjson"]);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("cannot be written"), "{complaint}");
+    let parts = fs::read_dir(home.path()).unwrap().filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .contains(".part")
+    });
+    assert_eq!(parts.count(), 0);
+}
+
+#[test]
+fn a_replay_names_what_it_is_about() {
+    let home = TempDir::new().unwrap();
+    for arguments in [
+        &["replay"][..],
+        &["replay", "--all", "3"],
+        &["replay", "--all", "--reason", "x"],
+    ] {
+        let (code, _, complaint) = ran(home.path(), &[&["dead-letters"], arguments].concat());
+        assert_eq!(code, 2, "{complaint}");
+    }
+    let (code, _, complaint) = ran(home.path(), &["dead-letters", "replay", "--all"]);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("there is no ledger"), "{complaint}");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}
