@@ -128,6 +128,19 @@ mod tests {
             value("audithog_rows_queued"),
             Some(&DebugValue::Gauge(1.0.into()))
         );
+        for name in [
+            "audithog_responses_late_total",
+            "audithog_responses_withheld_total",
+            "audithog_responses_aborted_total",
+            "audithog_responses_abandoned_total",
+            "audithog_requests_refused_total",
+        ] {
+            assert_eq!(value(name), Some(&DebugValue::Counter(0)), "{name}");
+        }
+        assert_eq!(
+            value("audithog_responses_waiting"),
+            Some(&DebugValue::Gauge(0.0.into()))
+        );
         assert_eq!(
             value("audithog_ledger_writing"),
             Some(&DebugValue::Gauge(1.0.into()))

@@ -7,6 +7,8 @@ use super::{rows, until};
 
 /// So many are answered before the process is killed.
 const ANSWERED: usize = 5;
+/// Longer than a disk needs that is not in trouble, short enough to wait for it some times.
+const LIMIT_MS: u64 = 500;
 
 fn number(books: &serde_json::Value, of: &str) -> u64 {
     books["guarantee"][of].as_u64().unwrap()
@@ -47,7 +49,7 @@ fn a_crash_in_a_fail_closed_handler_leaves_its_start() {
 
 #[test]
 fn a_hung_disk_is_a_time_limit_and_not_a_hung_service() {
-    let server = Server::start(100, &[]);
+    let server = Server::start(LIMIT_MS, &[]);
     assert!(server.get("/one/before").complete);
     assert_eq!(server.post("/paid").text, "paid");
 
@@ -81,7 +83,7 @@ fn a_full_or_failing_disk_refuses_until_it_can_be_written_again() {
         "pwrite64:error=EIO",
         "fsync,fdatasync:error=EIO",
     ] {
-        let server = Server::start(200, &[]);
+        let server = Server::start(LIMIT_MS, &[]);
         assert_eq!(server.post("/paid").text, "paid");
         let trouble = server.inject(injection);
         let caught = server.post("/paid");

@@ -121,8 +121,16 @@ async fn while_the_ledger_is_stuck_requests_are_refused_and_afterwards_served() 
         let _kept = service.end().await;
         let requests = rows(&path, "api_request");
         let unavailable = Some("AUDIT_UNAVAILABLE".to_owned());
-        assert_eq!(requests[0], ("/counted".to_owned(), Some(503), unavailable));
-        assert_eq!(requests.len(), 2);
+        // A slow disk may have caught more than the first.
+        let (last, caught) = requests.split_last().unwrap();
+        assert!(!caught.is_empty());
+        for row in caught {
+            assert_eq!(
+                *row,
+                ("/counted".to_owned(), Some(503), unavailable.clone())
+            );
+        }
+        assert_eq!(*last, ("/counted".to_owned(), Some(200), None));
         let losses = properties(&path, "audit_loss");
         let refusals = losses.iter().filter(|loss| loss["reason"] == "refused");
         let told: u64 = refusals.map(|loss| loss["count"].as_u64().unwrap()).sum();

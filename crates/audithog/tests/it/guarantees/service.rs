@@ -3,8 +3,10 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use audithog::{Builder, Logger};
 use axum::Router;
@@ -214,6 +216,10 @@ fn routes(handled: Arc<AtomicUsize>, ledger: PathBuf) -> Router {
             "/grpc",
             post(|| async { events(Some("grpc-status"), "application/grpc") }),
         )
+        .route(
+            "/eager",
+            get(|| async { Body::new(Eager(vec!["two", "one"])) }),
+        )
         .route("/empty", get(|| async {}))
         .route("/no-content", get(|| async { StatusCode::NO_CONTENT }))
         .route("/not-modified", get(|| async { StatusCode::NOT_MODIFIED }))
@@ -235,7 +241,7 @@ async fn panics_in_body() -> Body {
     let mut sent = false;
     Body::from_stream(stream::poll_fn(move |_| {
         assert!(!std::mem::replace(&mut sent, true), "planned: the body");
-        std::task::Poll::Ready(Some(Ok::<_, Infallible>("first")))
+        Poll::Ready(Some(Ok::<_, Infallible>("first")))
     }))
 }
 
@@ -259,4 +265,24 @@ fn events(trailer: Option<&'static str>, content_type: &'static str) -> Response
         .header(CONTENT_TYPE, content_type)
         .body(body)
         .unwrap()
+}
+
+/// Of a length that nobody knows, and says that it is at its end together with its last frame.
+struct Eager(Vec<&'static str>);
+
+impl http_body::Body for Eager {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.0.pop();
+        Poll::Ready(next.map(|text| Ok(Frame::data(Bytes::from(text)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
 }

@@ -10,6 +10,7 @@ mod server;
 
 use std::future::Future;
 
+use audithog::Guarantee;
 use futures_util::future::join_all;
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop};
 use proptest::test_runner::FileFailurePersistence;
@@ -18,27 +19,38 @@ use proptest::{prop_oneof, proptest};
 use clients::{Leave, Raw};
 use server::{HANDLERS, Handler, LARGE, PATIENCE, SLOW, STREAM, Server, UPGRADE_101, Visit};
 
+/// What a response waits for makes no difference to its row.
+const GUARANTEES: [Guarantee; 3] = [
+    Guarantee::BestEffort,
+    Guarantee::Durable,
+    Guarantee::FailClosed,
+];
+
 // === Each handler, each client that leaves at a known moment ===
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_handler_is_one_row_for_a_patient_http1_client() {
     for handler in HANDLERS.iter().chain([&UPGRADE_101]) {
-        one(|server| async {
-            let visits = clients::keep_alive(&server, "h1", &[*handler], Leave::Never).await;
-            (server, visits)
-        })
-        .await;
+        for guarantee in GUARANTEES {
+            one_under(guarantee, |server| async {
+                let visits = clients::keep_alive(&server, "h1", &[*handler], Leave::Never).await;
+                (server, visits)
+            })
+            .await;
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_handler_is_one_row_for_a_patient_http2_client() {
     for handler in &HANDLERS {
-        one(|server| async {
-            let visits = clients::http2(&server, "h2", &[(*handler, Leave::Never)]).await;
-            (server, visits)
-        })
-        .await;
+        for guarantee in GUARANTEES {
+            one_under(guarantee, |server| async {
+                let visits = clients::http2(&server, "h2", &[(*handler, Leave::Never)]).await;
+                (server, visits)
+            })
+            .await;
+        }
     }
 }
 
@@ -169,6 +181,7 @@ proptest! {
 
     #[test]
     fn one_row_for_each_call_whatever_handlers_and_clients_do(
+        guarantee in prop::sample::select(&GUARANTEES[..]),
         clients in prop::collection::vec(client(), 1..5),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -176,7 +189,7 @@ proptest! {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(one(|server| async {
+        runtime.block_on(one_under(guarantee, |server| async {
             let running = clients.iter().enumerate();
             let running = running.map(|(n, client)| {
                 let (server, name) = (&server, format!("client-{n}"));
@@ -190,7 +203,14 @@ proptest! {
 
 /// Runs clients against a server of their own, then checks every call and every visit.
 async fn one<F: Future<Output = (Server, Vec<Visit>)>>(clients: impl FnOnce(Server) -> F) {
-    let server = Server::start().await;
+    one_under(Guarantee::BestEffort, clients).await;
+}
+
+async fn one_under<F: Future<Output = (Server, Vec<Visit>)>>(
+    guarantee: Guarantee,
+    clients: impl FnOnce(Server) -> F,
+) {
+    let server = Server::start(guarantee).await;
     let visits = tokio::time::timeout(PATIENCE, clients(server));
     let (server, visits) = visits.await.expect("a client waits for ever");
     server.check(&visits).await;
