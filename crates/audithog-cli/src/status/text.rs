@@ -3,7 +3,7 @@
 use std::io;
 
 use audithog::inspect::{
-    Equation, Problem, ProblemKind, Projection, RunState, RunStatus, SinkStatus, Status,
+    Books, Equation, Problem, ProblemKind, Projection, RunState, RunStatus, SinkStatus, Status,
 };
 
 use crate::output::{Output, Style, age, bytes, number, plain, time};
@@ -88,6 +88,9 @@ fn runs(out: &mut Output, status: &Status) -> io::Result<()> {
             );
             out.entry("", LABEL, &text)?;
         }
+        if let Some(text) = run.books.as_ref().and_then(late) {
+            out.entry("", LABEL, &text)?;
+        }
         if let Some(trouble) = &run.trouble {
             let text = format!(
                 "could not write until {}: {}",
@@ -101,6 +104,21 @@ fn runs(out: &mut Output, status: &Status) -> io::Result<()> {
         out.entry("Runs", LABEL, "none yet")?;
     }
     Ok(())
+}
+
+/// What the guarantees could not keep in time, if there is any.
+fn late(books: &Books) -> Option<String> {
+    let parts = [
+        (books.late, "answered before their row was safe"),
+        (books.withheld, "answered with 503 in place of the response"),
+        (books.aborted, "broken off"),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{} {what}", number(n)))
+        .collect();
+    (!parts.is_empty()).then(|| format!("at the time limit: {}", parts.join(", ")))
 }
 
 fn run_text(run: &RunStatus) -> String {

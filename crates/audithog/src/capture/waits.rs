@@ -33,6 +33,20 @@ pub(crate) struct Answers {
     refusing: [AtomicBool; 2],
 }
 
+impl Answers {
+    /// By the names that the file has them under.
+    pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        vec![
+            ("waiting", count(&self.waiting)),
+            ("late", count(&self.late)),
+            ("withheld", count(&self.withheld)),
+            ("aborted", count(&self.aborted)),
+            ("abandoned", count(&self.abandoned)),
+        ]
+    }
+}
+
 /// What became of a row within the time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {

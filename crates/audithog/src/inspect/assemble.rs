@@ -147,6 +147,11 @@ fn books(at: Micros, json: &str) -> Option<Books> {
         accepted: count("accepted"),
         stored: count("stored"),
         queued: count("queued"),
+        waiting: count("waiting"),
+        late: count("late"),
+        withheld: count("withheld"),
+        aborted: count("aborted"),
+        abandoned: count("abandoned"),
         lost: serde_json::from_value(lost).unwrap_or_default(),
         others: counts,
     })

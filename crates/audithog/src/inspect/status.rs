@@ -137,6 +137,16 @@ pub struct Books {
     pub queued: u64,
     /// Rows lost, by reason.
     pub lost: BTreeMap<String, u64>,
+    /// Responses that wait for their row.
+    pub waiting: u64,
+    /// Durable responses that went out at their time limit, before their row was committed.
+    pub late: u64,
+    /// Fail-closed requests that got 503 because a row was not committed in time.
+    pub withheld: u64,
+    /// Fail-closed responses whose connection was broken before their end, for the same reason.
+    pub aborted: u64,
+    /// Clients that left while the end of their response waited.
+    pub abandoned: u64,
     /// Counts that this version does not know.
     #[serde(flatten)]
     pub others: BTreeMap<String, serde_json::Value>,

@@ -109,7 +109,7 @@ fn fill(store: &mut SqliteStore) {
                 books: Some(
                     r#"{"requestsSeen":11,"requestsInProgress":1,"requestsAccepted":10,
                         "requestsExcluded":0,"accepted":17,"stored":10,"queued":0,
-                        "lost":{"queue_full":7},"late":2}"#,
+                        "lost":{"queue_full":7},"late":2,"later":3}"#,
                 ),
                 trouble: None,
             },
@@ -145,7 +145,7 @@ fn assert_filled(status: &Status) {
     );
     let books = status.runs.last().unwrap().books.as_ref().unwrap();
     assert_eq!((books.requests_seen, books.accepted), (11, 17));
-    assert_eq!(books.others["late"], 2);
+    assert_eq!((books.late, &books.others["later"]), (2, &3.into()));
     let equations: Vec<_> = status
         .equations
         .iter()

@@ -1,7 +1,7 @@
 //! How far the writer has come, for everyone who is not the writer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -26,6 +26,9 @@ pub(crate) struct Progress {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(pub(crate) u64);
 
+/// Counts of the process that the writer does not make itself, by name, for the file.
+pub(crate) type MoreCounts = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+
 /// Shared by the writer, delivery, flush and health.
 pub(crate) struct Board {
     failures: AtomicU64,
@@ -35,6 +38,7 @@ pub(crate) struct Board {
     trouble: Mutex<Option<String>>,
     totals: Mutex<Totals>,
     head_at_start: i64,
+    more: OnceLock<MoreCounts>,
 }
 
 impl Board {
@@ -47,8 +51,18 @@ impl Board {
             progress: watch::Sender::default(),
             trouble: Mutex::default(),
             head_at_start: totals.head,
+            more: OnceLock::new(),
             totals: Mutex::new(totals),
         }
+    }
+
+    /// From now on these are asked too, on the writer's thread. Once.
+    pub(crate) fn count_more(&self, more: MoreCounts) {
+        drop(self.more.set(more));
+    }
+
+    pub(super) fn more(&self) -> Vec<(&'static str, u64)> {
+        self.more.get().map_or_else(Vec::new, |more| more())
     }
 
     pub(crate) fn request_seen(&self) {

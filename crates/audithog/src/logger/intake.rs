@@ -28,7 +28,7 @@ pub(super) struct Intake {
     /// What the writer gets to write the rest when nobody called `shutdown`.
     pub(super) close_within: Duration,
     pub(super) queue_full: QueueFull,
-    pub(super) answers: Answers,
+    pub(super) answers: Arc<Answers>,
     /// None before the start, once shut down, and for a recording logger.
     pub(super) delivery: Mutex<Option<Delivery>>,
     /// Dropped: that ends the metrics thread.

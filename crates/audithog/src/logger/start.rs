@@ -7,7 +7,7 @@ use super::intake::Intake;
 use super::link::Link;
 use super::shutdown::Ending;
 use super::{Logger, Shared, lock};
-use crate::capture::{Answers, CaptureSettings, Recorder, RowSink as _};
+use crate::capture::{CaptureSettings, Recorder, RowSink as _};
 use crate::clock::Clock;
 use crate::config::{Builder, Database, QueueFull, Resolved, Settings};
 use crate::delivery::{Delivery, Plan, Tuning};
@@ -53,7 +53,7 @@ impl Builder {
             sinks: Vec::new(),
             close_within: std::time::Duration::ZERO,
             queue_full: resolved.settings.queue.full,
-            answers: Answers::default(),
+            answers: Arc::default(),
             delivery: Mutex::default(),
             meter: Mutex::default(),
             ending: Ending::default(),
@@ -134,7 +134,7 @@ pub(super) fn launch(
         sinks: plans.iter().map(|plan| plan.sink.name()).collect(),
         close_within: settings.shutdown_timeout,
         queue_full: settings.queue.full,
-        answers: Answers::default(),
+        answers: Arc::default(),
         delivery: Mutex::default(),
         meter: Mutex::default(),
         ending: Ending::default(),
@@ -156,6 +156,8 @@ pub(super) fn launch(
 }
 
 fn logger(intake: Intake, capture: CaptureSettings, settings: &Settings) -> Logger {
+    let answers = Arc::clone(&intake.answers);
+    intake.board.count_more(Box::new(move || answers.counts()));
     let intake = Arc::new(intake);
     let recorder = Recorder::new(capture, Arc::clone(&intake) as _);
     Logger(Arc::new(Shared {

@@ -88,7 +88,7 @@ impl Writer {
             .iter()
             .map(|(reason, n)| (reason.to_string(), n.into()))
             .collect();
-        json!({
+        let mut books = json!({
             "requestsSeen": seen,
             "requestsInProgress": seen - counts.accepted_requests - excluded,
             "requestsAccepted": counts.accepted_requests,
@@ -97,7 +97,11 @@ impl Writer {
             "stored": counts.stored,
             "queued": counts.queued(),
             "lost": lost,
-        })
-        .to_string()
+        });
+        if let Some(books) = books.as_object_mut() {
+            let more = self.board.more().into_iter();
+            books.extend(more.map(|(name, n)| (name.to_owned(), n.into())));
+        }
+        books.to_string()
     }
 }

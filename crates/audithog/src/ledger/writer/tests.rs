@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
@@ -241,6 +242,64 @@ impl Desk {
         let rows = self.rows().into_iter();
         rows.map(|stored| stored.row.event.to_string()).collect()
     }
+}
+
+/// One value of the file.
+fn ask(desk: &Desk, sql: &str) -> String {
+    let raw = rusqlite::Connection::open(desk.path()).unwrap();
+    raw.query_row(sql, [], |row| row.get::<_, Option<String>>(0))
+        .unwrap()
+        .unwrap_or_default()
+}
+
+#[test]
+fn the_file_says_what_the_process_counted_and_why_it_could_not_write() {
+    let mut desk = Desk::new();
+    desk.board.count_more(Box::new(|| vec![("late", 3)]));
+    desk.board.request_seen();
+    desk.fail([Fault::FailedAfterwards]);
+    desk.push(full_row(1));
+    desk.flush(false).recv_timeout(PATIENCE).unwrap();
+    assert_eq!(
+        ask(&desk, "SELECT trouble FROM audit_runs"),
+        "failed, as told"
+    );
+    desk.push(full_row(2));
+    assert!(desk.close());
+    let books: serde_json::Value =
+        serde_json::from_str(&ask(&desk, "SELECT books_json FROM audit_runs")).unwrap();
+    // Two requests and `audit_stopped`; the one that was seen by itself ended as one of the rows.
+    assert_eq!(
+        books,
+        json!({"requestsSeen": 2, "requestsInProgress": 0, "requestsAccepted": 2,
+            "requestsExcluded": 0, "accepted": 3, "stored": 3, "queued": 0, "lost": {}, "late": 3})
+    );
+}
+
+#[test]
+fn what_a_driver_reports_is_in_the_file_without_a_row() {
+    let desk = Desk::new();
+    let report = |breaker| {
+        desk.queue.command(Command::Report(SinkState {
+            sink: SINK,
+            at: NOW,
+            last_success: None,
+            breaker,
+            breaker_since: None,
+            hold: None,
+            last_error: None,
+        }));
+    };
+    for breaker in ["closed", "open"] {
+        report(breaker);
+        desk.flush(false).recv_timeout(PATIENCE).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while ask(&desk, "SELECT breaker FROM audit_sinks") != breaker {
+            assert!(Instant::now() < deadline, "{breaker} is not in the file");
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(desk.board.totals().head, 0);
 }
 
 #[test]
