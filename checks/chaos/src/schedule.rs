@@ -12,6 +12,8 @@ use crate::standin::{Order, V1};
 pub(crate) enum Kind {
     /// SIGKILL at a random moment.
     Kill,
+    /// SIGKILL, and what no fsync covered is gone, too.
+    PowerLoss,
     /// SIGTERM, with an event stream and a WebSocket open.
     Terminate,
     /// SIGTERM while PostHog refuses connections.
@@ -73,8 +75,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::Kill,
+        Self::PowerLoss,
         Self::Terminate,
         Self::TerminateInOutage,
         Self::Outage,
@@ -120,6 +123,16 @@ impl Kind {
         )
     }
 
+    fn goes_with_power_loss(self) -> bool {
+        let ends_it = [
+            Self::Kill,
+            Self::Terminate,
+            Self::TerminateInOutage,
+            Self::TwoWriters,
+        ];
+        !self.troubles_ledger() && !ends_it.contains(&self)
+    }
+
     /// PostHog may refuse a row for good meanwhile.
     fn refuses_rows(self) -> bool {
         matches!(self, Self::Verdicts | Self::Poison)
@@ -131,6 +144,8 @@ impl Kind {
 pub(crate) enum Act {
     /// SIGKILL to this server, and a new one in its place.
     Kill(usize),
+    /// The first server's process and its unsynced writes are gone, and a new one is in its place.
+    PowerLoss,
     /// SIGTERM to this server, and a new one in its place.
     Terminate(usize),
     Posthog(Order),
@@ -274,6 +289,7 @@ impl Plan {
                     self.step(at, Act::Kill(rng.usize(..self.servers())));
                 }
             }
+            Kind::PowerLoss => self.step(until, Act::PowerLoss),
             Kind::Terminate => self.step(from, Act::Terminate(server)),
             Kind::TerminateInOutage => {
                 let middle = (from + until) / 2;
@@ -337,6 +353,10 @@ impl Plan {
 fn some(rng: &mut fastrand::Rng) -> Vec<Kind> {
     let mut kinds = rng.choose_multiple(Kind::ALL, rng.clone().usize(1..4));
     kinds.sort_unstable();
+    // The machine that loses its power has one process, whose calls strace only watches, from its start.
+    if kinds.contains(&Kind::PowerLoss) {
+        kinds.retain(|kind| kind.goes_with_power_loss());
+    }
     kinds
 }
 

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use super::ledger::{Row, Run};
 use super::losses::{self, Loss};
-use super::{Books, Findings, Guarantee};
+use super::{Books, End, Findings, Guarantee, Server};
 use crate::load::{Answer, Asked, Kind};
 use crate::round::WAIT_LIMIT;
 
 /// A row is accepted some time before its client has read the answer to its end, and a process may be held up in between.
 const SLACK: i64 = 2_000_000;
+/// The ledger is fsynced at least this often.
+const SYNC_EVERY: i64 = 1_000_000;
 
 pub(super) fn judge(books: &Books, findings: &mut Findings) {
     let rows = request_rows(books, findings);
@@ -177,6 +179,10 @@ fn within_losses(books: &Books, missing: &[&Asked], findings: &mut Findings) {
         if missing.is_empty() {
             continue;
         }
+        if server.end == End::PowerLost {
+            since_the_last_fsync(server, &missing, findings);
+            continue;
+        }
         let run = books.ledger.runs.iter().find(|run| run.pid == server.pid);
         let of_run: Vec<&Loss> = losses.iter().filter(|loss| concerns(loss, run)).collect();
         let bound: i64 = exact(&of_run) + run.map_or(0, unclean_bound);
@@ -203,6 +209,17 @@ fn within_losses(books: &Books, missing: &[&Asked], findings: &mut Findings) {
                 format!("{asked:?} of {run:?}; told are {of_run:?}")
             });
         }
+    }
+}
+
+/// What a power loss takes is younger than the last fsync, and that is a second old at most.
+fn since_the_last_fsync(server: &Server, missing: &[&&Asked], findings: &mut Findings) {
+    for asked in missing {
+        let at = asked.answer.as_ref().map_or(asked.sent, |answer| answer.at);
+        let age = server.ended_at - at;
+        findings.expect("power takes a second", age <= SYNC_EVERY + SLACK, || {
+            format!("{asked:?} was answered {age} µs before the power went")
+        });
     }
 }
 

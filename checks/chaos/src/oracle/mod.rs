@@ -58,6 +58,8 @@ pub(crate) struct Server {
 pub(crate) enum End {
     /// By SIGKILL.
     Killed,
+    /// By SIGKILL, and its unsynced writes are gone.
+    PowerLost,
     /// By itself, and this is its shutdown report.
     Stopped(Box<Value>),
     /// It was told to stop, and had to be killed.

@@ -121,7 +121,7 @@ fn runs(books: &Books, findings: &mut Findings) {
                 });
             }
             // Killed after its last word is clean.
-            End::Killed | End::Stuck => {}
+            End::Killed | End::PowerLost | End::Stuck => {}
             End::Broken(how) => findings.add("runs", format!("a server broke: {how}")),
         }
         if server.end == End::Stuck {

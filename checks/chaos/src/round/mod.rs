@@ -3,6 +3,7 @@
 mod bench;
 mod clock;
 mod disk;
+mod power;
 mod servers;
 mod tamper;
 
@@ -16,7 +17,8 @@ use crate::oracle::{self, Books, Finding, Injected, Ledger};
 use crate::schedule::{Act, Ending, Kind, Plan};
 use crate::standin::Order;
 pub(crate) use bench::{Bench, Setting};
-use tamper::Tampering;
+use power::Meter;
+use tamper::Strace;
 
 /// How long a response waits for its row at most.
 pub(crate) const WAIT_LIMIT: Duration = Duration::from_millis(1_000);
@@ -60,7 +62,9 @@ pub(crate) struct Round<'a> {
     plan: &'a Plan,
     pub(crate) bench: Bench,
     load: Load,
-    tampering: Option<Tampering>,
+    tampering: Option<Strace>,
+    /// Of the server whose power will go.
+    meter: Option<Meter>,
     began: Instant,
 }
 
@@ -71,12 +75,21 @@ impl<'a> Round<'a> {
         for place in 0..plan.servers() {
             bench.servers.start(place, &bench.recipe)?;
         }
+        let meter = match plan.has(Kind::PowerLoss) {
+            true => Some(Meter::start(
+                bench.pid(0)?,
+                &bench.ledger(),
+                directory.join("power.trace"),
+            )?),
+            false => None,
+        };
         load.aim(bench.servers.targets());
         Ok(Self {
             plan,
             bench,
             load,
             tampering: None,
+            meter,
             began: Instant::now(),
         })
     }
@@ -113,13 +126,23 @@ impl<'a> Round<'a> {
                 self.bench.servers.terminate(*place)?;
                 self.replace(*place)
             }
+            Act::PowerLoss => {
+                self.bench.servers.lose_power(0)?;
+                if let Some(meter) = self.meter.take() {
+                    let bytes = meter.lose()?;
+                    println!(
+                        "     the power went, and with it {bytes} bytes that no fsync covered"
+                    );
+                }
+                self.replace(0)
+            }
             Act::Posthog(order) => self.bench.posthog(order).map(drop),
             Act::Tamper(place, tamper) => {
                 // Two cannot have hold of one process.
                 self.tampering = None;
                 if let Ok(pid) = self.bench.pid(*place) {
                     let ledger = self.bench.ledger();
-                    self.tampering = Some(Tampering::start(tamper, pid, &ledger)?);
+                    self.tampering = Some(Strace::tamper(tamper, pid, &ledger)?);
                 }
                 Ok(())
             }

@@ -82,9 +82,18 @@ impl Servers {
 
     /// SIGKILL.
     pub(crate) fn kill(&mut self, place: usize) -> Result<()> {
+        self.end(place, End::Killed)
+    }
+
+    /// SIGKILL, and what was not synced is taken away afterwards.
+    pub(crate) fn lose_power(&mut self, place: usize) -> Result<()> {
+        self.end(place, End::PowerLost)
+    }
+
+    fn end(&mut self, place: usize, end: End) -> Result<()> {
         if let Some(mut live) = self.live.get_mut(place).and_then(Option::take) {
             live.process.kill()?;
-            self.note(&live, End::Killed);
+            self.note(&live, end);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -10,22 +10,39 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::schedule::Tamper;
 
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// An strace that has hold of a process. Dropped, it lets go.
 #[derive(Debug)]
-pub(super) struct Tampering(Child);
+pub(super) struct Strace {
+    child: Child,
+    /// Kept open: it may have more to say.
+    _said: BufReader<ChildStderr>,
+}
 
-impl Tampering {
-    pub(super) fn start(tamper: &Tamper, pid: u32, ledger: &Path) -> Result<Self> {
+impl Strace {
+    /// Makes the calls of `tamper` go wrong.
+    pub(super) fn tamper(tamper: &Tamper, pid: u32, ledger: &Path) -> Result<Self> {
+        Self::attach(pid, ledger, |command| {
+            command.args(["-o", "/dev/null"]);
+            command.arg("-e").arg(format!("trace={}", tamper.calls));
+            let inject = format!("inject={}:{}", tamper.calls, tamper.effect);
+            command.arg("-e").arg(inject);
+        })
+    }
+
+    pub(super) fn attach(
+        pid: u32,
+        ledger: &Path,
+        arguments: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let mut command = Command::new("strace");
-        command.args(["-f", "-o", "/dev/null"]);
+        command.arg("-f");
         for suffix in ["", "-wal", "-shm"] {
             command.arg("-P").arg(with_suffix(ledger, suffix));
         }
+        arguments(&mut command);
         let mut child = command
-            .arg("-e")
-            .arg(format!("trace={}", tamper.calls))
-            .arg("-e")
-            .arg(format!("inject={}:{}", tamper.calls, tamper.effect))
             .arg("-p")
             .arg(pid.to_string())
             .stdin(Stdio::null())
@@ -35,43 +52,59 @@ impl Tampering {
             .context(
                 "strace is needed (Debian package `strace`; `cargo xtask setup` installs it)",
             )?;
-        let said = child.stderr.take().context("no output")?;
-        let this = Self(child);
+        let mut said = BufReader::new(child.stderr.take().context("no output")?);
         let mut told = String::new();
-        for line in BufReader::new(said).lines() {
-            let line = line?;
-            if line.contains("attached") {
-                return Ok(this);
+        loop {
+            let mut line = String::new();
+            if said.read_line(&mut line)? == 0 {
+                bail!("strace did not attach to {pid} (it takes root or CAP_SYS_PTRACE): {told}");
             }
-            if line.contains("Resolved path") || line.contains("Requested path") {
-                continue;
+            if line.contains("attached") {
+                let _said = said;
+                return Ok(Self { child, _said });
             }
             told.push_str(&line);
         }
-        bail!("strace did not attach to {pid} (it takes root or CAP_SYS_PTRACE): {told}")
+    }
+
+    /// Waits for its end, which is that of the process it has hold of.
+    pub(super) fn wait(mut self) -> Result<()> {
+        if self.ended_within(PATIENCE) {
+            return Ok(());
+        }
+        bail!("strace goes on although its process is dead")
+    }
+
+    fn ended_within(&mut self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        false
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-impl Drop for Tampering {
+impl Drop for Strace {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // Asked like this it detaches; killed it could leave a call tampered with.
-        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::INT);
         }
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline {
-            if !matches!(self.0.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::park_timeout(Duration::from_millis(2));
+        if !self.ended_within(PATIENCE) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

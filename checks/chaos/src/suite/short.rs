@@ -21,6 +21,7 @@ const ROUNDS: &[(u64, &[Kind])] = &[
     (11, &[Kind::WriteSlow, Kind::Verdicts]),
     (12, &[Kind::TruncateFails, Kind::Outage, Kind::TooLarge]),
     (13, &[Kind::ClockStep, Kind::WrongKey]),
+    (15, &[Kind::PowerLoss]),
     (14, &[Kind::Storm503Later, Kind::Garbage]),
 ];
 
