@@ -3,6 +3,7 @@
 mod decisions;
 mod desk;
 mod drive;
+mod ledger;
 mod model;
 mod others;
 mod outage;

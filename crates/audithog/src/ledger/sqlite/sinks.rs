@@ -43,16 +43,16 @@ pub(super) fn holder(run: i64, holder: &str) -> String {
 pub(super) fn free_leases(connection: &Connection, run: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "UPDATE audit_sinks SET lease_holder = NULL, lease_until = NULL
-             WHERE lease_holder LIKE ?1 || '/%'",
+            "UPDATE audit_sinks SET lease_until = NULL WHERE lease_holder LIKE ?1 || '/%'",
         )?
         .execute([run])
         .map(drop)
 }
 
-/// Whether `run` may settle rows of a sink: not while another run holds its lease. A process that was
+/// Whether `run` may settle rows of a sink: not after another run has had its lease. A process that was
 /// stopped in the midst of a request learns of the reply when another has sent the same rows
-/// again, and counted them.
+/// again, and counted them; it may have given the lease back by then. So who gives it back stays
+/// written, without a term, until somebody else takes it.
 pub(super) fn may_settle(connection: &Connection, name: &str, run: i64) -> rusqlite::Result<bool> {
     let leased: Option<Option<String>> = connection
         .prepare_cached("SELECT lease_holder FROM audit_sinks WHERE sink = ?1")?
@@ -74,15 +74,14 @@ pub(super) fn lease(
     let changed = if until <= now {
         connection
             .prepare_cached(
-                "UPDATE audit_sinks SET lease_holder = NULL, lease_until = NULL
-                 WHERE sink = ?1 AND lease_holder = ?2",
+                "UPDATE audit_sinks SET lease_until = NULL WHERE sink = ?1 AND lease_holder = ?2",
             )?
             .execute(params![name, holder])?
     } else {
         connection
             .prepare_cached(
                 "UPDATE audit_sinks SET lease_holder = ?2, lease_until = ?4 WHERE sink = ?1
-                 AND (lease_holder IS NULL OR lease_holder = ?2 OR lease_until <= ?3)",
+                 AND (lease_until IS NULL OR lease_holder = ?2 OR lease_until <= ?3)",
             )?
             .execute(params![name, holder, now.0, until.0])?
     };

@@ -133,8 +133,16 @@ fn what_a_former_holder_settles_late_is_not_counted_again() {
     assert!(new.lease("posthog", "b", later, NEXT_YEAR).unwrap());
     new.commit(&group).unwrap();
     old.commit(&group).unwrap();
-    let sink = &old.totals().sinks["posthog"];
-    assert_eq!((sink.delivered, sink.pending(2)), (2, 0));
+    let counts = |store: &SqliteStore| {
+        let sink = &store.totals().sinks["posthog"];
+        (sink.delivered, sink.pending(2))
+    };
+    assert_eq!(counts(&old), (2, 0));
+    // Nor when the lease has been given back in the meantime.
+    assert!(new.lease("posthog", "b", later, later).unwrap());
+    old.commit(&group).unwrap();
+    assert_eq!(counts(&old), (2, 0));
+    assert!(old.lease("posthog", "a", later, NEXT_YEAR).unwrap());
 }
 
 /// Another container or host: its processes cannot be looked up here.
