@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod dead_letters;
 mod demo;
+mod doctor;
 mod failure;
 mod ledger;
 mod output;
@@ -36,6 +37,7 @@ enum Command {
     Ship(ship::Args),
     Status(status::Args),
     DeadLetters(dead_letters::Args),
+    Doctor(doctor::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Ship(args) => ship::run(&args),
         Command::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
         Command::DeadLetters(args) => dead_letters::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {
         Ok(exit_code) => exit_code,

@@ -18,7 +18,7 @@ const WIDTH: usize = 80;
 pub(crate) enum Format {
     /// For people
     Text,
-    /// For programs; documented in docs/reference/status.md
+    /// For programs
     Json,
 }
 

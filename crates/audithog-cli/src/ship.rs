@@ -13,10 +13,9 @@ use audithog::{
     Error, Logger,
     ship::{self, ShipReport, Waiting},
 };
-use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output::Format};
 
 const LONG_ABOUT: &str = "\
 Ship what waits in ledgers whose processes are gone
@@ -66,12 +65,6 @@ pub(crate) struct Args {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// What became of one ledger.

@@ -76,6 +76,7 @@ mod capture;
 mod clock;
 mod config;
 mod delivery;
+pub mod doctor;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -8,6 +8,7 @@
 
 mod dead_letters;
 mod demo;
+mod doctor;
 mod program;
 mod ship;
 mod status;

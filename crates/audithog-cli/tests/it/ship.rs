@@ -482,17 +482,17 @@ fn a_run_of_another_container_is_waited_for_until_its_signs_are_old() {
 }
 
 /// A file system that lives as long as this, mounted with `options`.
-struct Mount(PathBuf);
+pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    fn new(path: PathBuf, options: &str) -> Self {
+    pub(crate) fn new(path: PathBuf, options: &str) -> Self {
         let shown = path.to_str().unwrap();
         fs::create_dir_all(&path).unwrap();
         run("mount", &["-t", "tmpfs", "-o", options, "tmpfs", shown]);
         Self(path)
     }
 
-    fn remount(&self, options: &str) {
+    pub(crate) fn remount(&self, options: &str) {
         run(
             "mount",
             &[

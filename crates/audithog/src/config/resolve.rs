@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::env::{self, Found, Values};
 use super::{
     Builder, Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueFull,
-    QueueSettings, RetrySettings, Secret, Settings, sample, variables as var,
+    QueueSettings, ReadBackSettings, RetrySettings, Secret, Settings, sample, variables as var,
 };
 use crate::capture::client_ip::{ClientIpHeader, TrustedProxies};
 use crate::capture::{CaptureSettings, Guarantee, Guarantees, RequestIdPolicy};
@@ -145,6 +145,7 @@ fn settings(values: &mut Values, run: Run) -> Settings {
         shutdown_timeout: values.millis(var::SHUTDOWN_TIMEOUT_MS, DEFAULT_SHUTDOWN, 100, 3_600_000),
         posthog: posthog(values),
         retry: retry(values),
+        read_back: read_back(values),
     }
 }
 
@@ -235,6 +236,15 @@ fn posthog(values: &mut Values) -> Option<PosthogSettings> {
         ));
     }
     (!settings.key.expose().is_empty()).then_some(settings)
+}
+
+/// Judged by whoever uses it: other programs have variables of these names too, and a service needs none of them.
+fn read_back(values: &mut Values) -> ReadBackSettings {
+    ReadBackSettings {
+        key: values.secret(var::POSTHOG_PERSONAL_API_KEY),
+        project: values.text(var::POSTHOG_PROJECT_ID),
+        host: values.text(var::POSTHOG_API_HOST),
+    }
 }
 
 fn key(values: &mut Values) -> Option<Secret> {

@@ -24,6 +24,12 @@ pub(crate) struct Settings {
     /// None: nothing leaves the process.
     pub(crate) posthog: Option<PosthogSettings>,
     pub(crate) retry: RetrySettings,
+    /// For `audithog doctor`.
+    #[cfg_attr(
+        not(any(test, feature = "posthog")),
+        expect(dead_code, reason = "read back from PostHog alone")
+    )]
+    pub(crate) read_back: ReadBackSettings,
 }
 
 /// Where rows are kept.
@@ -119,6 +125,17 @@ pub(crate) struct PosthogSettings {
     /// PEM file with certificate authorities to trust besides the system's.
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) sample: Vec<SampleRule>,
+}
+
+/// Who may read what the project has. As given, unchecked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReadBackSettings {
+    /// `phx_…`, with the scope `query:read`.
+    pub(crate) key: Option<Secret>,
+    /// The number in the project's address.
+    pub(crate) project: Option<String>,
+    /// None: made from `POSTHOG_HOST`.
+    pub(crate) host: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -53,13 +53,17 @@ pub(crate) const POSTHOG_PERSON_PROFILES: &str = "AUDITHOG_POSTHOG_PERSON_PROFIL
 pub(crate) const POSTHOG_GROUP_TYPE: &str = "AUDITHOG_POSTHOG_GROUP_TYPE";
 pub(crate) const POSTHOG_BACKFILL: &str = "AUDITHOG_POSTHOG_BACKFILL";
 pub(crate) const POSTHOG_TIMEOUT_MS: &str = "AUDITHOG_POSTHOG_TIMEOUT_MS";
+/// For reading back: `audithog doctor` alone uses these three.
+pub(crate) const POSTHOG_PERSONAL_API_KEY: &str = "POSTHOG_PERSONAL_API_KEY";
+pub(crate) const POSTHOG_PROJECT_ID: &str = "POSTHOG_PROJECT_ID";
+pub(crate) const POSTHOG_API_HOST: &str = "AUDITHOG_POSTHOG_API_HOST";
 pub(crate) const POSTHOG_CA_FILE: &str = "AUDITHOG_POSTHOG_CA_FILE";
 pub(crate) const RETRY_QUICK_ATTEMPTS: &str = "AUDITHOG_RETRY_QUICK_ATTEMPTS";
 pub(crate) const RETRY_MAX_AGE: &str = "AUDITHOG_RETRY_MAX_AGE";
 pub(crate) const RETRY_MAX_ATTEMPTS: &str = "AUDITHOG_RETRY_MAX_ATTEMPTS";
 
 /// All of them.
-pub(crate) const ALL: [Variable; 37] = [
+pub(crate) const ALL: [Variable; 40] = [
     secret(POSTHOG_API_KEY),
     secret(POSTHOG_PROJECT_TOKEN),
     plain(POSTHOG_HOST),
@@ -94,6 +98,9 @@ pub(crate) const ALL: [Variable; 37] = [
     plain(POSTHOG_BACKFILL),
     plain(POSTHOG_TIMEOUT_MS),
     plain(POSTHOG_CA_FILE),
+    secret(POSTHOG_PERSONAL_API_KEY),
+    plain(POSTHOG_PROJECT_ID),
+    plain(POSTHOG_API_HOST),
     plain(RETRY_QUICK_ATTEMPTS),
     plain(RETRY_MAX_AGE),
     plain(RETRY_MAX_ATTEMPTS),

@@ -24,6 +24,8 @@ pub(crate) use sqlite::CURRENT_SCHEMA;
 pub(crate) use sqlite::Replayed;
 #[cfg(any(test, fuzzing))]
 pub(crate) use sqlite::fuzz;
+#[cfg(feature = "posthog")]
+pub(crate) use sqlite::verify;
 pub(crate) use sqlite::{
     Access, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, OpenReport, OpenRun, RunFact,
     RunLife, SinkFact, SqliteReader, SqliteStore, UncleanStop, Whereabouts, is_ledger,

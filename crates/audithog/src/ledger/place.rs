@@ -7,7 +7,7 @@ use super::{StoreError, StoreErrorKind};
 
 /// What a file system means for a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Good,
     /// Works, but the rows go with the machine or the container.
     Forgets,
@@ -65,7 +65,7 @@ fn refusal(path: &Path, kind: &str) -> StoreError {
     )
 }
 
-fn judge(kind: &str) -> Verdict {
+pub(crate) fn judge(kind: &str) -> Verdict {
     match kind {
         "tmpfs" | "ramfs" | "overlay" | "aufs" => Verdict::Forgets,
         "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "9p" | "afs" | "ceph" | "fuse.sshfs"

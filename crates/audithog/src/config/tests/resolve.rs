@@ -7,7 +7,8 @@ use super::super::resolve::file_name;
 use super::{env, problems, resolved};
 use crate::capture::RequestIdPolicy;
 use crate::config::{
-    Compression, Database, DistinctId, IpDetail, QueueFull, QueueSettings, RetrySettings, Settings,
+    Compression, Database, DistinctId, IpDetail, QueueFull, QueueSettings, ReadBackSettings,
+    RetrySettings, Settings,
 };
 use crate::record::Run;
 
@@ -27,7 +28,9 @@ fn the_whole_default_set() {
         shutdown_timeout,
         posthog,
         retry,
+        read_back,
     } = found.settings;
+    assert_eq!(read_back, ReadBackSettings::default());
     let Run {
         service,
         environment,

@@ -71,4 +71,6 @@ pub(crate) use read::SqliteReader;
 pub(crate) use replay::Replayed;
 pub(crate) use runs::{OpenRun, UncleanStop, Whereabouts};
 pub(crate) use schema::VERSION as CURRENT_SCHEMA;
+#[cfg(feature = "posthog")]
+pub(crate) use sinks::verify;
 pub(crate) use store::{OpenReport, SqliteStore};

@@ -116,6 +116,25 @@ impl Endpoint {
         &self.host
     }
 
+    /// Host and port to connect to.
+    pub(super) fn socket(&self) -> (&str, u16) {
+        let port = Url::parse(&self.base)
+            .ok()
+            .and_then(|url| url.port_or_known_default());
+        (&self.host, port.unwrap_or(443))
+    }
+
+    /// Where this project's events can be asked for, if `self` has the private API too. PostHog Cloud has it on the
+    /// names of the web application.
+    pub(super) fn query(&self, project: &str) -> String {
+        let base = match self.region {
+            Region::Us => "https://us.posthog.com",
+            Region::Eu => "https://eu.posthog.com",
+            Region::Custom => &self.base,
+        };
+        format!("{base}/api/projects/{project}/query/")
+    }
+
     pub(super) fn is_secure(&self) -> bool {
         self.secure
     }

@@ -9,6 +9,7 @@
 //! | `http` | how does it get there? |
 //! | `verdict`, `text` | what does a reply mean? |
 //! | `memory` | what has the host shown so far? |
+//! | `probe` | does it take events with this key, and can they be read back? |
 //!
 //! Two requests in flight may both find out that v1 is absent; each then sends its own events to v0.
 //! An answer to v1 that arrives late, after another request noted the absence, is taken as it is.
@@ -23,6 +24,7 @@ pub(crate) mod fuzz;
 mod http;
 mod memory;
 mod object;
+mod probe;
 mod text;
 mod v0;
 mod v1;
@@ -43,6 +45,7 @@ use self::endpoint::Endpoint;
 use self::event::{Protocol, Shape};
 use self::http::Http;
 use self::memory::Memory;
+pub(crate) use self::probe::{Probed, Reading, Refusal};
 use self::verdict::{Answer, Context};
 use super::sampling::{Sampled, Sampler};
 use super::{Admission, Attempt, BoxFuture, Reply, RequestLimits, Sink};
