@@ -7,7 +7,8 @@ use super::super::resolve::file_name;
 use super::{env, problems, resolved};
 use crate::capture::RequestIdPolicy;
 use crate::config::{
-    Compression, Database, DistinctId, IpDetail, QueueFull, QueueSettings, RetrySettings, Settings,
+    Compression, Database, DistinctId, IpDetail, LedgerCare, OnDamage, QueueFull, QueueSettings,
+    RetrySettings, Settings,
 };
 use crate::record::Run;
 
@@ -27,6 +28,7 @@ fn the_whole_default_set() {
         shutdown_timeout,
         posthog,
         retry,
+        care,
     } = found.settings;
     let Run {
         service,
@@ -47,6 +49,11 @@ fn the_whole_default_set() {
         full: QueueFull::DropNewest,
     };
     assert_eq!(queue, most);
+    let kept = LedgerCare {
+        damaged: OnDamage::Quarantine,
+        reserve: Some(8 << 20),
+    };
+    assert_eq!(care, kept);
     assert_eq!((retention, max_bytes), (Some(400 * DAY), None));
     assert_eq!((batch_size, batch_interval), (100, Duration::from_secs(30)));
     assert_eq!(shutdown_timeout, Duration::from_secs(25));
