@@ -1,6 +1,7 @@
 //! Opening: the first time, and again after a failure, with what a failed disk or a damaged file
 //! asks for.
 
+use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use crate::ledger::{Store as _, StoreError, StoreErrorKind};
 /// How long opening again waits for a reader in the midst of a read.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// So many reads in a row that meet damage are no accident; delivery makes one a second.
+const UNREADABLE: u32 = 3;
 /// Megabytes that a full disk gets back at a time.
 const SHRINKS: usize = 16;
 
@@ -57,7 +60,7 @@ impl SqliteStore {
 
     /// See `Store::reopen`.
     pub(super) fn open_again(&mut self) -> Result<bool, StoreError> {
-        let (run, head) = (self.run, self.totals.head);
+        let head = self.totals.head;
         self.leave();
         let report = self.open_or_put_aside()?;
         if report.created && self.quarantined.is_none() {
@@ -66,7 +69,7 @@ impl SqliteStore {
                 "the audit ledger was gone and is made again, empty; rows that were in it are not"
             );
         }
-        self.replaced |= self.run != run || self.totals.head < head || self.quarantined.is_some();
+        self.replaced |= !self.continued || self.totals.head < head || self.quarantined.is_some();
         self.unclean.extend(report.unclean);
         if self.suspect {
             self.suspect = !self.opened()?.empty_log()?;
@@ -80,6 +83,7 @@ impl SqliteStore {
     /// Gives up what is open, so that nothing of it is mistaken for what will be there next.
     fn leave(&mut self) {
         self.poisoned = true;
+        self.unreadable.store(0, Ordering::Relaxed);
         self.names.forget();
         self.version = None;
         let Some(old) = self.open.take() else {
@@ -91,6 +95,10 @@ impl SqliteStore {
             rescue(&old);
         }
         old.abandon();
+        if left == Left::Nothing {
+            // Closed, its number may be given to the next file that is made.
+            self.ledger = None;
+        }
         if left == Left::Nothing && !path.exists() {
             // The log of a file that is gone: SQLite would delete it, and to the next opening it
             // would look like damage.
@@ -223,6 +231,22 @@ impl SqliteStore {
         self.damage += u32::from(error.kind == StoreErrorKind::Corrupt);
     }
 
+    /// A sink whose rows cannot be read would wait for ever. Its reads came to nothing again and
+    /// again, and its files are those that are open here.
+    pub(super) fn check_readers(&mut self) -> Result<(), StoreError> {
+        let sure = self.unreadable.load(Ordering::Relaxed) >= UNREADABLE;
+        let Some(open) = self.open.as_ref().filter(|_| sure && !self.poisoned) else {
+            return Ok(());
+        };
+        if self.start.care.damaged == OnDamage::Refuse || open.files.check().is_err() {
+            return Ok(());
+        }
+        self.poisoned = true;
+        // Opening would find nothing.
+        self.damage = 2;
+        Err(damaged("rows that a sink has not got cannot be read"))
+    }
+
     /// See `Store::make_room`.
     pub(super) fn free_reserve(&mut self) -> bool {
         let Some(open) = self.open.as_ref().filter(|_| !self.poisoned) else {
@@ -288,6 +312,7 @@ impl SqliteStore {
 
     /// See `Store::tend`.
     pub(super) fn look_after(&mut self) -> Result<(), StoreError> {
+        self.check_readers()?;
         let Some(open) = &mut self.open else {
             return Ok(());
         };

@@ -1,6 +1,7 @@
 //! The read side: a connection of its own, and no transaction that outlives a call.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
@@ -11,7 +12,7 @@ use super::encode::COLUMNS;
 use super::error::{damaged, failed};
 use super::file::{self, Identity};
 use super::open;
-use crate::ledger::{Reader, StoreError, Straggler};
+use crate::ledger::{Reader, StoreError, StoreErrorKind, Straggler};
 use crate::record::{Micros, StoredRow};
 
 /// Reads a ledger that this or another process writes. It follows the path: a file that was
@@ -20,6 +21,8 @@ use crate::record::{Micros, StoredRow};
 pub(crate) struct SqliteReader {
     path: PathBuf,
     seat: Seat,
+    /// Reads in a row that met damage.
+    unreadable: Arc<AtomicU32>,
 }
 
 /// Where a reader's connection sits. The store empties the seats of its readers before it opens its
@@ -57,11 +60,17 @@ impl SqliteReader {
         Ok(Self {
             path: path.to_owned(),
             seat: Arc::new(Mutex::new(Some(Seated::at(path)?))),
+            unreadable: Arc::default(),
         })
     }
 
     pub(super) fn seat(&self) -> &Seat {
         &self.seat
+    }
+
+    /// Counts in `unreadable` from now on.
+    pub(super) fn report_to(&mut self, unreadable: &Arc<AtomicU32>) {
+        self.unreadable = Arc::clone(unreadable);
     }
 
     /// Runs `read` on a connection to the files that are there now: deleted ones could be read on
@@ -80,7 +89,7 @@ impl SqliteReader {
         }
         match &mut *seat {
             Some(seated) => read(seated),
-            None => read(seat.insert(Seated::at(&self.path)?)),
+            None => Seated::at(&self.path).and_then(|seated| read(seat.insert(seated))),
         }
     }
 
@@ -93,25 +102,66 @@ impl SqliteReader {
     /// `Corrupt` with what is wrong.
     pub(crate) fn check(&mut self, after: i64, limit: usize) -> Result<Option<i64>, StoreError> {
         let rows = self.rows(after, i64::MAX, limit)?;
-        // Read afterwards: retention may have moved it since `after` was checked.
-        let pruned: i64 = self.seated(|seated| {
-            seated
-                .connection
-                .query_row("SELECT pruned FROM audit_head", [], |row| row.get(0))
-                .map_err(failed("read its head"))
-        })?;
-        let mut last = after;
-        for row in &rows {
-            if row.seq != last + 1 && last >= pruned {
-                return Err(damaged(format_args!("row {} is missing", last + 1)));
-            }
-            last = row.seq;
-        }
         Ok(rows.last().map(|row| row.seq))
     }
 
+    /// The rows of the range that retention has not removed, all of them.
+    fn gapless(&self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+        let rows = self.range(after, upto, limit)?;
+        let mut numbers = after + 1..;
+        let gapless = rows.iter().all(|row| numbers.next() == Some(row.seq));
+        let whole =
+            rows.len() >= limit || after.max(rows.last().map_or(after, |row| row.seq)) >= upto;
+        if gapless && whole {
+            return Ok(rows);
+        }
+        // Rows beyond the head, or removed ones, or a damaged page: its numbers may end a range
+        // without an error. Asked in this order, appends and retention in between do no harm.
+        let head = self.mark("head")?;
+        let rows = self.range(after, upto, limit)?;
+        let pruned = self.mark("pruned")?;
+        let missing = |last: i64| {
+            Err(damaged(format_args!(
+                "row {} is missing",
+                last.max(pruned) + 1
+            )))
+        };
+        let mut last = after;
+        for row in &rows {
+            if row.seq != last + 1 && row.seq - 1 > pruned {
+                return missing(last);
+            }
+            last = row.seq;
+        }
+        let end = upto.min(head);
+        if rows.len() < limit && last.max(pruned) < end {
+            return missing(last);
+        }
+        Ok(rows)
+    }
+
+    fn range(&self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+        let mut rows = Vec::new();
+        let sql = format!(
+            "SELECT {COLUMNS} FROM audit_rows WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
+        );
+        self.query(&sql, params![after, upto, sql_limit(limit)], &mut rows)?;
+        Ok(rows)
+    }
+
+    fn mark(&self, column: &str) -> Result<i64, StoreError> {
+        self.seated(|seated| {
+            seated
+                .connection
+                .query_row(&format!("SELECT {column} FROM audit_head"), [], |row| {
+                    row.get(0)
+                })
+                .map_err(failed("read its head"))
+        })
+    }
+
     fn query(
-        &mut self,
+        &self,
         sql: &str,
         params: impl Params,
         into: &mut Vec<StoredRow>,
@@ -130,12 +180,15 @@ impl SqliteReader {
 
 impl Reader for SqliteReader {
     fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
-        let mut rows = Vec::new();
-        let sql = format!(
-            "SELECT {COLUMNS} FROM audit_rows WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
-        );
-        self.query(&sql, params![after, upto, sql_limit(limit)], &mut rows)?;
-        Ok(rows)
+        let rows = self.gapless(after, upto, limit);
+        match &rows {
+            Ok(_) => self.unreadable.store(0, Ordering::Relaxed),
+            Err(error) if error.kind == StoreErrorKind::Corrupt => {
+                self.unreadable.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(_) => {}
+        }
+        rows
     }
 
     fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError> {

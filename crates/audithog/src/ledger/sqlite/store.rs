@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -46,7 +47,11 @@ pub(crate) struct SqliteStore {
     pub(super) unclean: Vec<UncleanStop>,
     /// Opening again found another ledger, not yet told.
     pub(super) replaced: bool,
+    /// The file that was opened last knew this run.
+    pub(super) continued: bool,
     pub(super) reserve: Reserve,
+    /// Reads in a row that met damage, of the readers that were given out.
+    pub(super) unreadable: Arc<AtomicU32>,
     /// Which file was opened last.
     pub(super) ledger: Option<Identity>,
     /// Failures in a row that tell of damage.
@@ -131,6 +136,8 @@ impl SqliteStore {
             poisoned: false,
             unclean: Vec::new(),
             replaced: false,
+            continued: false,
+            unreadable: Arc::default(),
             ledger: None,
             damage: 0,
             suspect: false,
@@ -178,29 +185,33 @@ impl SqliteStore {
         let (settings_json, queue_capacity) = (settings_json.clone(), *queue_capacity);
         let known = self.run;
         self.check_tail()?;
-        let (number, report) = self.transact("begin a run", false, |connection, _, _| {
-            let unclean = runs::take_unclean(connection, &process, run.instance.as_deref(), now)?;
-            let before = runs::last_settings(connection, &run.service)?;
-            let number = if runs::is_open(connection, known, &process)? {
-                known
-            } else {
-                runs::begin(
-                    connection,
-                    &process,
-                    &run,
-                    &settings_json,
-                    queue_capacity,
-                    now,
-                )?
-            };
-            let report = OpenReport {
-                created,
-                unclean,
-                previous_settings: before.filter(|before| *before != settings_json),
-            };
-            Ok((number, report))
-        })?;
+        let (number, continued, report) =
+            self.transact("begin a run", false, |connection, _, _| {
+                let unclean =
+                    runs::take_unclean(connection, &process, run.instance.as_deref(), now)?;
+                let before = runs::last_settings(connection, &run.service)?;
+                let continued = runs::is_open(connection, known, &process)?;
+                let number = if continued {
+                    known
+                } else {
+                    runs::begin(
+                        connection,
+                        &process,
+                        &run,
+                        &settings_json,
+                        queue_capacity,
+                        now,
+                    )?
+                };
+                let report = OpenReport {
+                    created,
+                    unclean,
+                    previous_settings: before.filter(|before| *before != settings_json),
+                };
+                Ok((number, continued, report))
+            })?;
         self.run = number;
+        self.continued = continued;
         Ok(report)
     }
 
@@ -350,6 +361,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError> {
+        self.check_readers()?;
         if !group.rows.is_empty() && !group.urgent && !self.poisoned {
             self.check_room()?;
         }
@@ -568,7 +580,8 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        let reader = SqliteReader::open(self.opened()?.files.path())?;
+        let mut reader = SqliteReader::open(self.opened()?.files.path())?;
+        reader.report_to(&self.unreadable);
         let mut seats = self.seats.borrow_mut();
         seats.retain(|seat| seat.strong_count() > 0);
         seats.push(Arc::downgrade(reader.seat()));

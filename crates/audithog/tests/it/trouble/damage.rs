@@ -278,7 +278,74 @@ fn a_hot_journal_is_rolled_back() {
     assert_eq!(place.aside(), [] as [PathBuf; 0]);
 }
 
+#[test]
+fn rows_that_wait_and_cannot_be_read_do_not_stop_delivery_for_ever() {
+    let place = Place::with_rows(3_000);
+    // In the middle: a start does not look there, and writing goes on.
+    let middle = length(&place.path()) / 3 / 4_096 * 4_096;
+    scribble(&place.path(), middle, 16 * 4_096);
+    let before = fs::read(place.path()).unwrap();
+    let posthog = audithog::testing::PostHogStandIn::start().unwrap();
+    let mut service = Start::on(&place.path())
+        .set("POSTHOG_API_KEY", "phc_test")
+        .set("POSTHOG_HOST", posthog.url())
+        .set("LOG_BATCH_SIZE", "10")
+        .up();
+    service.wait_for(|service| {
+        service.flush(1_000);
+        (service.said(ASIDE) == 1).then_some(())
+    });
+    service.log_events(50);
+    service.flush_until_done();
+    let arrived = posthog.events();
+    let counted = arrived.iter().filter(|event| event.event == "counted");
+    assert!(counted.count() >= 50);
+    let aside = place.aside();
+    assert_eq!(length(&aside[0]), before.len() as u64);
+    let losses = own_rows(&place.path(), "audit_loss");
+    assert_eq!(losses[0]["reason"], "ledger_damaged");
+    let report = service.shutdown(60_000);
+    assert_eq!(report["closed"], true, "{report:#}");
+    assert_sound(&place.path(), &report["health"]);
+}
+
 // === While the service runs ===
+
+#[test]
+fn two_services_put_one_damaged_ledger_aside_once() {
+    let place = Place::with_rows(3_000);
+    let mut services = [Start::on(&place.path()).up(), Start::on(&place.path()).up()];
+    for service in &mut services {
+        service.log_events(10);
+        service.flush_until_done();
+    }
+    cut(&place.path(), 8_192);
+    for service in &mut services {
+        service.send("log 100 0");
+        service.send("flush 60000");
+    }
+    for service in &mut services {
+        service.reply("log");
+        assert_eq!(service.reply("flush")["health"]["check"], Value::Null);
+        service.flush_until_done();
+    }
+    let files = place.aside().into_iter();
+    let whole = files.filter(|path| {
+        !path.to_string_lossy().ends_with("-wal") && !path.to_string_lossy().ends_with("-shm")
+    });
+    assert_eq!(whole.count(), 1);
+    let said: usize = services.iter().map(|service| service.said(ASIDE)).sum();
+    assert_eq!(said, 1);
+    let mut stored = counted(&place.path());
+    stored.sort_unstable();
+    let both: Vec<u64> = (10..110).flat_map(|n| [n, n]).collect();
+    assert_eq!(stored, both);
+    for mut service in services {
+        let report = service.shutdown(60_000);
+        assert_eq!(report["closed"], true, "{report:#}");
+        assert_sound(&place.path(), &report["health"]);
+    }
+}
 
 #[test]
 fn a_running_service_puts_a_truncated_ledger_aside_and_goes_on() {
