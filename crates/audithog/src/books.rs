@@ -37,11 +37,14 @@ pub enum LossReason {
     LedgerReplaced,
     /// The request was answered with 503 before it was handled, because its rows could not have been kept.
     Refused,
+    /// The ledger was damaged and put aside: what it held, an upper bound, marked inexact. In the
+    /// ledger's totals only, like `LedgerReplaced`.
+    LedgerDamaged,
 }
 
 impl LossReason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::AfterShutdown,
         Self::UncleanStop,
@@ -50,6 +53,7 @@ impl LossReason {
         Self::DuplicateId,
         Self::LedgerReplaced,
         Self::Refused,
+        Self::LedgerDamaged,
     ];
 
     /// As written in rows and metrics: `queue_full`, `after_shutdown`, …
@@ -64,6 +68,7 @@ impl LossReason {
             Self::DuplicateId => "duplicate_id",
             Self::LedgerReplaced => "ledger_replaced",
             Self::Refused => "refused",
+            Self::LedgerDamaged => "ledger_damaged",
         }
     }
 
@@ -120,6 +125,8 @@ pub(crate) struct Episode {
     pub(crate) inexact: bool,
     /// Where a client's flood can be the reason: whose rows they were.
     pub(crate) losers: Losers,
+    /// The file that has them still.
+    pub(crate) file: Option<String>,
 }
 
 impl Episode {
@@ -131,6 +138,7 @@ impl Episode {
             last: at,
             inexact: false,
             losers: Losers::default(),
+            file: None,
         }
     }
 

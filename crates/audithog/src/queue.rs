@@ -397,6 +397,11 @@ impl Queue {
         commands.append(&mut state.commands);
     }
 
+    /// Takes what losses are not told of yet, and nothing else.
+    pub(crate) fn take_losses(&self) -> Vec<Episode> {
+        std::mem::take(&mut self.lock().unreported)
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         self.lock().counts
     }

@@ -15,8 +15,8 @@ pub use settings::QueueFull;
 pub(crate) use resolve::Resolved;
 pub(crate) use sample::parse as sample_rules;
 pub(crate) use settings::{
-    Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueSettings, ReadBackSettings,
-    RetrySettings, SampleRule, Secret, Settings, StatusMatch,
+    Compression, Database, DistinctId, IpDetail, LedgerCare, OnDamage, PosthogSettings,
+    QueueSettings, ReadBackSettings, RetrySettings, SampleRule, Secret, Settings, StatusMatch,
 };
 
 #[cfg(test)]

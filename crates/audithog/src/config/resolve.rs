@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::env::{self, Found, Values};
 use super::{
-    Builder, Compression, Database, DistinctId, IpDetail, PosthogSettings, QueueFull,
-    QueueSettings, ReadBackSettings, RetrySettings, Secret, Settings, sample, variables as var,
+    Builder, Compression, Database, DistinctId, IpDetail, LedgerCare, OnDamage, PosthogSettings,
+    QueueFull, QueueSettings, ReadBackSettings, RetrySettings, Secret, Settings, sample,
+    variables as var,
 };
 use crate::capture::client_ip::{ClientIpHeader, TrustedProxies};
 use crate::capture::{CaptureSettings, Guarantee, Guarantees, RequestIdPolicy};
@@ -20,6 +21,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Zero would mean at once, and is more likely meant as never.
 const SHORTEST: Duration = Duration::from_secs(1);
 const DEFAULT_HOST: &str = "https://app.posthog.com";
+const MOST_RESERVE: u64 = 1 << 30;
 const DEFAULT_FILE: &str = "audit.db";
 /// Below Kubernetes' 30 s between SIGTERM and SIGKILL.
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(25);
@@ -119,6 +121,7 @@ fn settings(values: &mut Values, run: Run) -> Settings {
     let queue = QueueSettings::default();
     Settings {
         database: database(values),
+        care: care(values),
         run,
         queue: QueueSettings {
             max_rows: values.number(var::QUEUE_ROWS, queue.max_rows, 16, 10_000_000),
@@ -321,6 +324,30 @@ fn shown(path: &Path) -> Cow<'static, str> {
     sanitize::text(&path.to_string_lossy(), limits::PATH)
 }
 
+fn care(values: &mut Values) -> LedgerCare {
+    let default = LedgerCare::default();
+    LedgerCare {
+        damaged: values.choice(
+            var::DB_DAMAGED,
+            default.damaged,
+            &[
+                ("quarantine", OnDamage::Quarantine),
+                ("refuse", OnDamage::Refuse),
+            ],
+        ),
+        reserve: values.parse(var::DB_RESERVE, default.reserve, |text| {
+            if text.eq_ignore_ascii_case("off") {
+                return Ok(Some(0));
+            }
+            match env::bytes(text)? {
+                // It is written when the ledger is opened.
+                bytes if bytes > MOST_RESERVE => Err("is more than 1GiB".to_owned()),
+                bytes => Ok(Some(bytes)),
+            }
+        }),
+    }
+}
+
 fn default_file(state_directory: Option<&str>) -> String {
     // systemd lists several directories with colons; the first is the service's main one.
     let directory = state_directory.and_then(|list| list.split(':').find(|path| !path.is_empty()));
@@ -439,6 +466,8 @@ impl Resolved {
             },
             "memoryRows": memory_rows,
             "retentionSeconds": self.settings.retention.map(seconds),
+            "damaged": format!("{:?}", self.settings.care.damaged).to_ascii_lowercase(),
+            "reserveBytes": self.settings.care.reserve,
             "maxBytes": self.settings.max_bytes,
             "queueRows": queue.max_rows,
             "queueBytes": queue.max_bytes,

@@ -11,6 +11,7 @@ use crate::record::Run;
 pub(crate) struct Settings {
     pub(crate) run: Run,
     pub(crate) database: Database,
+    pub(crate) care: LedgerCare,
     pub(crate) queue: QueueSettings,
     /// Rows older than this are removed once settled. None keeps them for ever.
     pub(crate) retention: Option<Duration>,
@@ -39,6 +40,23 @@ pub(crate) enum Database {
     File(PathBuf),
     /// Memory only: bounded, with losses counted.
     Off { max_rows: usize },
+}
+
+/// How a ledger's file is looked after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LedgerCare {
+    pub(crate) damaged: OnDamage,
+    /// Bytes kept back for a full disk; zero keeps nothing. None leaves what is there to others.
+    pub(crate) reserve: Option<u64>,
+}
+
+/// What becomes of a damaged ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnDamage {
+    /// It is renamed, and a new one begins.
+    Quarantine,
+    /// It is an error: nothing starts, and a running process cannot write.
+    Refuse,
 }
 
 /// Bounds of the hand-off between request tasks and the writer.
@@ -204,6 +222,26 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+impl Default for LedgerCare {
+    fn default() -> Self {
+        Self {
+            damaged: OnDamage::Quarantine,
+            // Twice what the write-ahead log usually holds: that has to be moved into the file first.
+            reserve: Some(8 << 20),
+        }
+    }
+}
+
+impl LedgerCare {
+    /// Of a visitor, who leaves a ledger as it is.
+    pub(crate) fn none() -> Self {
+        Self {
+            damaged: OnDamage::Refuse,
+            reserve: None,
+        }
     }
 }
 

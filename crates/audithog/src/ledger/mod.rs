@@ -15,6 +15,8 @@ pub(crate) mod tests;
 pub(crate) mod writer;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::books::Losses;
 use crate::record::{Micros, Row, StoredRow};
@@ -46,6 +48,8 @@ pub(crate) struct Group<'a> {
     pub(crate) notes: Notes<'a>,
     /// Return only after an fsync that covers this commit and all before it.
     pub(crate) sync: bool,
+    /// Rows that tell of losses or of what was removed: they may use the reserve of a full disk.
+    pub(crate) urgent: bool,
 }
 
 /// What the process says of itself and of its sinks, for other processes to read in the file.
@@ -166,6 +170,26 @@ impl SinkTotals {
     }
 }
 
+/// A damaged ledger that was put aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Quarantined {
+    /// Where its file is now.
+    pub(crate) file: PathBuf,
+    /// Its last sequence number, if that could be known: the new ledger goes on after it.
+    pub(crate) head: Option<i64>,
+    /// How many rows it held at most.
+    pub(crate) held: u64,
+}
+
+/// How a store stands, for health.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Size of SQLite's write-ahead log.
+    pub(crate) log_bytes: u64,
+    /// Damaged ledgers that were put aside and are still there.
+    pub(crate) damaged: Arc<[PathBuf]>,
+}
+
 /// The write side. One thread owns it.
 pub(crate) trait Store: Send {
     /// Makes a group permanent. On an error nothing of it was kept.
@@ -189,6 +213,30 @@ pub(crate) trait Store: Send {
     /// Runs of other processes that stopped without saying so, each told once: those found by
     /// opening, and those that could not be judged then.
     fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError>;
+
+    /// What opening again has put aside, told once.
+    fn take_quarantined(&mut self) -> Option<Quarantined> {
+        None
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::default()
+    }
+
+    /// On a full disk: frees what is kept back for urgent groups and for removing rows. It is taken
+    /// back, as soon as that is possible, before other rows are committed. False if there is none.
+    fn make_room(&mut self) -> bool {
+        false
+    }
+
+    /// Gives free pages back to a full disk, more than an ordinary removal of rows does.
+    fn give_back(&mut self) {}
+
+    /// Looks after itself while nothing is committed: whether the files are still there and whole,
+    /// and whether the log can be shortened.
+    fn tend(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// How many rows it would take now.
     fn room(&self) -> usize {
@@ -295,6 +343,20 @@ pub(crate) enum StoreErrorKind {
     Newer,
     /// Not an audithog ledger, no permission, not a usable place.
     Unusable,
+}
+
+impl StoreErrorKind {
+    /// What somebody can do about it.
+    pub(crate) fn remedy(self) -> &'static str {
+        match self {
+            Self::Busy => "find the process that keeps the file locked",
+            Self::Full => "make room on the disk",
+            Self::Io => "look at the disk, the kernel's log, and whether the file is still there",
+            Self::Corrupt => "keep the file with its -wal and -shm, and look at the disk",
+            Self::Newer => "start the newer version",
+            Self::Unusable => "check the path, its permissions, and whether the disk is read-only",
+        }
+    }
 }
 
 impl StoreError {

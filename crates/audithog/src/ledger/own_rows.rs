@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Removal, Totals};
+use super::{Quarantined, Removal, Totals};
 use crate::books::{Episode, Losers, LossReason, Losses};
 use crate::clock::Clock;
 use crate::queue::Counts;
@@ -29,8 +29,8 @@ pub(crate) struct OwnRows {
     untold: Losses,
     /// What retention is about to remove, and why.
     removal: Option<(Removal, &'static str)>,
-    /// The ledger was replaced by another one; the head of the one that is gone.
-    replaced: Option<i64>,
+    /// The ledger was replaced by another one: what the row about it says.
+    replaced: Option<Value>,
     /// `audit_stopped` was made.
     stopped: bool,
 }
@@ -108,7 +108,7 @@ impl OwnRows {
     /// Another ledger is in the place of the one with these totals. What it held is a loss of the log's, not of
     /// the queue's: those rows stay counted as stored.
     pub(crate) fn note_replaced(&mut self, gone: &Totals) {
-        self.replaced = Some(gone.head);
+        self.replaced = Some(json!({"headBefore": gone.head}));
         let held = u64::try_from(gone.head - gone.pruned).unwrap_or(0);
         if held > 0 {
             self.untold.add(LossReason::LedgerReplaced, held);
@@ -117,6 +117,25 @@ impl OwnRows {
                 ..Episode::new(LossReason::LedgerReplaced, held, self.clock.wall())
             });
         }
+    }
+
+    /// A damaged ledger was put aside, and another begins.
+    pub(crate) fn note_damaged(&mut self, aside: &Quarantined) {
+        let file = aside.file.display().to_string();
+        self.replaced = Some(json!({"headBefore": aside.head, "file": file}));
+        if aside.held > 0 {
+            self.untold.add(LossReason::LedgerDamaged, aside.held);
+            self.waiting.push(Episode {
+                inexact: true,
+                file: Some(file),
+                ..Episode::new(LossReason::LedgerDamaged, aside.held, self.clock.wall())
+            });
+        }
+    }
+
+    /// A row is due that tells of losses, or of another ledger.
+    pub(crate) fn has_news(&self) -> bool {
+        self.replaced.is_some() || !self.waiting.is_empty()
     }
 
     /// Losses since the last call, for the persisted totals.
@@ -140,8 +159,8 @@ impl OwnRows {
         rows: &mut Vec<Row>,
     ) {
         let now = self.clock.monotonic();
-        if let Some(head) = self.replaced.take() {
-            rows.push(self.row("audit_ledger_replaced", json!({"headBefore": head})));
+        if let Some(details) = self.replaced.take() {
+            rows.push(self.row("audit_ledger_replaced", details));
         }
         let due = !self.waiting.is_empty() && now >= self.next_loss;
         if stopping || (due && rows.len().saturating_add(self.waiting.len()) <= room) {
@@ -186,6 +205,9 @@ impl OwnRows {
         if let Some((clients, others)) = episode.losers.describe() {
             details["clients"] = clients;
             details["otherClients"] = others.into();
+        }
+        if let Some(file) = &episode.file {
+            details["file"] = file.as_str().into();
         }
         self.row("audit_loss", details)
     }
@@ -242,6 +264,7 @@ pub(crate) fn unclean_stop(count: u64, last_sign: Micros, found: Micros) -> Epis
         last: last_sign.max(found),
         inexact: true,
         losers: Losers::default(),
+        file: None,
     }
 }
 

@@ -2,10 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{StoreError, Totals};
+use super::{Standing, StoreError, Totals};
+
+/// A call to the store that takes longer than this is called hung. Far above what a disk takes that
+/// answers, and not above what a response waits for.
+const HUNG_AFTER: Duration = Duration::from_secs(2);
 
 /// How far the ledger's writer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,10 @@ pub(crate) struct Board {
     requests_excluded: AtomicU64,
     progress: watch::Sender<Progress>,
     trouble: Mutex<Option<String>>,
+    standing: Mutex<Standing>,
+    /// Since when the writer is in the store, if it is.
+    under_way: Mutex<Option<Instant>>,
+    hang_told: Mutex<Option<Instant>>,
     totals: Mutex<Totals>,
     head_at_start: i64,
     more: OnceLock<MoreCounts>,
@@ -50,6 +59,9 @@ impl Board {
             requests_excluded: AtomicU64::new(0),
             progress: watch::Sender::default(),
             trouble: Mutex::default(),
+            standing: Mutex::default(),
+            under_way: Mutex::default(),
+            hang_told: Mutex::default(),
             head_at_start: totals.head,
             more: OnceLock::new(),
             totals: Mutex::new(totals),
@@ -98,6 +110,66 @@ impl Board {
         lock(&self.trouble).clone()
     }
 
+    /// How long the writer has been waiting for the disk, if that is too long.
+    pub(crate) fn hung_for(&self) -> Option<Duration> {
+        let since = (*lock(&self.under_way))?;
+        Some(since.elapsed()).filter(|hung| *hung >= HUNG_AFTER)
+    }
+
+    /// Why nothing is written now: commits fail, or one does not come back.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        let hung = self.hung_for().map(|hung| {
+            format!(
+                "the ledger has hung for {} s: its disk does not answer, or another process keeps it locked",
+                hung.as_secs()
+            )
+        });
+        match (hung, self.trouble()) {
+            (Some(hung), Some(trouble)) => Some(format!("{hung}; before that: {trouble}")),
+            (hung, trouble) => hung.or(trouble),
+        }
+    }
+
+    /// Called once a second by a thread that does not touch the disk. Says once per episode that the
+    /// disk hangs, and when it is over.
+    pub(crate) fn watch_for_hang(&self) {
+        let hung = self.hung_for();
+        let mut told = lock(&self.hang_told);
+        match (hung, *told) {
+            (Some(hung), None) => {
+                *told = Instant::now().checked_sub(hung);
+                tracing::warn!(
+                    seconds = hung.as_secs(),
+                    "the audit ledger hangs: its disk does not answer, or another process keeps it locked; rows \
+                     wait in memory"
+                );
+            }
+            (None, Some(since)) => {
+                *told = None;
+                tracing::info!(
+                    seconds = since.elapsed().as_secs(),
+                    "the audit ledger answers again"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// To be held while the writer is in the store.
+    pub(super) fn under_way(&self) -> UnderWay<'_> {
+        *lock(&self.under_way) = Some(Instant::now());
+        UnderWay(self)
+    }
+
+    /// How the store stands.
+    pub(crate) fn standing(&self) -> Standing {
+        lock(&self.standing).clone()
+    }
+
+    pub(crate) fn stands(&self, standing: Standing) {
+        *lock(&self.standing) = standing;
+    }
+
     /// How often a try to write has failed.
     pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Acquire)
@@ -129,6 +201,15 @@ impl Board {
         }
     }
 
+    /// Called by the writer after a commit of its own rows while others wait.
+    pub(super) fn urgent(&self, totals: &Totals) {
+        lock(&self.totals).clone_from(totals);
+        self.progress.send_modify(|progress| {
+            progress.head = totals.head;
+            progress.synced = totals.head;
+        });
+    }
+
     /// Called by the writer when another ledger is in the place of the one before.
     pub(super) fn replaced(&self, totals: &Totals) {
         lock(&self.totals).clone_from(totals);
@@ -141,11 +222,17 @@ impl Board {
 
     /// Says once per episode that commits fail.
     pub(super) fn failed(&self, error: &StoreError) {
-        let first = lock(&self.trouble).replace(error.to_string()).is_none();
+        let cause = error
+            .source
+            .as_ref()
+            .map_or_else(String::new, |cause| format!(": {cause}"));
+        let trouble = format!("{error}{cause}; {}", error.kind.remedy());
+        let first = lock(&self.trouble).replace(trouble).is_none();
         if first {
             tracing::error!(
                 %error,
                 cause = error.source.as_ref().map(tracing::field::display),
+                remedy = error.kind.remedy(),
                 "the audit ledger cannot be written; rows wait in memory and are written as soon as it can"
             );
             self.progress
@@ -153,6 +240,15 @@ impl Board {
         }
         // Last: whoever sees it sees the trouble too.
         self.failures.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// The writer is in the store until this is dropped.
+pub(super) struct UnderWay<'a>(&'a Board);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.under_way) = None;
     }
 }
 

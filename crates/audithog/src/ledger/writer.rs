@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mend::mends;
+
 use super::own_rows::OwnRows;
 use super::progress::{Board, Ticket};
 use super::{Committed, Group, Notes, Settlement, SinkState, Store, StoreError, StoreErrorKind};
@@ -71,6 +73,10 @@ pub(crate) struct Writer {
     /// Sinks whose driver does not know yet that another ledger is here, with their old holders:
     /// what such a driver settles are rows of the ledger that is gone.
     stale: BTreeMap<&'static str, String>,
+    /// Made for the reserve of a full disk, which was not enough: they go with the next rows.
+    unkept: Vec<Row>,
+    /// When the reserve was last used.
+    last_reserve: Option<Instant>,
     /// The rows of this run's end are due.
     stopping: bool,
     closing: Option<Closing>,
@@ -145,6 +151,8 @@ impl Writer {
             deferred: Vec::new(),
             held: BTreeMap::new(),
             stale: BTreeMap::new(),
+            unkept: Vec::new(),
+            last_reserve: None,
             stopping: false,
             closing: None,
         }
@@ -170,6 +178,7 @@ impl Writer {
         self.queue
             .take(&mut work, Some(Instant::now()), Duration::ZERO);
         self.round(&mut work);
+        self.last_words();
         self.stop(end);
     }
 
@@ -202,7 +211,9 @@ impl Writer {
             &mut work.rows,
         );
         self.queue.accept_own((work.rows.len() - theirs) as u64);
-        self.commit(&work.rows, std::mem::take(&mut work.waiters));
+        work.rows.append(&mut self.unkept);
+        let own = work.rows.len() - theirs;
+        self.commit(&work.rows, own, std::mem::take(&mut work.waiters));
         // The buffer goes back to the queue with its capacity.
         work.rows.clear();
     }
@@ -242,7 +253,8 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, rows: &[Row], waiters: Vec<(usize, Waiter)>) {
+    /// The last `own` rows are audithog's.
+    fn commit(&mut self, rows: &[Row], own: usize, waiters: Vec<(usize, Waiter)>) {
         let due = self.unsynced && self.last_sync.elapsed() >= SYNC_EVERY;
         let something = !rows.is_empty() || !self.settlements.is_empty();
         if something || self.sync_asked || due {
@@ -258,7 +270,8 @@ impl Writer {
                     mine.push((index - done, waiter));
                 }
                 let sync = !mine.is_empty() || (last && (self.sync_asked || due));
-                self.commit_group(chunk, mine, sync);
+                let theirs = (rows.len() - own).saturating_sub(done).min(chunk.len());
+                self.commit_group(chunk, chunk.len() - theirs, mine, sync);
                 done += chunk.len();
                 if last {
                     break;
@@ -308,7 +321,13 @@ impl Writer {
     }
 
     /// Tries until the group is kept or the process closes; false then.
-    fn commit_group(&mut self, rows: &[Row], waiters: Vec<(usize, Waiter)>, sync: bool) -> bool {
+    fn commit_group(
+        &mut self,
+        rows: &[Row],
+        own: usize,
+        waiters: Vec<(usize, Waiter)>,
+        sync: bool,
+    ) -> bool {
         let settlements = std::mem::take(&mut self.settlements);
         let states = self.states_for(rows.is_empty() && settlements.is_empty());
         let books = self.books_due(rows.is_empty());
@@ -325,11 +344,16 @@ impl Writer {
                 trouble: None,
             },
             sync,
+            urgent: false,
         };
         let before = self.store.totals().clone();
         let mut pause = RETRY_FIRST;
         loop {
-            match self.store.commit(&group) {
+            let tried = {
+                let _under_way = self.board.under_way();
+                self.store.commit(&group)
+            };
+            match tried {
                 Ok(committed) => {
                     self.requests_told = requests;
                     self.publish(sync, ticket);
@@ -341,12 +365,18 @@ impl Writer {
                     if error.kind != StoreErrorKind::Busy || pause >= RETRY_MAX {
                         self.board.failed(&error);
                     }
-                    if !self.wait_out(&mut pause) {
+                    if error.kind == StoreErrorKind::Full {
+                        self.use_reserve();
+                    }
+                    if !self.wait_until_mended(&error, &mut pause) {
                         self.own.put_back(group.losses);
-                        self.lose(rows, waiters);
+                        // Audithog's own have one more try, with what is kept back for them.
+                        let (theirs, own) = rows.split_at(rows.len() - own);
+                        self.unkept.extend_from_slice(own);
+                        self.lose(theirs, waiters);
                         return false;
                     }
-                    if !self.reopened(&error) {
+                    if !mends(&error) {
                         continue;
                     }
                     if !self.stale.is_empty() {
@@ -413,12 +443,15 @@ impl Writer {
         }
         self.trouble = self.board.trouble().or(self.trouble.take());
         self.board.committed(self.store.totals(), synced, ticket);
+        self.board.stands(self.store.standing());
     }
 
     /// Closes the store and tells whoever asked for it.
     fn stop(mut self, end: End) {
         // Whoever comes next need not wait for the term of a lease that nobody uses.
         let now = self.clock.wall();
+        let board = Arc::clone(&self.board);
+        let under_way = board.under_way();
         for (sink, holder) in std::mem::take(&mut self.held) {
             if let Err(error) = self.store.lease(sink, &holder, now, now) {
                 tracing::debug!(%error, sink, "the lease could not be given back");
@@ -426,6 +459,7 @@ impl Writer {
         }
         self.note_end();
         let closed = self.store.close();
+        drop(under_way);
         if let Err(error) = &closed {
             tracing::error!(%error, "the audit ledger could not be closed in good order");
         }

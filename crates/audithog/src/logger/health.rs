@@ -79,10 +79,18 @@ pub struct LedgerHealth {
     pub pruned: u64,
     /// Requests seen, all runs.
     pub requests: u64,
-    /// Rows lost, all runs, by reason. `unclean_stop` and `ledger_replaced` are upper bounds.
+    /// Rows lost, all runs, by reason. `unclean_stop`, `ledger_replaced` and `ledger_damaged` are
+    /// upper bounds.
     pub lost: BTreeMap<String, u64>,
-    /// Why nothing can be written now; absent while all is well.
+    /// Why nothing can be written now: commits fail, or one has hung for more than two seconds.
+    /// Absent while all is well.
     pub trouble: Option<String>,
+    /// Size of SQLite's write-ahead log, in bytes. It grows beyond 64 MiB only while a reader keeps it
+    /// from being emptied.
+    pub log_bytes: u64,
+    /// Damaged ledgers that were put aside (`AUDITHOG_DB_DAMAGED`) and are still beside this one.
+    /// Looked for at the start and once a minute.
+    pub damaged: Vec<PathBuf>,
 }
 
 /// One sink's side of [`Health`].

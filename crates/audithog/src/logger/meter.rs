@@ -29,6 +29,7 @@ impl Logger {
                     let Some(intake) = intake.upgrade() else {
                         return;
                     };
+                    intake.board.watch_for_hang();
                     publish(&intake.health());
                 }
             })
@@ -59,6 +60,8 @@ pub(super) fn publish(health: &Health) {
     counter!("audithog_responses_abandoned_total").absolute(guarantee.abandoned);
     counter!("audithog_requests_refused_total").absolute(guarantee.refused);
     gauge!("audithog_ledger_writing").set(flag(health.ledger.trouble.is_none()));
+    gauge!("audithog_ledger_log_bytes").set(number(health.ledger.log_bytes));
+    gauge!("audithog_ledger_damaged").set(number(health.ledger.damaged.len() as u64));
     for (name, sink) in &health.sinks {
         publish_sink(name, sink);
     }

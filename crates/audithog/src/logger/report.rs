@@ -234,6 +234,8 @@ mod tests {
                     requests: 0,
                     lost: BTreeMap::new(),
                     trouble: None,
+                    log_bytes: 0,
+                    damaged: Vec::new(),
                 },
                 sinks: BTreeMap::from([("posthog".to_owned(), sink)]),
             },

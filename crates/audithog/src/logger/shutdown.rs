@@ -140,7 +140,8 @@ impl Logger {
                         return Err(Blocked::LedgerNotWriting(trouble));
                     }
                     if Instant::now() >= deadline {
-                        return Err(Blocked::Deadline);
+                        let hung = board.hung_for().and_then(|_| board.obstacle());
+                        return Err(hung.map_or(Blocked::Deadline, Blocked::LedgerNotWriting));
                     }
                 }
             }

@@ -53,6 +53,7 @@ impl Intake {
                 (name.clone(), health)
             })
             .collect();
+        let standing = board.standing();
         let ledger = LedgerHealth {
             path: self.path.clone(),
             head: count(totals.head),
@@ -61,7 +62,9 @@ impl Intake {
             pruned: count(totals.pruned),
             requests: totals.requests,
             lost: by_reason(&totals.losses),
-            trouble: board.trouble(),
+            trouble: board.obstacle(),
+            log_bytes: standing.log_bytes,
+            damaged: standing.damaged.to_vec(),
         };
         // The queue's counts come after the ledger's, so that rows on their way are seen twice by
         // no one: both sides of each equation come from one critical section.

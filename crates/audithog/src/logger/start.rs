@@ -96,6 +96,7 @@ pub(super) fn launch(
     }
     // Before the first commit the books show what earlier runs left.
     let board = Arc::new(Board::new(store.totals().clone()));
+    board.stands(store.standing());
     let readers = plans
         .iter()
         .map(|_| store.reader())
@@ -109,6 +110,9 @@ pub(super) fn launch(
             stop.alive,
             clock.wall(),
         )]);
+    }
+    if let Some(aside) = store.take_quarantined() {
+        own.note_damaged(&aside);
     }
     let writer = Writer::new(WriterParts {
         queue: Arc::clone(&queue),
@@ -219,9 +223,11 @@ fn open(resolved: &Resolved, clock: &Clock) -> Result<Opened, Error> {
         Database::File(path) => {
             place::check(&path).map_err(ledger_error)?;
             let settings = resolved.public().to_string();
+            let care = resolved.settings.care;
             let capacity = u64::try_from(resolved.settings.queue.max_rows).unwrap_or(u64::MAX);
             let (store, report) =
-                SqliteStore::open(&path, &run, &settings, clock, capacity).map_err(ledger_error)?;
+                SqliteStore::open_with(&path, &run, &settings, clock, capacity, care)
+                    .map_err(ledger_error)?;
             tracing::info!(path = %path.display(), rows = store.totals().head, "audit ledger open");
             Ok(Opened {
                 store: Box::new(store),

@@ -11,3 +11,4 @@ mod lifecycle;
 mod one_row;
 mod pipeline;
 mod privacy;
+mod trouble;

@@ -55,6 +55,8 @@ fn audit_started_shows_every_setting_and_no_secret() {
         "database": "/data/audit.db",
         "memoryRows": null,
         "retentionSeconds": 34_560_000.0,
+        "damaged": "quarantine",
+        "reserveBytes": 8_388_608,
         "maxBytes": null,
         "queueRows": 65_536,
         "queueBytes": 67_108_864,

@@ -7,8 +7,8 @@ use super::super::resolve::file_name;
 use super::{env, problems, resolved};
 use crate::capture::RequestIdPolicy;
 use crate::config::{
-    Compression, Database, DistinctId, IpDetail, QueueFull, QueueSettings, ReadBackSettings,
-    RetrySettings, Settings,
+    Compression, Database, DistinctId, IpDetail, LedgerCare, OnDamage, QueueFull, QueueSettings,
+    ReadBackSettings, RetrySettings, Settings,
 };
 use crate::record::Run;
 
@@ -29,6 +29,7 @@ fn the_whole_default_set() {
         posthog,
         retry,
         read_back,
+        care,
     } = found.settings;
     assert_eq!(read_back, ReadBackSettings::default());
     let Run {
@@ -50,6 +51,11 @@ fn the_whole_default_set() {
         full: QueueFull::DropNewest,
     };
     assert_eq!(queue, most);
+    let kept = LedgerCare {
+        damaged: OnDamage::Quarantine,
+        reserve: Some(8 << 20),
+    };
+    assert_eq!(care, kept);
     assert_eq!((retention, max_bytes), (Some(400 * DAY), None));
     assert_eq!((batch_size, batch_interval), (100, Duration::from_secs(30)));
     assert_eq!(shutdown_timeout, Duration::from_secs(25));

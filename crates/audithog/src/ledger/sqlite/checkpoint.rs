@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -16,8 +16,9 @@ const NUDGE: u64 = 4 << 20;
 /// A log of this size means that readers or a slow disk keep checkpoints from completing: the
 /// writer stops for one.
 pub(super) const LARGE: u64 = 64 << 20;
-/// The writer tries again only after this much more.
+/// The writer tries again only after this much more, or this long.
 const LARGE_STEP: u64 = 16 << 20;
+const LARGE_REST: Duration = Duration::from_secs(10);
 /// How long the writer waits for readers.
 const WRITER_PATIENCE: Duration = Duration::from_millis(20);
 /// How long closing waits for a checkpoint under way.
@@ -32,6 +33,10 @@ pub(super) struct Checkpointer {
     grown: u64,
     /// The size at which the writer checkpoints itself.
     large: u64,
+    /// When it last did.
+    tried: Option<Instant>,
+    /// Somebody keeps a large log from being emptied, and it was said.
+    held_up: bool,
 }
 
 impl Checkpointer {
@@ -56,10 +61,12 @@ impl Checkpointer {
             stopped,
             grown: 0,
             large: LARGE,
+            tried: None,
+            held_up: false,
         })
     }
 
-    /// After each commit: `rows` were added, and the log file had `wal_bytes` before.
+    /// After each commit: `rows` were added, and the log file has `wal_bytes`.
     pub(super) fn after_commit(
         &mut self,
         connection: &Connection,
@@ -74,14 +81,42 @@ impl Checkpointer {
                 let _ = nudge.try_send(());
             }
         }
+        self.tend(connection, wal_bytes)
+    }
+
+    /// Shortens a log that is large, if nobody is in the way. Says once per episode who is, and
+    /// again when it is over. An error is one of the disk.
+    pub(super) fn tend(
+        &mut self,
+        connection: &Connection,
+        wal_bytes: u64,
+    ) -> Result<(), StoreError> {
         if wal_bytes < LARGE {
             self.large = LARGE;
+            self.tried = None;
+            if std::mem::take(&mut self.held_up) {
+                tracing::info!(
+                    bytes = wal_bytes,
+                    "the audit ledger's write-ahead log is short again"
+                );
+            }
+            return Ok(());
         }
-        if wal_bytes < self.large {
+        let rested = self.tried.is_none_or(|at| at.elapsed() >= LARGE_REST);
+        if wal_bytes < self.large && !rested {
             return Ok(());
         }
         self.large = wal_bytes + LARGE_STEP;
-        shorten(connection)
+        self.tried = Some(Instant::now());
+        let done = shorten(connection)?;
+        if !done && !std::mem::replace(&mut self.held_up, true) {
+            tracing::warn!(
+                bytes = wal_bytes,
+                "a reader of the audit ledger keeps its write-ahead log from being emptied, and it grows: \
+                 end the long read"
+            );
+        }
+        Ok(())
     }
 
     /// Lets the thread end, and waits for it, but not for ever.
@@ -93,7 +128,8 @@ impl Checkpointer {
 }
 
 /// Moves the whole log into the file and empties it. Readers are waited for only a moment.
-pub(super) fn shorten(connection: &Connection) -> Result<(), StoreError> {
+/// False if one was in the way.
+pub(super) fn shorten(connection: &Connection) -> Result<bool, StoreError> {
     busy::with_patience(WRITER_PATIENCE, || checkpoint(connection, "TRUNCATE"))
         .map_err(failed("shorten its write-ahead log"))
 }
@@ -102,7 +138,7 @@ fn run(connection: &Connection, nudges: &Receiver<()>) {
     let mut failing = false;
     while nudges.recv().is_ok() {
         match checkpoint(connection, "PASSIVE") {
-            Ok(()) => failing = false,
+            Ok(_) => failing = false,
             Err(error) => {
                 if !failing {
                     tracing::warn!(%error, "audithog could not checkpoint its ledger; the write-ahead log grows");
@@ -113,9 +149,13 @@ fn run(connection: &Connection, nudges: &Receiver<()>) {
     }
 }
 
-/// Incomplete because of readers is no error: the next one goes on.
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<()> {
-    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+/// False if it was left incomplete because of readers: that is no error, the next one goes on.
+pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<bool> {
+    let pragma = format!("PRAGMA wal_checkpoint({mode})");
+    let (busy, log, moved): (i64, i64, i64) = connection.query_row(&pragma, [], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    Ok(busy == 0 && log == moved)
 }
 
 /// Pages of 4 KiB that a commit logs: the rows' own, about 25 to a page, and the fixed ones (head,

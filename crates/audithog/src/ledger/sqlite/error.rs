@@ -56,6 +56,8 @@ pub(super) fn kind(error: &rusqlite::Error) -> StoreErrorKind {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreErrorKind::Busy,
         Some(ErrorCode::DiskFull) => StoreErrorKind::Full,
+        // The index of the log could not grow.
+        Some(ErrorCode::SystemIoFailure) if no_room_for_index(error) => StoreErrorKind::Full,
         // A refused constraint means that the tables contradict each other.
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation) => {
             StoreErrorKind::Corrupt
@@ -70,4 +72,28 @@ pub(super) fn kind(error: &rusqlite::Error) -> StoreErrorKind {
         // Not from SQLite: a value of the wrong type.
         None => StoreErrorKind::Corrupt,
     }
+}
+
+/// SQLite makes room for its index by writing to it, and calls a failure an I/O error.
+fn no_room_for_index(error: &rusqlite::Error) -> bool {
+    let rusqlite::Error::SqliteFailure(failure, _) = error else {
+        return false;
+    };
+    failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+}
+
+/// The disk answered with an error: what was written last may be in the system's memory only.
+pub(super) fn is_disk_error(error: &StoreError) -> bool {
+    code(error) == Some(ErrorCode::SystemIoFailure)
+}
+
+pub(super) fn is_no_database(error: &StoreError) -> bool {
+    code(error) == Some(ErrorCode::NotADatabase)
+}
+
+fn code(error: &StoreError) -> Option<ErrorCode> {
+    let source = error.source.as_deref()?;
+    source
+        .downcast_ref::<rusqlite::Error>()?
+        .sqlite_error_code()
 }

@@ -4,10 +4,10 @@
 //! POSIX locks on it, SQLite's included, so no other descriptor is ever opened on a ledger.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::error::plain;
+use super::error::{damaged, plain};
 use crate::ledger::{StoreError, StoreErrorKind};
 
 /// Which file a path led to.
@@ -18,25 +18,44 @@ pub(super) struct Identity {
 }
 
 /// The ledger's files as they were when it was opened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Files {
     path: PathBuf,
     wal: PathBuf,
+    shm: PathBuf,
     db_identity: Identity,
     wal_identity: Identity,
+    shm_identity: Identity,
+}
+
+/// What is left of the files that were opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    All,
+    /// The ledger's file is there; what SQLite keeps beside it was deleted or replaced.
+    Ledger,
+    Nothing,
+}
+
+/// Sizes in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) db: u64,
+    pub(super) wal: u64,
 }
 
 impl Files {
     /// Remembers which files SQLite has opened. Call it once the write-ahead log exists.
     pub(super) fn opened(path: &Path) -> Result<Self, StoreError> {
-        let wal = beside(path, "-wal");
-        let db_identity = identity(path).map_err(|source| gone(path, Some(source)))?.0;
-        let wal_identity = identity(&wal).map_err(|source| gone(&wal, Some(source)))?.0;
+        let (wal, shm) = (beside(path, "-wal"), beside(path, "-shm"));
+        let identity = |path: &Path| identity(path).map_err(|source| gone(path, Some(source)));
         Ok(Self {
+            db_identity: identity(path)?.0,
+            wal_identity: identity(&wal)?.0,
+            shm_identity: identity(&shm)?.0,
             path: path.to_owned(),
             wal,
-            db_identity,
-            wal_identity,
+            shm,
         })
     }
 
@@ -49,11 +68,64 @@ impl Files {
         self.wal.exists()
     }
 
-    /// SQLite goes on writing into deleted files without an error, so each group looks first.
-    /// Returns the size of the write-ahead log in bytes.
-    pub(super) fn check(&self) -> Result<u64, StoreError> {
-        check_one(&self.path, self.db_identity)?;
-        check_one(&self.wal, self.wal_identity)
+    /// SQLite goes on writing into deleted files without an error, so each group looks before it
+    /// and after it. The shared memory counts: a process that comes later would make its own, and
+    /// two indexes of one log end in damage.
+    pub(super) fn check(&self) -> Result<Sizes, StoreError> {
+        let db = check_one(&self.path, self.db_identity)?;
+        let wal = check_one(&self.wal, self.wal_identity)?;
+        check_one(&self.shm, self.shm_identity)?;
+        if db == 0 {
+            return Err(damaged(format_args!(
+                "the file {} was truncated to nothing",
+                self.path.display()
+            )));
+        }
+        Ok(Sizes { db, wal })
+    }
+
+    pub(super) fn left(&self) -> Left {
+        if check_one(&self.path, self.db_identity).is_err() {
+            Left::Nothing
+        } else if check_one(&self.wal, self.wal_identity).is_err()
+            || check_one(&self.shm, self.shm_identity).is_err()
+        {
+            Left::Ledger
+        } else {
+            Left::All
+        }
+    }
+
+    /// A log that has something begins with SQLite's mark ("Database File Format", section "WAL File
+    /// Format"), or its beginning was cut off: SQLite goes on behind the hole. Its locks are not on this
+    /// file, so that opening it is safe.
+    pub(super) fn check_log(&self, size: u64) -> Result<(), StoreError> {
+        let mut mark = [0; 4];
+        let read = fs::File::open(&self.wal).and_then(|mut log| log.read_exact(&mut mark));
+        let whole = matches!(u32::from_be_bytes(mark), 0x377f_0682 | 0x377f_0683);
+        // Emptied since it was measured, or not to be read: that is another trouble.
+        if size == 0 || whole || read.is_err() {
+            return Ok(());
+        }
+        Err(damaged(format_args!(
+            "the beginning of {} is gone",
+            self.wal.display()
+        )))
+    }
+
+    /// The log was deleted and nobody has written another. What is in the index of this process's
+    /// connections is in the log that only they still have.
+    pub(super) fn only_log_is_gone(&self) -> bool {
+        let log = identity(&self.wal);
+        let unwritten = log.as_ref().map_or(true, |(_, size)| *size == 0);
+        let replaced = log.is_ok_and(|(found, _)| found == self.wal_identity);
+        let index = identity(&self.shm).map_or(true, |(found, _)| found == self.shm_identity);
+        unwritten && !replaced && index
+    }
+
+    /// Which file the ledger was.
+    pub(super) fn ledger(&self) -> Identity {
+        self.db_identity
     }
 }
 

@@ -40,18 +40,22 @@
 mod append;
 mod busy;
 mod checkpoint;
+mod damage;
 mod decode;
 mod encode;
 mod error;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod handle;
 mod look;
+mod mend;
 mod names;
 mod notes;
 mod open;
 mod read;
 mod replay;
+mod reserve;
 mod retention;
 mod runs;
 mod schema;

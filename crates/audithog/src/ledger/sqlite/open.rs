@@ -6,7 +6,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::{failed, kind, plain};
-use super::{busy, file, schema};
+use super::file::Identity;
+use super::{busy, damage, file, handle, schema};
 use crate::ledger::{StoreError, StoreErrorKind};
 
 /// Statements kept prepared by a connection; the writer uses about thirty.
@@ -21,17 +22,48 @@ enum Kind {
 }
 
 /// Opens the ledger for writing, making or migrating it as needed. Returns the real path, and
-/// whether the ledger is new.
-pub(super) fn writer(path: &Path) -> Result<(Connection, PathBuf, bool), StoreError> {
+/// whether the ledger is new. `known`: which file it is, where that is known already.
+pub(super) fn writer(
+    path: &Path,
+    known: Option<Identity>,
+) -> Result<(Connection, PathBuf, bool), StoreError> {
+    let there = file::identity(path).ok();
+    damage::remains(
+        &real_path(path),
+        there.is_some_and(|(found, _)| known == Some(found)),
+    )?;
     let (real, made) = file::create_private(path)?;
     if !made {
         probe(&real)?;
     }
     let mut connection = connect(&real, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Until it is closed in good order: a handle that failed is not used to close it, either.
+    handle::leave_log(&connection, true).map_err(failed("be opened"))?;
+    if !made {
+        // Once more, for what could not be looked at without writing.
+        let found = look(&connection).map_err(|source| cannot_open(&real, source))?;
+        accept(&real, &found)?;
+    }
     prepare_file(&connection, &real)?;
     let created = migrate(&mut connection, &real)?;
     triggers(&connection, false).map_err(failed("be set up"))?;
     Ok((connection, real, created))
+}
+
+/// With symbolic links resolved, as far as there is something to resolve.
+pub(super) fn real_path(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Lets an empty ledger begin after `head`: the numbers up to there are another's.
+pub(super) fn begin_after(connection: &Connection, head: i64) -> Result<(), StoreError> {
+    connection
+        .execute(
+            "UPDATE audit_head SET head = ?1, pruned = ?1 WHERE head = 0 AND pruned = 0",
+            [head],
+        )
+        .map(drop)
+        .map_err(failed("begin after the one before"))
 }
 
 pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
@@ -44,6 +76,7 @@ pub(super) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
     // The log is synced before its pages go into the file, and the file before the log restarts.
     connection
         .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0")
+        .and_then(|()| handle::leave_log(&connection, true))
         .map_err(failed("set up its checkpoints"))?;
     Ok(connection)
 }
@@ -90,8 +123,16 @@ fn set_up(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Connectio
 /// Looks without writing, so that a foreign file stays as it is.
 fn probe(path: &Path) -> Result<(), StoreError> {
     let connection = reader(path)?;
-    let found = look(&connection).map_err(|source| cannot_open(path, source))?;
-    accept(path, &found)
+    match look(&connection) {
+        Ok(found) => accept(path, &found),
+        // A crash left a journal, which only a connection that writes can roll back.
+        Err(error) if is_read_only(&error) => Ok(()),
+        Err(source) => Err(cannot_open(path, source)),
+    }
+}
+
+fn is_read_only(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ReadOnly)
 }
 
 fn look(connection: &Connection) -> rusqlite::Result<Kind> {

@@ -1,6 +1,8 @@
 //! The read side: a connection of its own, and no transaction that outlives a call.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
@@ -10,7 +12,7 @@ use super::encode::COLUMNS;
 use super::error::{damaged, failed};
 use super::file::{self, Identity};
 use super::open;
-use crate::ledger::{Reader, StoreError, Straggler};
+use crate::ledger::{Reader, StoreError, StoreErrorKind, Straggler};
 use crate::record::{Micros, StoredRow};
 
 /// Reads a ledger that this or another process writes. It follows the path: a file that was
@@ -18,32 +20,77 @@ use crate::record::{Micros, StoredRow};
 #[derive(Debug)]
 pub(crate) struct SqliteReader {
     path: PathBuf,
-    identity: Identity,
+    seat: Seat,
+    /// Reads in a row that met damage.
+    unreadable: Arc<AtomicU32>,
+}
+
+/// Where a reader's connection sits. The store empties the seats of its readers before it opens its
+/// files anew: while one connection of the process is open, SQLite hands what it knows of the
+/// write-ahead log, in shared memory, to the next, whatever became of the files.
+pub(super) type Seat = Arc<Mutex<Option<Seated>>>;
+
+#[derive(Debug)]
+pub(super) struct Seated {
+    /// Of the ledger, its write-ahead log and their shared memory.
+    identities: [Option<Identity>; 3],
     connection: Connection,
     decoder: Decoder,
+}
+
+impl Seated {
+    fn at(path: &Path) -> Result<Self, StoreError> {
+        file::identity(path).map_err(|source| file::gone(path, Some(source)))?;
+        let connection = open::reader(path)?;
+        // Reading makes what is beside the file, or opens it.
+        connection
+            .query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))
+            .map_err(failed("be opened for reading"))?;
+        Ok(Self {
+            identities: identities(path),
+            connection,
+            decoder: Decoder::default(),
+        })
+    }
 }
 
 impl SqliteReader {
     /// `path` must be a ledger; it is opened read-only.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let identity = identity_of(path)?;
         Ok(Self {
             path: path.to_owned(),
-            identity,
-            connection: open::reader(path)?,
-            decoder: Decoder::default(),
+            seat: Arc::new(Mutex::new(Some(Seated::at(path)?))),
+            unreadable: Arc::default(),
         })
     }
 
-    /// A deleted file can be read on for ever; what is written now is elsewhere.
-    fn follow(&mut self) -> Result<(), StoreError> {
-        if identity_of(&self.path)? != self.identity {
-            let path = std::mem::take(&mut self.path);
-            let opened = Self::open(&path);
-            self.path = path;
-            *self = opened?;
+    pub(super) fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// Counts in `unreadable` from now on.
+    pub(super) fn report_to(&mut self, unreadable: &Arc<AtomicU32>) {
+        self.unreadable = Arc::clone(unreadable);
+    }
+
+    /// Runs `read` on a connection to the files that are there now: deleted ones could be read on
+    /// for ever, but what is written now is elsewhere.
+    fn seated<T>(
+        &self,
+        read: impl FnOnce(&mut Seated) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner);
+        if seat
+            .as_ref()
+            .is_none_or(|seated| seated.identities != identities(&self.path))
+        {
+            // The old one first: see `Seat`.
+            *seat = None;
         }
-        Ok(())
+        match &mut *seat {
+            Some(seated) => read(seated),
+            None => Seated::at(&self.path).and_then(|seated| read(seat.insert(seated))),
+        }
     }
 
     /// Checks the next `limit` rows after `after`: no number is missing and every column is
@@ -55,46 +102,93 @@ impl SqliteReader {
     /// `Corrupt` with what is wrong.
     pub(crate) fn check(&mut self, after: i64, limit: usize) -> Result<Option<i64>, StoreError> {
         let rows = self.rows(after, i64::MAX, limit)?;
-        // Read afterwards: retention may have moved it since `after` was checked.
-        let pruned: i64 = self
-            .connection
-            .query_row("SELECT pruned FROM audit_head", [], |row| row.get(0))
-            .map_err(failed("read its head"))?;
-        let mut last = after;
-        for row in &rows {
-            if row.seq != last + 1 && last >= pruned {
-                return Err(damaged(format_args!("row {} is missing", last + 1)));
-            }
-            last = row.seq;
-        }
         Ok(rows.last().map(|row| row.seq))
     }
 
-    fn query(
-        &mut self,
-        sql: &str,
-        params: impl Params,
-        into: &mut Vec<StoredRow>,
-    ) -> Result<(), StoreError> {
-        self.follow()?;
-        let reading = failed("read rows");
-        let mut statement = self.connection.prepare_cached(sql).map_err(&reading)?;
-        let mut found = statement.query(params).map_err(&reading)?;
-        while let Some(row) = found.next().map_err(&reading)? {
-            into.push(self.decoder.row(&self.connection, row)?);
+    /// The rows of the range that retention has not removed, all of them.
+    fn gapless(&self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+        let rows = self.range(after, upto, limit)?;
+        let mut numbers = after + 1..;
+        let gapless = rows.iter().all(|row| numbers.next() == Some(row.seq));
+        let whole =
+            rows.len() >= limit || after.max(rows.last().map_or(after, |row| row.seq)) >= upto;
+        if gapless && whole {
+            return Ok(rows);
         }
-        Ok(())
+        // Rows beyond the head, or removed ones, or a damaged page: its numbers may end a range
+        // without an error. Asked in this order, appends and retention in between do no harm.
+        let head = self.mark("head")?;
+        let rows = self.range(after, upto, limit)?;
+        let pruned = self.mark("pruned")?;
+        let missing = |last: i64| {
+            Err(damaged(format_args!(
+                "row {} is missing",
+                last.max(pruned) + 1
+            )))
+        };
+        let mut last = after;
+        for row in &rows {
+            if row.seq != last + 1 && row.seq - 1 > pruned {
+                return missing(last);
+            }
+            last = row.seq;
+        }
+        let end = upto.min(head);
+        if rows.len() < limit && last.max(pruned) < end {
+            return missing(last);
+        }
+        Ok(rows)
     }
-}
 
-impl Reader for SqliteReader {
-    fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+    fn range(&self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
         let mut rows = Vec::new();
         let sql = format!(
             "SELECT {COLUMNS} FROM audit_rows WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
         );
         self.query(&sql, params![after, upto, sql_limit(limit)], &mut rows)?;
         Ok(rows)
+    }
+
+    fn mark(&self, column: &str) -> Result<i64, StoreError> {
+        self.seated(|seated| {
+            seated
+                .connection
+                .query_row(&format!("SELECT {column} FROM audit_head"), [], |row| {
+                    row.get(0)
+                })
+                .map_err(failed("read its head"))
+        })
+    }
+
+    fn query(
+        &self,
+        sql: &str,
+        params: impl Params,
+        into: &mut Vec<StoredRow>,
+    ) -> Result<(), StoreError> {
+        self.seated(|seated| {
+            let reading = failed("read rows");
+            let mut statement = seated.connection.prepare_cached(sql).map_err(&reading)?;
+            let mut found = statement.query(params).map_err(&reading)?;
+            while let Some(row) = found.next().map_err(&reading)? {
+                into.push(seated.decoder.row(&seated.connection, row)?);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Reader for SqliteReader {
+    fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+        let rows = self.gapless(after, upto, limit);
+        match &rows {
+            Ok(_) => self.unreadable.store(0, Ordering::Relaxed),
+            Err(error) if error.kind == StoreErrorKind::Corrupt => {
+                self.unreadable.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(_) => {}
+        }
+        rows
     }
 
     fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
@@ -107,40 +201,43 @@ impl Reader for SqliteReader {
     }
 
     fn stragglers(&mut self, sink: &str, limit: usize) -> Result<Vec<Straggler>, StoreError> {
-        self.follow()?;
         let reading = failed("read stragglers");
-        let mut statement = self
-            .connection
-            .prepare_cached(
-                "SELECT seq, attempts, since_ts, next_ts, reason FROM audit_stragglers
+        self.seated(|seated| {
+            let mut statement = seated
+                .connection
+                .prepare_cached(
+                    "SELECT seq, attempts, since_ts, next_ts, reason FROM audit_stragglers
                  WHERE sink = ?1 ORDER BY next_ts, seq LIMIT ?2",
-            )
-            .map_err(&reading)?;
-        let found = statement.query_map(params![sink, sql_limit(limit)], |row| {
-            Ok(Straggler {
-                seq: row.get(0)?,
-                attempts: row.get(1)?,
-                since: Micros(row.get(2)?),
-                next: Micros(row.get(3)?),
-                reason: row.get(4)?,
-            })
-        });
-        found.and_then(Iterator::collect).map_err(&reading)
+                )
+                .map_err(&reading)?;
+            let found = statement.query_map(params![sink, sql_limit(limit)], |row| {
+                Ok(Straggler {
+                    seq: row.get(0)?,
+                    attempts: row.get(1)?,
+                    since: Micros(row.get(2)?),
+                    next: Micros(row.get(3)?),
+                    reason: row.get(4)?,
+                })
+            });
+            found.and_then(Iterator::collect).map_err(&reading)
+        })
     }
 
     fn straggler_count(&mut self, sink: &str) -> Result<u64, StoreError> {
-        self.follow()?;
-        let count: Option<i64> = self
-            .connection
-            .prepare_cached("SELECT stragglers FROM audit_sinks WHERE sink = ?1")
-            .and_then(|mut of_sink| of_sink.query_row([sink], |row| row.get(0)).optional())
-            .map_err(failed("count stragglers"))?;
+        let count: Option<i64> = self.seated(|seated| {
+            seated
+                .connection
+                .prepare_cached("SELECT stragglers FROM audit_sinks WHERE sink = ?1")
+                .and_then(|mut of_sink| of_sink.query_row([sink], |row| row.get(0)).optional())
+                .map_err(failed("count stragglers"))
+        })?;
         Ok(count.map_or(0, super::settle::count))
     }
 
     fn last_before(&mut self, before: Micros) -> Result<i64, StoreError> {
-        self.follow()?;
-        last_before(&self.connection, before).map_err(failed("look up a time"))
+        self.seated(|seated| {
+            last_before(&seated.connection, before).map_err(failed("look up a time"))
+        })
     }
 }
 
@@ -174,11 +271,11 @@ pub(super) fn last_before(connection: &Connection, before: Micros) -> rusqlite::
     Ok(answer.max(pruned))
 }
 
-fn identity_of(path: &Path) -> Result<Identity, StoreError> {
-    match file::identity(path) {
-        Ok((identity, _)) => Ok(identity),
-        Err(source) => Err(file::gone(path, Some(source))),
-    }
+fn identities(path: &Path) -> [Option<Identity>; 3] {
+    ["", "-wal", "-shm"].map(|suffix| {
+        let found = file::identity(&file::beside(path, suffix));
+        found.ok().map(|(identity, _)| identity)
+    })
 }
 
 fn sql_limit(limit: usize) -> i64 {

@@ -1,23 +1,27 @@
 //! The write side.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::checkpoint::{self, Checkpointer};
 use super::error::{failed, plain};
-use super::file::Files;
+use super::file::Identity;
+use super::handle::Open;
 use super::names::Names;
-use super::read::SqliteReader;
+use super::read::{Seated, SqliteReader};
 use super::replay::{self, Replayed};
+use super::reserve::Reserve;
 use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
-use super::turn::Turnstile;
-use super::{append, busy, notes, open, retention, settle, sinks};
+use super::{append, busy, checkpoint, damage, notes, open, retention, settle, sinks};
 use crate::clock::Clock;
+use crate::config::LedgerCare;
 use crate::ledger::{
-    Committed, Group, Notes, Reader, Removal, SinkTotals, Size, Store, StoreError, StoreErrorKind,
-    Totals,
+    Committed, Group, Notes, Quarantined, Reader, Removal, SinkTotals, Size, Standing, Store,
+    StoreError, StoreErrorKind, Totals,
 };
 use crate::record::{Micros, Row, Run};
 
@@ -25,44 +29,53 @@ use crate::record::{Micros, Row, Run};
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
     /// None once closed, or while it cannot be reopened.
-    open: Option<Open>,
-    start: Start,
-    clock: Clock,
-    names: Names,
-    totals: Totals,
+    pub(super) open: Option<Open>,
+    pub(super) start: Start,
+    pub(super) clock: Clock,
+    pub(super) names: Names,
+    pub(super) totals: Totals,
     /// `PRAGMA data_version` as of `totals`; None if they must be read again.
-    version: Option<i64>,
+    pub(super) version: Option<i64>,
     /// Sinks that this process has: the others never delay retention.
-    configured: Vec<&'static str>,
+    pub(super) configured: Vec<&'static str>,
     pub(super) run: i64,
     /// Commits since the last fsync.
     unsynced: bool,
     last_sign: Duration,
-    poisoned: bool,
+    pub(super) poisoned: bool,
     /// Found by opening again, not yet told.
-    unclean: Vec<UncleanStop>,
+    pub(super) unclean: Vec<UncleanStop>,
     /// Opening again found another ledger, not yet told.
-    replaced: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct Open {
-    connection: Connection,
-    pub(super) files: Files,
-    checkpointer: Checkpointer,
-    turnstile: Turnstile,
-    /// `synchronous` is FULL.
-    full: bool,
+    pub(super) replaced: bool,
+    /// The file that was opened last knew this run.
+    pub(super) continued: bool,
+    pub(super) reserve: Reserve,
+    /// Reads in a row that met damage, of the readers that were given out.
+    pub(super) unreadable: Arc<AtomicU32>,
+    /// Which file was opened last.
+    pub(super) ledger: Option<Identity>,
+    /// Failures in a row that tell of damage.
+    pub(super) damage: u32,
+    /// The disk failed: what the log holds may be in the system's memory only, though it can be read.
+    pub(super) suspect: bool,
+    /// A damaged file was put aside, not yet told.
+    pub(super) quarantined: Option<Quarantined>,
+    /// Damaged files that are still beside the ledger.
+    pub(super) aside: Arc<[PathBuf]>,
+    /// Of the readers that were given out.
+    pub(super) seats: RefCell<Vec<Weak<Mutex<Option<Seated>>>>>,
+    pub(super) log_bytes: u64,
 }
 
 /// What a run begins with.
 #[derive(Debug)]
-struct Start {
-    path: PathBuf,
-    process: Process,
-    run: Run,
-    settings_json: String,
-    queue_capacity: u64,
+pub(super) struct Start {
+    pub(super) path: PathBuf,
+    pub(super) process: Process,
+    pub(super) run: Run,
+    pub(super) settings_json: String,
+    pub(super) queue_capacity: u64,
+    pub(super) care: LedgerCare,
 }
 
 /// What opening found.
@@ -85,13 +98,15 @@ impl SqliteStore {
     /// # Errors
     ///
     /// `Unusable` for a place that cannot be used or a file that is no ledger, `Newer` for one of a
-    /// later version; neither is changed. `Busy`, `Full`, `Io`, `Corrupt` as named.
-    pub(crate) fn open(
+    /// later version; neither is changed. `Busy`, `Full`, `Io`, `Corrupt` as named. A damaged file is
+    /// an error, or put aside, as `care` has it.
+    pub(crate) fn open_with(
         path: &Path,
         run: &Run,
         settings_json: &str,
         clock: &Clock,
         queue_capacity: u64,
+        care: LedgerCare,
     ) -> Result<(Self, OpenReport), StoreError> {
         // Made absolute: the working directory may change before it is reopened.
         let path = std::path::absolute(path).map_err(|source| StoreError {
@@ -99,15 +114,16 @@ impl SqliteStore {
             message: "the ledger's path cannot be used".to_owned(),
             source: Some(Box::new(source)),
         })?;
-        let (open, created) = Open::at(&path)?;
         let mut store = Self {
-            open: Some(open),
+            open: None,
+            reserve: Reserve::new(&open::real_path(&path), care.reserve),
             start: Start {
                 path,
                 process: Process::current(),
                 run: run.clone(),
                 settings_json: settings_json.to_owned(),
                 queue_capacity,
+                care,
             },
             clock: clock.clone(),
             names: Names::new(),
@@ -120,9 +136,18 @@ impl SqliteStore {
             poisoned: false,
             unclean: Vec::new(),
             replaced: false,
+            continued: false,
+            unreadable: Arc::default(),
+            ledger: None,
+            damage: 0,
+            suspect: false,
+            quarantined: None,
+            aside: Arc::default(),
+            seats: RefCell::default(),
+            log_bytes: 0,
         };
-        let report = store.begin(created).map_err(|error| match error.kind {
-            StoreErrorKind::Unusable => StoreError {
+        let report = store.open_first().map_err(|error| match error.kind {
+            StoreErrorKind::Unusable if store.open.is_some() => StoreError {
                 message: format!(
                     "the ledger {} cannot be written",
                     store.start.path.display()
@@ -134,8 +159,20 @@ impl SqliteStore {
         Ok((store, report))
     }
 
+    /// Like [`open_with`](Self::open_with), without a reserve, and with damage as an error.
+    pub(crate) fn open(
+        path: &Path,
+        run: &Run,
+        settings_json: &str,
+        clock: &Clock,
+        queue_capacity: u64,
+    ) -> Result<(Self, OpenReport), StoreError> {
+        let care = LedgerCare::none();
+        Self::open_with(path, run, settings_json, clock, queue_capacity, care)
+    }
+
     /// Continues this run if the file knows it, else adds it.
-    fn begin(&mut self, created: bool) -> Result<OpenReport, StoreError> {
+    pub(super) fn begin(&mut self, created: bool) -> Result<OpenReport, StoreError> {
         let now = self.clock.wall();
         let Start {
             process,
@@ -148,29 +185,33 @@ impl SqliteStore {
         let (settings_json, queue_capacity) = (settings_json.clone(), *queue_capacity);
         let known = self.run;
         self.check_tail()?;
-        let (number, report) = self.transact("begin a run", false, |connection, _, _| {
-            let unclean = runs::take_unclean(connection, &process, run.instance.as_deref(), now)?;
-            let before = runs::last_settings(connection, &run.service)?;
-            let number = if runs::is_open(connection, known, &process)? {
-                known
-            } else {
-                runs::begin(
-                    connection,
-                    &process,
-                    &run,
-                    &settings_json,
-                    queue_capacity,
-                    now,
-                )?
-            };
-            let report = OpenReport {
-                created,
-                unclean,
-                previous_settings: before.filter(|before| *before != settings_json),
-            };
-            Ok((number, report))
-        })?;
+        let (number, continued, report) =
+            self.transact("begin a run", false, |connection, _, _| {
+                let unclean =
+                    runs::take_unclean(connection, &process, run.instance.as_deref(), now)?;
+                let before = runs::last_settings(connection, &run.service)?;
+                let continued = runs::is_open(connection, known, &process)?;
+                let number = if continued {
+                    known
+                } else {
+                    runs::begin(
+                        connection,
+                        &process,
+                        &run,
+                        &settings_json,
+                        queue_capacity,
+                        now,
+                    )?
+                };
+                let report = OpenReport {
+                    created,
+                    unclean,
+                    previous_settings: before.filter(|before| *before != settings_json),
+                };
+                Ok((number, continued, report))
+            })?;
         self.run = number;
+        self.continued = continued;
         Ok(report)
     }
 
@@ -245,7 +286,7 @@ impl SqliteStore {
         if let Err(error) = &result {
             self.names.forget();
             self.version = None;
-            self.poisoned = matches!(error.kind, StoreErrorKind::Io | StoreErrorKind::Corrupt);
+            self.note_failure(error);
         }
         result
     }
@@ -261,7 +302,17 @@ impl SqliteStore {
         };
         // Kept until the log is shortened, which takes the same lock of SQLite.
         let turn = open.turnstile.pass();
-        let wal_bytes = open.files.check()?;
+        open.files.check()?;
+        // What the log holds since the disk failed is not safe before it is in the file.
+        if sync && self.suspect {
+            if !open.empty_log()? {
+                return Err(plain(
+                    StoreErrorKind::Busy,
+                    "a reader keeps the ledger from moving its log into the file, as it must after an error of the disk",
+                ));
+            }
+            self.suspect = false;
+        }
         open.synchronous(sync).map_err(failed(doing))?;
         let attempt = || {
             // Immediate, because a transaction that begins as a reader can fail to become a writer.
@@ -281,6 +332,9 @@ impl SqliteStore {
         let (done, totals, version, head, pruned) =
             busy::with_patience(busy::PATIENCE.saturating_sub(turn.waited), attempt)
                 .map_err(failed(doing))?;
+        // Into files that are gone nothing was written.
+        let sizes = open.check_length()?;
+        self.log_bytes = sizes.wal;
         // Removing costs the log about as much as adding.
         let changed = (totals.head - head).saturating_add(totals.pruned - pruned);
         let rows = usize::try_from(changed).unwrap_or(0);
@@ -289,11 +343,11 @@ impl SqliteStore {
         self.unsynced = !sync;
         if let Err(error) = open
             .checkpointer
-            .after_commit(&open.connection, rows, wal_bytes)
+            .after_commit(&open.connection, rows, sizes.wal)
         {
             // The commit stands; a failed checkpoint shows in the size of the log.
             tracing::warn!(%error, "audithog could not shorten its write-ahead log");
-            self.poisoned |= error.kind == StoreErrorKind::Io;
+            self.note_failure(&error);
         }
         drop(turn);
         Ok(done)
@@ -305,35 +359,12 @@ impl SqliteStore {
     }
 }
 
-impl Open {
-    fn at(path: &Path) -> Result<(Self, bool), StoreError> {
-        let (connection, path, created) = open::writer(path)?;
-        let checkpointer = Checkpointer::start(&path)?;
-        let files = Files::opened(&path)?;
-        let open = Self {
-            connection,
-            files,
-            checkpointer,
-            turnstile: Turnstile::of(&path),
-            full: false,
-        };
-        Ok((open, created))
-    }
-
-    /// Not possible inside a transaction, and costs as much as a row: changed only if needed.
-    fn synchronous(&mut self, full: bool) -> rusqlite::Result<()> {
-        if self.full != full {
-            let level = if full { "FULL" } else { "NORMAL" };
-            self.connection
-                .execute_batch(&format!("PRAGMA synchronous = {level}"))?;
-            self.full = full;
-        }
-        Ok(())
-    }
-}
-
 impl Store for SqliteStore {
     fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError> {
+        self.check_readers()?;
+        if !group.rows.is_empty() && !group.urgent && !self.poisoned {
+            self.check_room()?;
+        }
         let sign = self.sign_due();
         let empty = group.rows.is_empty()
             && group.settlements.is_empty()
@@ -342,7 +373,9 @@ impl Store for SqliteStore {
         let due = sign || self.poisoned || (group.sync && self.unsynced);
         if empty && !due {
             let checked = self.opened()?.files.check();
-            self.poisoned = checked.is_err();
+            if let Err(error) = &checked {
+                self.note_failure(error);
+            }
             return checked.map(|_| Committed {
                 head: self.totals.head,
                 duplicates: Vec::new(),
@@ -381,6 +414,7 @@ impl Store for SqliteStore {
         if sign {
             self.last_sign = self.clock.monotonic();
         }
+        self.damage = 0;
         Ok(committed)
     }
 
@@ -403,32 +437,38 @@ impl Store for SqliteStore {
     }
 
     fn reopen(&mut self) -> Result<bool, StoreError> {
-        let (run, head) = (self.run, self.totals.head);
-        if let Some(mut old) = self.open.take() {
-            // Ended and dropped before the next connection is made, so that nothing of the old
-            // file is mistaken for the new one's.
-            old.checkpointer.stop();
-            drop(old);
+        self.open_again()
+    }
+
+    fn take_quarantined(&mut self) -> Option<Quarantined> {
+        self.quarantined.take()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            log_bytes: self.log_bytes,
+            damaged: Arc::clone(&self.aside),
         }
-        self.poisoned = true;
-        self.names.forget();
-        self.version = None;
-        let (open, created) = Open::at(&self.start.path)?;
-        if created {
-            tracing::error!(
-                path = %self.start.path.display(),
-                "the audit ledger was gone and is made again, empty; rows that were in it are not"
-            );
+    }
+
+    fn make_room(&mut self) -> bool {
+        self.free_reserve()
+    }
+
+    fn give_back(&mut self) {
+        self.shrink_hard();
+    }
+
+    fn tend(&mut self) -> Result<(), StoreError> {
+        self.aside = damage::put_aside_before(&open::real_path(&self.start.path)).into();
+        if self.poisoned {
+            return Ok(());
         }
-        self.open = Some(open);
-        self.poisoned = false;
-        let report = self.begin(created)?;
-        self.replaced |= self.run != run || self.totals.head < head;
-        self.unclean.extend(report.unclean);
-        for sink in self.configured.clone() {
-            self.register_sink(sink)?;
+        let checked = self.look_after();
+        if let Err(error) = &checked {
+            self.note_failure(error);
         }
-        Ok(std::mem::take(&mut self.replaced))
+        checked
     }
 
     fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {
@@ -455,7 +495,7 @@ impl Store for SqliteStore {
         };
         Ok(Size {
             used: used().map_err(failed("be measured"))?.unsigned_abs(),
-            log: open.files.check()?,
+            log: open.files.check()?.wal,
         })
     }
 
@@ -540,7 +580,12 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        Ok(Box::new(SqliteReader::open(self.opened()?.files.path())?))
+        let mut reader = SqliteReader::open(self.opened()?.files.path())?;
+        reader.report_to(&self.unreadable);
+        let mut seats = self.seats.borrow_mut();
+        seats.retain(|seat| seat.strong_count() > 0);
+        seats.push(Arc::downgrade(reader.seat()));
+        Ok(Box::new(reader))
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
@@ -548,19 +593,15 @@ impl Store for SqliteStore {
         let ended = self.transact("end a run", true, |connection, _, _| {
             runs::end(connection, run, now)
         });
-        let Some(mut open) = self.open.take() else {
+        let Some(open) = self.open.take() else {
             return ended;
         };
-        open.checkpointer.stop();
-        let closed = open
-            .connection
-            .close()
-            .map_err(|(_, error)| failed("be closed")(error));
-        if !open.files.has_log() {
-            // SQLite removes the log with the last connection of all processes.
-            open.turnstile.remove();
+        if self.poisoned {
+            // What failed is not used again, and the next start finds what is there.
+            open.abandon();
+            return ended;
         }
-        ended.and(closed)
+        ended.and(open.close().map_err(failed("be closed")))
     }
 }
 

@@ -2,8 +2,13 @@
 
 use super::{CHORES_EVERY, PRUNE_ROWS, Writer};
 use crate::ledger::own_rows::unclean_stop;
-use crate::ledger::{Removal, StoreError};
+use crate::ledger::{Removal, StoreError, StoreErrorKind};
 use crate::record::Micros;
+
+/// Most transactions that remove rows before something else gets its turn.
+const PRUNES_AT_ONCE: usize = 50;
+/// Rows that one of them removes while the disk is full: the pages they were on go through the log.
+const PRUNE_ROWS_FULL: usize = 250;
 
 /// Rows that are about to be removed, in small transactions. The row that tells of it is committed.
 #[derive(Debug)]
@@ -22,10 +27,19 @@ impl Writer {
         if now < self.next_chores || self.board.progress().failing {
             return;
         }
-        match self.retain() {
+        self.tend();
+        let retained = {
+            let board = std::sync::Arc::clone(&self.board);
+            let _under_way = board.under_way();
+            self.retain(PRUNE_ROWS)
+        };
+        match retained {
             // The mark of time stays, and the next round goes on.
             Ok(true) => return,
             Ok(false) => {}
+            Err(error) if error.kind == StoreErrorKind::Full => {
+                self.use_reserve();
+            }
             Err(error) => {
                 tracing::warn!(%error, "old audit rows could not be removed; tried again in a minute");
             }
@@ -34,14 +48,49 @@ impl Writer {
         self.note_unclean();
     }
 
+    /// An idle ledger is looked after too. What is found wrong is mended with the next commit, which
+    /// is asked for at once.
+    fn tend(&mut self) {
+        if let Err(error) = self.store.tend() {
+            tracing::debug!(%error, "the ledger needs to be opened anew");
+            self.sync_asked = true;
+            self.commit(&[], 0, Vec::new());
+        }
+        self.board.stands(self.store.standing());
+    }
+
+    /// Removes what may go, as far as a full disk lets it, each time after the row that says so.
+    pub(super) fn remove_some(&mut self) {
+        for _ in 0..PRUNES_AT_ONCE {
+            match self.retain(PRUNE_ROWS_FULL) {
+                Ok(true) => {
+                    self.commit_urgent(false);
+                    // Emptied for the next step, the log does not grow.
+                    if !self.unkept.is_empty() || !self.store.make_room() {
+                        return;
+                    }
+                }
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::debug!(
+                        %error,
+                        cause = error.source.as_ref().map(tracing::field::display),
+                        "no row could be removed"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
     /// Removes a few rows of what is to be removed, or decides what is. True when there is more to do.
-    fn retain(&mut self) -> Result<bool, StoreError> {
+    fn retain(&mut self, rows: usize) -> Result<bool, StoreError> {
         let Some(removing) = &self.removing else {
             return self.plan_removal();
         };
         let (before, upto, partial) = (removing.before, removing.upto, removing.partial);
         let left = upto - self.store.totals().pruned;
-        let limit = usize::try_from(left).unwrap_or(0).min(PRUNE_ROWS);
+        let limit = usize::try_from(left).unwrap_or(0).min(rows);
         // Nothing: another process was faster, or another ledger is here.
         let removed = match limit {
             0 => 0,

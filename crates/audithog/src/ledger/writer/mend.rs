@@ -6,6 +6,18 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::{RETRY_MAX, Writer};
+
+/// How often a disk that stays full gets audithog's own rows: each takes of the reserve.
+const RESERVE_EVERY: Duration = Duration::from_secs(60);
+
+/// Whether opening anew can help.
+pub(super) fn mends(error: &StoreError) -> bool {
+    matches!(
+        error.kind,
+        StoreErrorKind::Io | StoreErrorKind::Corrupt | StoreErrorKind::Unusable
+    )
+}
+
 use crate::books::{LossReason, Refusal, Waiter};
 use crate::ledger::progress::Ticket;
 use crate::ledger::{Committed, Group, StoreError, StoreErrorKind, Totals};
@@ -49,29 +61,118 @@ impl Writer {
         }
     }
 
-    /// Opens a store anew that cannot be trusted any more. True if it was.
-    pub(super) fn reopened(&mut self, error: &StoreError) -> bool {
-        let mends = matches!(
-            error.kind,
-            StoreErrorKind::Io | StoreErrorKind::Corrupt | StoreErrorKind::Unusable
-        );
-        if !mends {
-            return false;
+    /// Waits, and opens a store anew that cannot be trusted any more, until that is done. False once
+    /// the process closes and its deadline has passed.
+    pub(super) fn wait_until_mended(&mut self, error: &StoreError, pause: &mut Duration) -> bool {
+        loop {
+            if !self.wait_out(pause) {
+                return false;
+            }
+            if !mends(error) || self.reopened() {
+                return true;
+            }
         }
+    }
+
+    /// True if the store was opened anew.
+    fn reopened(&mut self) -> bool {
         let gone = self.store.totals().clone();
-        match self.store.reopen() {
+        let reopened = {
+            let _under_way = self.board.under_way();
+            self.store.reopen()
+        };
+        match reopened {
             Ok(false) => true,
             Ok(true) => {
                 self.stale.append(&mut self.held);
                 self.removing = None;
                 self.leases.clear();
-                self.own.note_replaced(&gone);
+                match self.store.take_quarantined() {
+                    Some(aside) => self.own.note_damaged(&aside),
+                    None => self.own.note_replaced(&gone),
+                }
                 self.board.replaced(self.store.totals());
                 true
             }
             Err(error) => {
                 self.board.failed(&error);
                 false
+            }
+        }
+    }
+
+    /// On a full disk: removes rows that may go, and tells of losses, with what is kept back for
+    /// that. What the queue holds waits.
+    pub(super) fn use_reserve(&mut self) {
+        let board = std::sync::Arc::clone(&self.board);
+        let under_way = board.under_way();
+        if !self.store.make_room() {
+            return;
+        }
+        let before = self.store.totals().pruned;
+        self.remove_some();
+        let removed = self.store.totals().pruned > before;
+        if removed {
+            self.store.give_back();
+        }
+        drop(under_way);
+        let rested = |at: Instant| at.elapsed() >= RESERVE_EVERY;
+        if removed || self.last_reserve.is_none_or(rested) {
+            self.last_reserve = Some(Instant::now());
+            self.commit_urgent(false);
+        }
+    }
+
+    /// What the last round has lost, or found gone, is told too, if that is still possible.
+    pub(super) fn last_words(&mut self) {
+        self.own.note(&mut self.queue.take_losses());
+        if self.own.has_news() || !self.unkept.is_empty() {
+            self.store.make_room();
+            self.commit_urgent(true);
+            let left = std::mem::take(&mut self.unkept);
+            if !left.is_empty() {
+                self.lose(&left, Vec::new());
+            }
+        }
+    }
+
+    /// Commits the rows that are due of audithog's own. They stay in `unkept` if that fails.
+    pub(super) fn commit_urgent(&mut self, stopping: bool) {
+        let mut losses = self.queue.take_losses();
+        self.own.note(&mut losses);
+        let mut rows = std::mem::take(&mut self.unkept);
+        let kept_back = rows.len();
+        self.own.make(
+            &self.queue.counts(),
+            self.store.totals(),
+            stopping,
+            self.store.room(),
+            &mut rows,
+        );
+        self.queue.accept_own((rows.len() - kept_back) as u64);
+        if rows.is_empty() {
+            return;
+        }
+        let group = Group {
+            rows: &rows,
+            losses: self.own.take_untold(),
+            sync: true,
+            urgent: true,
+            ..Group::default()
+        };
+        let tried = {
+            let _under_way = self.board.under_way();
+            self.store.commit(&group)
+        };
+        match tried {
+            Ok(committed) => {
+                self.board.urgent(self.store.totals());
+                self.book(&rows, Vec::new(), &committed);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "audithog's own rows wait too");
+                self.own.put_back(group.losses);
+                self.unkept = rows;
             }
         }
     }
@@ -116,7 +217,7 @@ impl Writer {
         ticket: Ticket,
     ) -> bool {
         self.publish(false, ticket);
-        let synced = !group.sync || self.commit_group(&[], Vec::new(), true);
+        let synced = !group.sync || self.commit_group(&[], 0, Vec::new(), true);
         if synced {
             self.book(group.rows, waiters, committed);
         } else {

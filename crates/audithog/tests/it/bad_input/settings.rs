@@ -32,6 +32,8 @@ fn wrong_value(variable: &str) -> Option<&'static str> {
         "POSTHOG_HOST" => "ftp://posthog.example",
         "LOG_BATCH_SIZE" => "0",
         "LOG_BATCH_INTERVAL_MS" => "30s",
+        "AUDITHOG_DB_DAMAGED" => "ignore",
+        "AUDITHOG_DB_RESERVE" => "2GiB",
         "AUDITHOG_DB_MAX_BYTES" => "much",
         "AUDITHOG_RETENTION" => "400",
         "AUDITHOG_GUARANTEE" => "exactly-once",

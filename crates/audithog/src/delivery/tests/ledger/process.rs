@@ -173,7 +173,8 @@ impl Process {
             }
             if course.stragglers.wants_refill() && self.queued.is_empty() {
                 let stragglers = self.reader.stragglers(SINK, IN_MEMORY).unwrap();
-                course.stragglers.refill(stragglers);
+                let count = self.reader.straggler_count(SINK).unwrap();
+                course.stragglers.refill(count, stragglers);
             }
             let step = course.next(&progress, now);
             let sync = course.triggers.fired() > progress.synced;
