@@ -260,10 +260,8 @@ fn the_file_says_what_the_process_counted_and_why_it_could_not_write() {
     desk.fail([Fault::FailedAfterwards]);
     desk.push(full_row(1));
     desk.flush(false).recv_timeout(PATIENCE).unwrap();
-    assert_eq!(
-        ask(&desk, "SELECT trouble FROM audit_runs"),
-        "failed, as told"
-    );
+    let trouble = ask(&desk, "SELECT trouble FROM audit_runs");
+    assert!(trouble.starts_with("failed, as told; "), "{trouble}");
     desk.push(full_row(2));
     assert!(desk.close());
     let books: serde_json::Value =
