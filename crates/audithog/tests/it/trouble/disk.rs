@@ -182,7 +182,7 @@ fn old_rows_are_removed_while_the_disk_is_full() {
     assert_sound(&disk.ledger(), &report["health"]);
     let removed: u64 = own_rows(&disk.ledger(), "audit_retention")
         .iter()
-        .map(|row| row["removed"].as_u64().unwrap())
+        .map(|row| row["count"].as_u64().unwrap())
         .sum();
     assert!(removed >= 1_000, "{removed}");
 }

@@ -14,7 +14,7 @@ use crate::ledger::{Group, Settlement, Store, StoreErrorKind};
 
 const QUARANTINE: LedgerCare = LedgerCare {
     damaged: OnDamage::Quarantine,
-    reserve: Some(0),
+    reserve: None,
 };
 
 fn beside(place: &Place, suffix: &str) -> PathBuf {
