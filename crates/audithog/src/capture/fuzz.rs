@@ -116,7 +116,7 @@ pub(crate) fn request_headers(data: &[u8]) {
     let own = Uuid::from_u128(7);
     match settings.request_id.choose(own, sent.request_id.take()) {
         (RequestId::Uuid(id), upstream) if id == own => {
-            said(&upstream, limits::UPSTREAM_REQUEST_ID)
+            said(&upstream, limits::UPSTREAM_REQUEST_ID);
         }
         (id, upstream) => {
             assert!(adopts && from_proxy && upstream.is_none());

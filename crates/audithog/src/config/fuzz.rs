@@ -22,8 +22,8 @@ pub(crate) fn config(data: &[u8]) {
             continue;
         };
         let (name, value) = (&line[..equals], &line[equals + 1..]);
-        if name.ends_with(b"_FILE") {
-            // Would read any file of this machine.
+        if name.ends_with(b"_FILE") && name != b"AUDITHOG_POSTHOG_CA_FILE" {
+            // Would read any file of this machine; of the other it is only asked whether it is there.
             continue;
         }
         let is_secret = matches!(

@@ -34,7 +34,7 @@ pub(crate) fn row(input: &mut Input<'_>) -> Row {
         trace_trusted: input.byte() & 1 == 1,
         distinct_id: input.optional(text),
         on_request_of: None,
-        properties: input.optional(|input| input.text()).and_then(|json| {
+        properties: input.optional(Input::text).and_then(|json| {
             let map = serde_json::from_str(&json).ok()?;
             properties::freeze(map)
         }),
@@ -61,7 +61,7 @@ fn exchange(input: &mut Input<'_>) -> Exchange {
         duration_us: input.number() >> 1,
         user_agent: input.optional(text),
         ip: input.optional(|input| match input.byte() & 1 {
-            0 => IpAddr::from((u32::from(input.byte()) << 24 | 0x0102_03).to_be_bytes()),
+            0 => IpAddr::from((u32::from(input.byte()) << 24 | 0x01_0203).to_be_bytes()),
             _ => IpAddr::from(uuid(input).into_bytes()),
         }),
         upstream_request_id: input.optional(text),

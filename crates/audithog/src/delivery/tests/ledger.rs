@@ -293,33 +293,33 @@ impl World {
         ));
     }
 
-    fn act(&mut self, who: usize, action: Action) {
+    fn act(&mut self, who: usize, action: &Action) {
         let who = if self.place.is_some() { who } else { 0 };
         self.start(who);
         let room = self.room();
-        let rows = match &action {
+        let rows = match action {
             Action::Append { rows, .. } => rows.iter().map(|row| self.row(*row)).collect(),
             _ => Vec::new(),
         };
         let process = self.processes[who].as_mut().unwrap();
         let books = &mut self.books;
         match action {
-            Action::Append { sync, .. } => process.commit(books, &rows, sync, room),
-            Action::Commit { sync } => process.commit(books, &[], sync, room),
+            Action::Append { sync, .. } => process.commit(books, &rows, *sync, room),
+            Action::Commit { sync } => process.commit(books, &[], *sync, room),
             Action::Lease => process.ask_for_lease(books, room),
             Action::Work { hasten } => {
-                if hasten {
+                if *hasten {
                     process.hasten();
                 }
                 process.work(books, room);
             }
-            Action::Answer { pick, mood } => process.answer(books, pick, mood),
-            Action::Advance { tenths } => self.clock.advance(TERM * tenths / 10),
-            Action::Prune { age, limit } => self.prune(who, age, limit),
+            Action::Answer { pick, mood } => process.answer(books, *pick, *mood),
+            Action::Advance { tenths } => self.clock.advance(TERM * *tenths / 10),
+            Action::Prune { age, limit } => self.prune(who, *age, *limit),
             Action::Reopen => process.reopen(),
             Action::Close | Action::Crash { .. } if room.is_some() => {}
             Action::Close => self.processes[who].take().unwrap().close(books),
-            Action::Crash { seen_dead } => self.crash(who, seen_dead),
+            Action::Crash { seen_dead } => self.crash(who, *seen_dead),
         }
     }
 
@@ -478,7 +478,7 @@ impl World {
             let taken = self.books.taken.contains_key(&row.id);
             match fate {
                 books::Fate::Delivered => {
-                    assert!(taken, "{seq} counts as delivered and is not there")
+                    assert!(taken, "{seq} counts as delivered and is not there");
                 }
                 books::Fate::SampledOut => assert_eq!(kind(row), Kind::SampledOut),
                 books::Fate::Dead => {}
@@ -492,7 +492,7 @@ impl World {
 
 fn follow(mut world: World, actions: Vec<(usize, Action)>) {
     for (who, action) in actions {
-        world.act(who, action);
+        world.act(who, &action);
         world.check();
     }
     world.drain();

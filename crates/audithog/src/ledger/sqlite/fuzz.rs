@@ -9,7 +9,7 @@ use super::names::Names;
 use super::{open, schema};
 use crate::fuzz::{Input, is_clean, row};
 use crate::ledger::{StoreError, StoreErrorKind};
-use crate::record::{Row, StoredRow};
+use crate::record::{Outcome, Row, StoredRow};
 
 thread_local! {
     /// Made once: it takes far longer than what is tested with it.
@@ -53,7 +53,15 @@ pub(crate) fn stored_columns(data: &[u8]) {
             Ok(())
         });
         match outcome {
-            Ok(stored) => round_trip(ledger, &stored.row),
+            Ok(mut stored) => {
+                if let Some(http) = &mut stored.row.exchange
+                    && http.outcome == Outcome::Open
+                {
+                    // Of an open request no duration is written.
+                    http.duration_us = 0;
+                }
+                round_trip(ledger, &stored.row);
+            }
             Err(error) => {
                 assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error:?}");
                 assert!(

@@ -93,6 +93,11 @@ fn safe(id: Cow<'_, str>) -> Cow<'_, str> {
         true => Cow::Owned(id.replace('\0', "\u{fffd}")),
         false => id,
     };
+    // An adopted request id of a damaged ledger; all others were trimmed before.
+    let id = match id.trim().len() == id.len() {
+        true => id,
+        false => Cow::Owned(id.trim().to_owned()),
+    };
     if LIMIT < id.len() {
         return Cow::Owned(format!("user:{}", digested(&id)));
     }
