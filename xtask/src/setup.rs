@@ -43,6 +43,12 @@ const TOOLS: &[Tool] = &[
         packages: &["strace"],
         present: || find("strace").is_some(),
     },
+    // The tests of the alert rules.
+    Tool {
+        name: "promtool",
+        packages: &["prometheus"],
+        present: || find("promtool").is_some(),
+    },
     // PostHog's SDKs.
     Tool {
         name: "node",

@@ -4,6 +4,7 @@
 
 mod imports;
 mod links;
+mod messages;
 mod rust;
 mod sizes;
 mod tree;
@@ -51,6 +52,7 @@ const RULES: &[fn(&Tree) -> Vec<Finding>] = &[
     imports::rooms_know_only_their_left,
     links::links_resolve,
     variables::variables_are_documented,
+    messages::log_lines_are_explained,
 ];
 
 pub(crate) fn run(root: &Path) -> Result<()> {

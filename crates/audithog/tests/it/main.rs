@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod alerts;
 mod bad_input;
 mod guarantees;
 mod lifecycle;
