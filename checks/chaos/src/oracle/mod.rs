@@ -73,6 +73,8 @@ pub(crate) enum End {
 pub(crate) struct Injected {
     /// The servers' clock was stepped: times prove nothing.
     pub(crate) clock: bool,
+    /// The ledger could not be written at times.
+    pub(crate) ledger_trouble: bool,
     /// PostHog refused rows for good.
     pub(crate) refusals: bool,
 }

@@ -220,6 +220,16 @@ fn more_missing_than_told_is_no_excuse() {
     assert_breaks("missing is a loss", |books| {
         books.clients[3].server = 1;
     });
+    // Counted in the memory of a process that was killed while it could not write; one that was not killed tells.
+    let rules = broken(|books| {
+        books.injected.ledger_trouble = true;
+        books.ledger.runs[0].queue_capacity = 0;
+    });
+    assert_eq!(rules, [""; 0]);
+    assert_breaks("missing is a loss", |books| {
+        books.injected.ledger_trouble = true;
+        books.clients[3].server = 1;
+    });
 }
 
 #[test]
@@ -412,7 +422,11 @@ fn ends_and_losses_are_told() {
         books.ledger.losses.clear();
     });
     assert_breaks("losses are rows", |books| {
+        books.ledger.runs[0].unclean = false;
         books.ledger.losses.insert("queue_full".to_owned(), 3);
+    });
+    assert_breaks("losses are rows", |books| {
+        books.ledger.losses.insert("unclean_stop".to_owned(), 17);
     });
     assert_breaks("losses are rows", |books| books.ledger.losses.clear());
     assert_breaks("losses", |books| {

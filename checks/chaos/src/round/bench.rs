@@ -163,7 +163,6 @@ fn environment(setting: &Setting, posthog: &str) -> Vec<(String, String)> {
         ("AUDITHOG_QUEUE_ROWS", setting.queue_rows.to_string()),
         ("LOG_BATCH_SIZE", setting.batch_size.to_string()),
         ("LOG_BATCH_INTERVAL_MS", millis(setting.batch_interval)),
-        ("AUDITHOG_POSTHOG_TIMEOUT_MS", "3000".to_owned()),
         ("AUDITHOG_SHUTDOWN_TIMEOUT_MS", "6000".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

@@ -207,6 +207,7 @@ impl<'a> Round<'a> {
             guarantee: plan.setting.guarantee,
             injected: Injected {
                 clock: plan.has(Kind::ClockStep),
+                ledger_trouble: plan.troubles_ledger(),
                 refusals: plan.refuses_rows(),
             },
             servers: bench.servers.ended.into_iter().flatten().collect(),

@@ -58,7 +58,7 @@ impl Meter {
         file.set_len(kept)?;
         // Memory that processes share: gone with them.
         match fs::remove_file(with_suffix(&ledger, "-shm")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(written - kept),
         }
     }

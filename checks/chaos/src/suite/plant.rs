@@ -50,7 +50,7 @@ const DEFECTS: &[(&str, Defect)] = &[
         }
     }),
     ("a loss is in no row", |books| {
-        books.ledger.losses.insert("queue_full".to_owned(), 1);
+        books.ledger.losses.insert("unclean_stop".to_owned(), 1);
     }),
 ];
 

@@ -3,32 +3,36 @@
 use anyhow::Result;
 
 use super::{Files, Tally, plant};
-use crate::oracle::Guarantee;
+use crate::oracle::Guarantee::{self, BestEffort, Durable, FailClosed};
 use crate::schedule::{Kind, Plan};
 
-/// Seeds and faults. The first is the one whose books are spoiled afterwards.
-const ROUNDS: &[(u64, &[Kind])] = &[
-    (1, &[Kind::Terminate, Kind::Storm503]),
-    (2, &[Kind::Kill, Kind::LostReply, Kind::Storm429]),
-    (3, &[Kind::TerminateInOutage, Kind::Poison]),
-    (4, &[Kind::Hang, Kind::Kill, Kind::TooMany]),
-    (5, &[Kind::TwoWriters, Kind::Kill, Kind::Reset]),
-    (6, &[Kind::FullDisk, Kind::Drip]),
-    (7, &[Kind::SyncFails, Kind::Quota]),
-    (8, &[Kind::SyncHangs, Kind::Storm429Later]),
-    (9, &[Kind::WriteFails, Kind::Storm500]),
-    (10, &[Kind::WriteNoSpace, Kind::V1Vanishes]),
-    (11, &[Kind::WriteSlow, Kind::Verdicts]),
-    (12, &[Kind::TruncateFails, Kind::Outage, Kind::TooLarge]),
-    (13, &[Kind::ClockStep, Kind::WrongKey]),
-    (15, &[Kind::PowerLoss]),
-    (14, &[Kind::Storm503Later, Kind::Garbage]),
+/// Seeds, guarantees and faults. The first is the one whose books are spoiled afterwards.
+const ROUNDS: &[(u64, Guarantee, &[Kind])] = &[
+    (1, BestEffort, &[Kind::Terminate, Kind::Storm503]),
+    (2, Durable, &[Kind::Kill, Kind::LostReply, Kind::Storm429]),
+    (3, FailClosed, &[Kind::TerminateInOutage, Kind::Poison]),
+    (4, BestEffort, &[Kind::Hang, Kind::Kill, Kind::TooMany]),
+    (5, Durable, &[Kind::TwoWriters, Kind::Kill, Kind::Reset]),
+    (6, BestEffort, &[Kind::FullDisk, Kind::Drip]),
+    (7, FailClosed, &[Kind::SyncFails, Kind::Quota]),
+    (8, FailClosed, &[Kind::SyncHangs, Kind::Storm429Later]),
+    (9, Durable, &[Kind::WriteFails, Kind::Storm500]),
+    (10, FailClosed, &[Kind::WriteNoSpace, Kind::V1Vanishes]),
+    (11, BestEffort, &[Kind::WriteSlow, Kind::Verdicts]),
+    (
+        12,
+        Durable,
+        &[Kind::TruncateFails, Kind::Outage, Kind::TooLarge],
+    ),
+    (13, BestEffort, &[Kind::ClockStep, Kind::WrongKey]),
+    (15, Durable, &[Kind::PowerLoss]),
+    (14, BestEffort, &[Kind::Storm503Later, Kind::Garbage]),
 ];
 
 pub(crate) fn run(files: &Files) -> Result<()> {
     let mut tally = Tally::default();
-    for (seed, kinds) in ROUNDS {
-        let plan = Plan::draw(*seed, Some(Guarantee::BestEffort), kinds);
+    for (seed, guarantee, kinds) in ROUNDS {
+        let plan = Plan::draw(*seed, Some(*guarantee), kinds);
         tally.play(&plan, files, |outcome, directory| {
             if *seed == ROUNDS[0].0 {
                 plant::all_are_seen(&outcome.books, &directory.path().join("audit.db"))
@@ -47,10 +51,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_is_in_the_short_run() {
+    fn every_fault_and_guarantee_is_in_the_short_run() {
         for kind in Kind::ALL {
-            let found = ROUNDS.iter().any(|(_, kinds)| kinds.contains(&kind));
+            let found = ROUNDS.iter().any(|(_, _, kinds)| kinds.contains(&kind));
             assert!(found, "{kind:?} is in no round");
+        }
+        for guarantee in Guarantee::PLAYED {
+            let found = ROUNDS.iter().any(|(_, played, _)| played == guarantee);
+            assert!(found, "{guarantee:?} is in no round");
         }
     }
 }

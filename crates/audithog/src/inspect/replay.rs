@@ -7,9 +7,8 @@ use super::dead_letters::DeadLetters;
 use super::{LedgerFile, refused};
 use crate::clock::Clock;
 use crate::error::{Error, Kind};
-use crate::ledger::own_rows::{OwnRows, own_row, unclean_stop};
-use crate::ledger::{CURRENT_SCHEMA, Group, SqliteStore, Store as _};
-use crate::queue::Counts;
+use crate::ledger::own_rows::own_row;
+use crate::ledger::{CURRENT_SCHEMA, SqliteStore, Store as _};
 use crate::record::Run;
 
 /// Letters in one transaction: a short one keeps the service's appends waiting for a moment only.
@@ -90,30 +89,8 @@ impl Session {
         );
         let clock = Clock::system();
         // Nothing waits in memory, so a kill loses nothing.
-        let (mut store, report) =
+        let (store, _) =
             SqliteStore::open(file.path(), &run, &settings, &clock, 0).map_err(refused)?;
-        // Each unclean stop is told once: to whoever opens first.
-        let mut own = OwnRows::new(clock.clone());
-        for stop in &report.unclean {
-            let loss = unclean_stop(stop.queue_capacity, stop.alive, clock.wall());
-            own.note(&mut vec![loss]);
-        }
-        let mut rows = Vec::new();
-        own.make(
-            &Counts::default(),
-            store.totals(),
-            false,
-            usize::MAX,
-            &mut rows,
-        );
-        if !rows.is_empty() {
-            let group = Group {
-                rows: &rows,
-                losses: own.take_untold(),
-                ..Group::default()
-            };
-            store.commit(&group).map_err(refused)?;
-        }
         Ok(Self {
             store,
             clock,

@@ -238,6 +238,12 @@ pub(crate) trait Store: Send {
         Ok(())
     }
 
+    /// How many rows it wrote itself since the last call: those that tell of such runs, in the transaction that found
+    /// them.
+    fn take_told(&mut self) -> u64 {
+        0
+    }
+
     /// How many rows it would take now.
     fn room(&self) -> usize {
         usize::MAX

@@ -166,7 +166,7 @@ impl OwnRows {
         if stopping || (due && rows.len().saturating_add(self.waiting.len()) <= room) {
             self.next_loss = now + LOSS_EVERY;
             for episode in std::mem::take(&mut self.waiting) {
-                rows.push(self.loss(&episode));
+                rows.push(loss_row(&self.clock, &episode));
             }
         }
         if let Some((removal, reason)) = self.removal.take() {
@@ -193,24 +193,25 @@ impl OwnRows {
     pub(crate) fn row(&self, event: &'static str, details: Value) -> Row {
         own_row(&self.clock, event, details)
     }
+}
 
-    fn loss(&self, episode: &Episode) -> Row {
-        let mut details = json!({
-            "reason": episode.reason.as_str(),
-            "count": episode.count,
-            "from": episode.first.to_string(),
-            "until": episode.last.to_string(),
-            "exact": !episode.inexact,
-        });
-        if let Some((clients, others)) = episode.losers.describe() {
-            details["clients"] = clients;
-            details["otherClients"] = others.into();
-        }
-        if let Some(file) = &episode.file {
-            details["file"] = file.as_str().into();
-        }
-        self.row("audit_loss", details)
+/// The row that tells of a loss.
+pub(crate) fn loss_row(clock: &Clock, episode: &Episode) -> Row {
+    let mut details = json!({
+        "reason": episode.reason.as_str(),
+        "count": episode.count,
+        "from": episode.first.to_string(),
+        "until": episode.last.to_string(),
+        "exact": !episode.inexact,
+    });
+    if let Some((clients, others)) = episode.losers.describe() {
+        details["clients"] = clients;
+        details["otherClients"] = others.into();
     }
+    if let Some(file) = &episode.file {
+        details["file"] = file.as_str().into();
+    }
+    own_row(clock, "audit_loss", details)
 }
 
 /// One of audithog's own rows.

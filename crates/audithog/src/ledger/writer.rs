@@ -166,6 +166,7 @@ impl Writer {
             clock: self.clock.clone(),
         };
         let mut work = Work::default();
+        self.count_told();
         self.board
             .committed(self.store.totals(), false, self.ticket);
         while self.closing.is_none() {
@@ -301,6 +302,7 @@ impl Writer {
         } = request;
         match self.store.lease(sink, &holder, self.clock.wall(), until) {
             Ok(taken) => {
+                self.publish_told();
                 if taken && until > self.clock.wall() {
                     self.held.insert(sink, holder);
                 } else {

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Builder, Database, QueueFull, Resolved, Settings};
 use crate::delivery::{Delivery, Plan, Tuning};
 use crate::error::{Error, Kind};
-use crate::ledger::own_rows::{OwnRows, own_row, unclean_stop};
+use crate::ledger::own_rows::{OwnRows, own_row};
 use crate::ledger::progress::Board;
 use crate::ledger::writer::{Writer, WriterParts};
 use crate::ledger::{
@@ -104,13 +104,6 @@ pub(super) fn launch(
         .map_err(ledger_error)?;
     let link: Arc<dyn crate::delivery::Ledger> = Arc::new(Link::new(&queue, &board, readers));
 
-    for stop in &opened.report.unclean {
-        own.note(&mut vec![unclean_stop(
-            stop.queue_capacity,
-            stop.alive,
-            clock.wall(),
-        )]);
-    }
     if let Some(aside) = store.take_quarantined() {
         own.note_damaged(&aside);
     }

@@ -60,6 +60,10 @@ const KINDS: [(&str, Kind); 5] = [
 ];
 
 fn kind(row: &Row) -> Kind {
+    // What the store writes itself is a row like any other.
+    if row.event == "audit_loss" {
+        return Kind::Good;
+    }
     KINDS.iter().find(|(name, _)| *name == row.event).unwrap().1
 }
 
@@ -284,13 +288,9 @@ impl World {
             ),
             None => Box::new(MemoryStore::new(ROOM, &run())),
         };
-        self.processes[who] = Some(Process::new(
-            self.lives,
-            store,
-            &self.clock,
-            &self.server,
-            self.tuning,
-        ));
+        let mut process = Process::new(self.lives, store, &self.clock, &self.server, self.tuning);
+        process.learn(&mut self.books);
+        self.processes[who] = Some(process);
     }
 
     fn act(&mut self, who: usize, action: &Action) {
@@ -316,7 +316,7 @@ impl World {
             Action::Answer { pick, mood } => process.answer(books, *pick, *mood),
             Action::Advance { tenths } => self.clock.advance(TERM * *tenths / 10),
             Action::Prune { age, limit } => self.prune(who, *age, *limit),
-            Action::Reopen => process.reopen(),
+            Action::Reopen => process.reopen(books),
             Action::Close | Action::Crash { .. } if room.is_some() => {}
             Action::Close => self.processes[who].take().unwrap().close(books),
             Action::Crash { seen_dead } => self.crash(who, *seen_dead),

@@ -65,6 +65,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod unclean;
 
 pub(crate) use error::lacks_access;
 pub(crate) use look::{

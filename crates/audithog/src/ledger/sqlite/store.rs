@@ -16,6 +16,7 @@ use super::read::{Seated, SqliteReader};
 use super::replay::{self, Replayed};
 use super::reserve::Reserve;
 use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
+use super::unclean::Teller;
 use super::{append, busy, checkpoint, damage, notes, open, retention, settle, sinks};
 use crate::clock::Clock;
 use crate::config::LedgerCare;
@@ -45,6 +46,8 @@ pub(crate) struct SqliteStore {
     pub(super) poisoned: bool,
     /// Found by opening again, not yet told.
     pub(super) unclean: Vec<UncleanStop>,
+    /// Rows that the store itself wrote since it was asked last.
+    pub(super) told: u64,
     /// Opening again found another ledger, not yet told.
     pub(super) replaced: bool,
     /// The file that was opened last knew this run.
@@ -68,7 +71,7 @@ pub(crate) struct SqliteStore {
 }
 
 /// What a run begins with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Start {
     pub(super) path: PathBuf,
     pub(super) process: Process,
@@ -135,6 +138,7 @@ impl SqliteStore {
             last_sign: clock.monotonic(),
             poisoned: false,
             unclean: Vec::new(),
+            told: 0,
             replaced: false,
             continued: false,
             unreadable: Arc::default(),
@@ -185,10 +189,9 @@ impl SqliteStore {
         let (settings_json, queue_capacity) = (settings_json.clone(), *queue_capacity);
         let known = self.run;
         self.check_tail()?;
+        let (start, clock) = (self.start.clone(), self.clock.clone());
         let (number, continued, report) =
-            self.transact("begin a run", false, |connection, _, _| {
-                let unclean =
-                    runs::take_unclean(connection, &process, run.instance.as_deref(), now)?;
+            self.transact("begin a run", false, |connection, names, totals| {
                 let before = runs::last_settings(connection, &run.service)?;
                 let continued = runs::is_open(connection, known, &process)?;
                 let number = if continued {
@@ -203,6 +206,9 @@ impl SqliteStore {
                         now,
                     )?
                 };
+                let unclean = start
+                    .teller(number, &clock)
+                    .tell(connection, names, totals)?;
                 let report = OpenReport {
                     created,
                     unclean,
@@ -212,6 +218,7 @@ impl SqliteStore {
             })?;
         self.run = number;
         self.continued = continued;
+        self.told += report.unclean.len() as u64;
         Ok(report)
     }
 
@@ -359,6 +366,17 @@ impl SqliteStore {
     }
 }
 
+impl Start {
+    fn teller<'a>(&'a self, run: i64, clock: &'a Clock) -> Teller<'a> {
+        Teller {
+            process: &self.process,
+            instance: self.run.instance.as_deref(),
+            run,
+            clock,
+        }
+    }
+}
+
 impl Store for SqliteStore {
     fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError> {
         self.check_readers()?;
@@ -472,15 +490,20 @@ impl Store for SqliteStore {
     }
 
     fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {
-        let now = self.clock.wall();
-        let process = self.start.process.clone();
-        let instance = self.start.run.instance.clone();
-        let found = self.transact("look for stopped runs", false, |connection, _, _| {
-            runs::take_unclean(connection, &process, instance.as_deref(), now)
-        })?;
+        let (start, run, clock) = (self.start.clone(), self.run, self.clock.clone());
+        let found = self.transact(
+            "look for stopped runs",
+            false,
+            |connection, names, totals| start.teller(run, &clock).tell(connection, names, totals),
+        )?;
+        self.told += found.len() as u64;
         let mut unclean = std::mem::take(&mut self.unclean);
         unclean.extend(found);
         Ok(unclean)
+    }
+
+    fn take_told(&mut self) -> u64 {
+        std::mem::take(&mut self.told)
     }
 
     fn size(&self) -> Result<Size, StoreError> {
@@ -517,18 +540,20 @@ impl Store for SqliteStore {
         until: Micros,
     ) -> Result<bool, StoreError> {
         let holder = sinks::holder(self.run, holder);
-        let process = self.start.process.clone();
-        let instance = self.start.run.instance.clone();
-        let (taken, unclean) = self.transact("lease a sink", false, |connection, _, _| {
-            let taken = sinks::lease(connection, sink, &holder, now, until)?;
-            if taken || until <= now {
-                return Ok((taken, Vec::new()));
-            }
-            // Nobody waits for the term of a holder that can be seen to be dead.
-            let unclean = runs::take_unclean(connection, &process, instance.as_deref(), now)?;
-            let taken = !unclean.is_empty() && sinks::lease(connection, sink, &holder, now, until)?;
-            Ok((taken, unclean))
-        })?;
+        let (start, run, clock) = (self.start.clone(), self.run, self.clock.clone());
+        let (taken, unclean) =
+            self.transact("lease a sink", false, |connection, names, totals| {
+                let taken = sinks::lease(connection, sink, &holder, now, until)?;
+                if taken || until <= now {
+                    return Ok((taken, Vec::new()));
+                }
+                // Nobody waits for the term of a holder that can be seen to be dead.
+                let unclean = start.teller(run, &clock).tell(connection, names, totals)?;
+                let taken =
+                    !unclean.is_empty() && sinks::lease(connection, sink, &holder, now, until)?;
+                Ok((taken, unclean))
+            })?;
+        self.told += unclean.len() as u64;
         self.unclean.extend(unclean);
         Ok(taken)
     }

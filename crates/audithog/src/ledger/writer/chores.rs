@@ -1,7 +1,6 @@
 //! Work of the writer that nobody waits for.
 
 use super::{CHORES_EVERY, PRUNE_ROWS, Writer};
-use crate::ledger::own_rows::unclean_stop;
 use crate::ledger::{Removal, StoreError, StoreErrorKind};
 use crate::record::Micros;
 
@@ -168,17 +167,26 @@ impl Writer {
         });
     }
 
+    /// Counts the rows that the store wrote by itself; how many.
+    pub(super) fn count_told(&mut self) -> u64 {
+        let rows = self.store.take_told();
+        self.queue.accept_own(rows);
+        self.queue.settle(rows, [], self.clock.wall());
+        rows
+    }
+
+    /// The same, and lets sinks see them.
+    pub(super) fn publish_told(&mut self) {
+        if self.count_told() > 0 {
+            self.publish(false, self.ticket);
+        }
+    }
+
     /// Other processes' runs, and this one's own past, that ended without saying so.
     fn note_unclean(&mut self) {
         match self.store.take_unclean() {
-            Ok(stops) => {
-                let now = self.clock.wall();
-                let mut losses: Vec<_> = stops
-                    .iter()
-                    .map(|stop| unclean_stop(stop.queue_capacity, stop.alive, now))
-                    .collect();
-                self.own.note(&mut losses);
-            }
+            // Told by the store, in the same transaction.
+            Ok(_) => self.publish_told(),
             Err(error) => tracing::debug!(%error, "stopped runs could not be looked for"),
         }
     }

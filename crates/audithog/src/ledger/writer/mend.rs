@@ -81,6 +81,7 @@ impl Writer {
             let _under_way = self.board.under_way();
             self.store.reopen()
         };
+        self.count_told();
         match reopened {
             Ok(false) => true,
             Ok(true) => {

@@ -70,6 +70,10 @@ impl Store for Failing {
         self.store.take_unclean()
     }
 
+    fn take_told(&mut self) -> u64 {
+        self.store.take_told()
+    }
+
     fn size(&self) -> Result<Size, StoreError> {
         self.store.size()
     }

@@ -58,6 +58,17 @@ impl Process {
         }
     }
 
+    /// Rows that the store wrote itself: of runs that it found dead.
+    pub(super) fn learn(&mut self, books: &mut Books) {
+        let told = usize::try_from(self.store.take_told()).unwrap();
+        if told > 0 {
+            let (from, upto) = (books.head(), self.store.totals().head);
+            let rows = self.reader.rows(from, upto, usize::MAX).unwrap();
+            assert_eq!(rows.len(), told);
+            books.rows.extend(rows.into_iter().map(|stored| stored.row));
+        }
+    }
+
     fn now(&self) -> Now {
         Now {
             monotonic: self.clock.monotonic(),
@@ -122,6 +133,7 @@ impl Process {
             .store
             .lease(SINK, &holder, now.wall, now.wall.saturating_add(TERM))
             .unwrap();
+        self.learn(books);
         assert_eq!(
             ours,
             books.lease(self.life, now.wall, TERM),
@@ -253,7 +265,8 @@ impl Process {
     }
 
     /// After an I/O error: the same process goes on with another handle.
-    pub(super) fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self, books: &mut Books) {
         assert!(!self.store.reopen().unwrap(), "it is the same ledger");
+        self.learn(books);
     }
 }

@@ -78,8 +78,20 @@ fn a_killed_process_is_found_once() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    // At once, and told of later.
+    // At once, and in the transaction that marks it: nobody would look again if this process were killed now.
     assert!(store.lease("posthog", "heir", NOW, NEXT_YEAR).unwrap());
+    let raw = place.raw();
+    let (unclean, told, lost): (i64, String, i64) = raw
+        .query_row(
+            "SELECT unclean, (SELECT properties FROM audit_logs WHERE event = 'audit_loss'),
+             (SELECT rows FROM audit_losses WHERE reason = 'unclean_stop') FROM audit_runs WHERE run = 1",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    assert_eq!((unclean, lost), (1, 77));
+    assert!(told.contains(r#""count":77"#), "{told}");
+    assert_eq!((store.take_told(), store.take_told()), (1, 0));
     let found = store.take_unclean().unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].run.service, "shop");
@@ -88,7 +100,7 @@ fn a_killed_process_is_found_once() {
     store.close().unwrap();
     let (store, report) = place.try_open().unwrap();
     assert_eq!(report.unclean, []);
-    assert_eq!(store.totals().head, 2);
+    assert_eq!(store.totals().head, 3);
 }
 
 /// Not a test of its own: what the child does. Does nothing unless asked.
