@@ -201,7 +201,13 @@ impl<'a> Round<'a> {
         let ledger: PathBuf = bench.ledger();
         let kept = bench.directory.join("audit.db");
         if ledger != kept {
-            std::fs::copy(&ledger, &kept)?;
+            // On a disk as small as this the log may not have been emptied into the file at the end.
+            for suffix in ["", "-wal"] {
+                let from = tamper::with_suffix(&ledger, suffix);
+                if from.exists() {
+                    std::fs::copy(from, tamper::with_suffix(&kept, suffix))?;
+                }
+            }
         }
         Ok(Books {
             guarantee: plan.setting.guarantee,
