@@ -5,6 +5,7 @@
 mod imports;
 mod links;
 mod messages;
+mod promises;
 mod rust;
 mod sizes;
 mod tree;
@@ -53,6 +54,7 @@ const RULES: &[fn(&Tree) -> Vec<Finding>] = &[
     links::links_resolve,
     variables::variables_are_documented,
     messages::log_lines_are_explained,
+    promises::named_tests_exist,
 ];
 
 pub(crate) fn run(root: &Path) -> Result<()> {

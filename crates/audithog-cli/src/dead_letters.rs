@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use audithog::inspect::DeadLetters;
 use clap::Subcommand;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output::number};
 
+mod dismiss;
 mod export;
 mod list;
 mod replay;
@@ -20,6 +21,7 @@ Examples:
   audithog dead-letters list
   audithog dead-letters show 4711
   audithog dead-letters replay --reason 'invalid event'
+  audithog dead-letters dismiss --pruned
   audithog dead-letters export -o letters.ndjson
 
 Exit codes:
@@ -27,7 +29,7 @@ Exit codes:
   1  It could not be done, or not all of it
   2  A wrong argument";
 
-/// See what a destination refused for good, and send it again
+/// See what a destination refused for good, send it again, or dismiss it
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = AFTER_LONG_HELP, after_help = "See --help for examples and exit codes.")]
 pub(crate) struct Args {
@@ -40,6 +42,7 @@ enum Command {
     List(list::Args),
     Show(show::Args),
     Replay(replay::Args),
+    Dismiss(dismiss::Args),
     Export(export::Args),
 }
 
@@ -72,11 +75,37 @@ impl Which {
     }
 }
 
+/// Whether letters that somebody dismissed are among them.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Dismissed {
+    /// Also those that somebody dismissed
+    #[arg(long)]
+    dismissed: bool,
+}
+
+impl Dismissed {
+    fn of(self, letters: DeadLetters) -> DeadLetters {
+        if self.dismissed {
+            letters
+        } else {
+            letters.not_dismissed()
+        }
+    }
+}
+
+fn letters_text(n: u64) -> String {
+    match n {
+        1 => "1 dead letter".to_owned(),
+        n => format!("{} dead letters", number(n)),
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::List(args) => list::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Replay(args) => replay::run(args),
+        Command::Dismiss(args) => dismiss::run(args),
         Command::Export(args) => export::run(&args),
     }
 }

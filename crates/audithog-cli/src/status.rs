@@ -37,7 +37,7 @@ With --check, the worst problem:
   6  Rows were lost within --window
   7  A sink is on hold
   8  Rows wait for longer than --max-pending-age
-  9  There are more than --max-dead-letters dead letters";
+  9  There are more than --max-dead-letters dead letters that nobody dismissed";
 
 /// Show what an audit log is like, beside a running service or after its end
 #[derive(Debug, clap::Args)]

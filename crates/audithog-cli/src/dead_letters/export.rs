@@ -11,7 +11,7 @@ use std::{
 use audithog::inspect::{DeadLetter, LedgerFile};
 use serde_json::Value;
 
-use super::Which;
+use super::{Dismissed, Which};
 use crate::{
     failure::Failure,
     ledger,
@@ -23,6 +23,9 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
+
+    #[command(flatten)]
+    dismissed: Dismissed,
 
     /// The file; it appears once it is complete, with mode 0600
     #[arg(long, short, value_name = "FILE")]
@@ -89,7 +92,7 @@ fn write(file: &mut LedgerFile, args: &Args, part: &Path) -> Result<u64, Failure
         .open(part);
     let mut to = BufWriter::new(created.map_err(cannot)?);
     let mut letters = 0;
-    for letter in file.dead_letters(args.which.letters()) {
+    for letter in file.dead_letters(args.dismissed.of(args.which.letters())) {
         let letter = letter.map_err(failed)?;
         match args.format {
             Form::Ndjson => ndjson(&mut to, &letter),

@@ -4,18 +4,21 @@ use std::io;
 
 use audithog::inspect::DeadLetter;
 
-use super::Which;
+use super::{Dismissed, Which};
 use crate::{
     failure::Failure,
     ledger,
     output::{Format, Output, failed, number, plain, time, written},
 };
 
-/// List dead letters: number, time, destination, what it was, and why
+/// List dead letters: number, time of the row, destination, what it was; when it was refused, and why
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
+
+    #[command(flatten)]
+    dismissed: Dismissed,
 
     /// At most this many; 0 lists all
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -30,7 +33,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut file = ledger::open(args.which.db.as_deref())?;
     let mut output = Output::standard();
     let mut listed = 0;
-    for letter in file.dead_letters(args.which.letters()) {
+    for letter in file.dead_letters(args.dismissed.of(args.which.letters())) {
         let letter = letter.map_err(failed)?;
         if args.limit > 0 && listed >= args.limit {
             if args.format == Format::Text {
@@ -71,5 +74,14 @@ fn line(output: &mut Output, letter: &DeadLetter) -> io::Result<()> {
         plain(letter.sink()),
         plain(&what)
     ))?;
-    output.entry("", 12, &plain(letter.reason()))
+    let mut why = plain(letter.reason());
+    if let Some(at) = letter.refused_text() {
+        why = format!("{} refused: {why}", time(&at));
+    }
+    output.entry("", 12, &why)?;
+    let dismissed = letter.dismissed_text().zip(letter.dismissed_by());
+    let Some((at, by)) = dismissed else {
+        return Ok(());
+    };
+    output.entry("", 12, &format!("{} dismissed by {}", time(&at), plain(by)))
 }

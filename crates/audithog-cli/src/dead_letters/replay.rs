@@ -1,10 +1,10 @@
 //! `audithog dead-letters replay`.
 
-use super::Which;
+use super::{Which, letters_text};
 use crate::{
     failure::Failure,
     ledger,
-    output::{Output, failed, number, written},
+    output::{Output, failed, written},
     user,
 };
 
@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(value_name = "SEQ", conflicts_with = "all")]
     seqs: Vec<u64>,
 
-    /// All there are
+    /// All that nobody has dismissed
     #[arg(long, conflicts_with = "reason")]
     all: bool,
 
@@ -38,7 +38,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let mut asked = args.seqs;
     asked.sort_unstable();
     asked.dedup();
-    if !asked.is_empty() {
+    if asked.is_empty() {
+        letters = letters.not_dismissed();
+    } else {
         letters = letters.with_seqs(asked.iter().copied());
     }
     let done = file.replay(letters, &user::name()).map_err(failed)?;
@@ -64,7 +66,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::new(
             1,
             format!(
-                "{} cannot be sent again: retention has removed their rows; they stay listed",
+                "{} cannot be sent again: retention has removed their rows; \
+                 `audithog dead-letters dismiss --pruned` takes them off the list",
                 letters_text(done.gone)
             ),
         ));
@@ -74,11 +77,4 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::new(1, text));
     }
     Ok(())
-}
-
-fn letters_text(n: u64) -> String {
-    match n {
-        1 => "1 dead letter".to_owned(),
-        n => format!("{} dead letters", number(n)),
-    }
 }

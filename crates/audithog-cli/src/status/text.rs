@@ -188,8 +188,12 @@ fn sink(out: &mut Output, sink: &SinkStatus) -> io::Result<()> {
     });
     let pending = format!("{} rows wait{oldest}", number(sink.pending));
     out.entry(&plain(&sink.name), LABEL, &pending)?;
+    let dismissed = match sink.dismissed {
+        0 => String::new(),
+        n => format!(" ({} dismissed)", number(n)),
+    };
     let counts = format!(
-        "{} delivered, {} sampled out, {} held back, {} dead letters, {} stragglers",
+        "{} delivered, {} sampled out, {} held back, {} dead letters{dismissed}, {} stragglers",
         number(sink.delivered),
         number(sink.sampled_out),
         number(sink.held_back),

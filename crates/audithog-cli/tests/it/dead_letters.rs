@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use audithog::testing::standin::{PostHogStandIn, Verdict};
+use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -74,6 +75,7 @@ fn a_letter_is_seen_and_sent_again_by_the_running_service() {
     assert!(listed.contains("api_request GET /agents"), "{listed}");
     assert!(listed.contains(REASON), "{listed}");
     assert_eq!(listed.matches("posthog").count(), 2, "{listed}");
+    assert_eq!(listed.matches(" UTC refused: drop").count(), 2, "{listed}");
     let (_, listed, _) = run(&["list", "--limit", "1"]);
     assert!(listed.contains("There are more than 1"), "{listed}");
     let (_, listed, _) = run(&["list", "--reason", "something else"]);
@@ -212,6 +214,11 @@ fn an_export_appears_complete_or_not_at_all() {
         letters(home.path(), &["list", "--format", "json"])
     );
     assert_eq!(exported[1]["seq"], seqs[1]);
+    let (arrived, refused) = (&exported[0]["ts"], &exported[0]["refused_at"]);
+    assert!(
+        refused.as_str().unwrap() > arrived.as_str().unwrap(),
+        "{refused}, {arrived}"
+    );
     assert_eq!(
         (&exported[0]["event"], &exported[0]["route"]),
         (&"api_request".into(), &"/agents".into())
@@ -225,7 +232,7 @@ fn an_export_appears_complete_or_not_at_all() {
     let csv = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = csv.split("\r\n").collect();
     assert!(
-        lines[0].starts_with("sink,reason,seq,id,ts,event,"),
+        lines[0].starts_with("sink,reason,refused_at,dismissed_at,dismissed_by,seq,id,ts,event,"),
         "{csv}"
     );
     assert!(
@@ -250,12 +257,116 @@ fn an_export_appears_complete_or_not_at_all() {
 }
 
 #[test]
+fn a_dismissed_letter_ends_the_problem_and_a_row_says_who_did_it() {
+    let home = TempDir::new().unwrap();
+    let stand_in = PostHogStandIn::start().unwrap();
+    let (_demo, seqs) = with_letters(&home, &stand_in);
+    let run = |arguments: &[&str]| ran(home.path(), &[&["dead-letters"], arguments].concat());
+    let check = || ran(home.path(), &["status", "--check"]).0;
+
+    // Their rows are still there.
+    let (code, printed, _) = run(&["dismiss", "--pruned"]);
+    assert_eq!((code, &*printed), (0, "No dead letter was dismissed.\n"));
+    let (code, printed, complaint) = run(&["dismiss", &seqs[0].to_string()]);
+    assert_eq!((code, &*complaint), (0, ""));
+    assert_eq!(printed, "1 dead letter is dismissed.\n");
+    assert_eq!(check(), 9);
+    let (code, printed, _) = run(&["dismiss", "--all"]);
+    assert_eq!((code, &*printed), (0, "1 dead letter is dismissed.\n"));
+    assert_eq!(check(), 0);
+    let seen = status(home.path());
+    let sink = &seen["sinks"][0];
+    assert_eq!((&sink["dead"], &sink["dismissed"]), (&2.into(), &2.into()));
+    assert_adds_up(&seen);
+    let (_, shown, _) = ran(home.path(), &["status"]);
+    assert!(shown.contains("2 dead letters (2 dismissed)"), "{shown}");
+    let (_, listed, _) = run(&["list"]);
+    assert_eq!(listed, "No dead letters.\n");
+    let (_, listed, _) = run(&["list", "--dismissed"]);
+    assert_eq!(listed.matches(" UTC dismissed by ").count(), 2, "{listed}");
+    let all = letters(home.path(), &["list", "--dismissed", "--format", "json"]);
+    assert!(all[0]["dismissed_at"].is_string() && all[0]["dismissed_by"].is_string());
+
+    let (code, _, complaint) = run(&["dismiss", &seqs[0].to_string(), "1"]);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("not all of these rows"), "{complaint}");
+    // The running service sends the rows that tell of it.
+    let told = |seen: &audithog::testing::standin::Seen| {
+        let events = seen.events();
+        let told = events
+            .iter()
+            .filter(|event| event.event == "audit_dead_letters_dismissed");
+        told.filter(|event| event.properties["by"].is_string())
+            .count()
+            == 2
+    };
+    stand_in.wait_for(Duration::from_secs(60), told).unwrap();
+    stand_in.heal();
+    let (_, printed, _) = run(&["replay", "--all"]);
+    assert_eq!(printed, "No dead letter was sent again.\n");
+    let (code, _, complaint) = run(&["replay", &seqs[0].to_string()]);
+    assert_eq!((code, &*complaint), (0, ""));
+    until("the one that was wanted again is delivered", || {
+        let sink = &status(home.path())["sinks"][0];
+        sink["dead"] == 1 && sink["dismissed"] == 1 && sink["pending"] == 0
+    });
+    assert_adds_up(&status(home.path()));
+}
+
+#[test]
+fn a_letter_whose_row_is_gone_can_be_dismissed() {
+    let home = TempDir::new().unwrap();
+    let stand_in = PostHogStandIn::start().unwrap();
+    let (_demo, seqs) = with_letters(&home, &stand_in);
+    until("all is settled", || {
+        status(home.path())["sinks"][0]["pending"] == 0
+    });
+    // What retention does with the first of the two, without its minutes of waiting.
+    let raw = Connection::open(home.path().join("audit.db")).unwrap();
+    raw.busy_timeout(Duration::from_secs(30)).unwrap();
+    let gone = seqs[0];
+    raw.execute_batch(&format!(
+        "BEGIN IMMEDIATE; UPDATE audit_head SET pruned = {gone};
+         DELETE FROM audit_rows WHERE seq <= {gone}; COMMIT"
+    ))
+    .unwrap();
+    drop(raw);
+
+    let (code, _, complaint) = ran(home.path(), &["dead-letters", "replay", &gone.to_string()]);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("dismiss --pruned"), "{complaint}");
+    let (code, printed, complaint) = ran(home.path(), &["dead-letters", "dismiss", "--pruned"]);
+    assert_eq!((code, &*complaint), (0, ""));
+    assert_eq!(printed, "1 dead letter is dismissed.\n");
+    let seen = status(home.path());
+    let sink = &seen["sinks"][0];
+    assert_eq!((&sink["dead"], &sink["dismissed"]), (&2.into(), &1.into()));
+    assert_adds_up(&seen);
+    // It went with its row; the other is untouched.
+    let all = letters(home.path(), &["list", "--dismissed", "--format", "json"]);
+    assert_eq!(all.len(), 1);
+    assert_eq!(
+        (&all[0]["seq"], &all[0]["dismissed_at"]),
+        (&seqs[1].into(), &Value::Null)
+    );
+    let (code, _, _) = ran(
+        home.path(),
+        &["status", "--check", "--max-dead-letters", "1"],
+    );
+    assert_eq!(code, 0);
+}
+
+#[test]
 fn a_replay_names_what_it_is_about() {
     let home = TempDir::new().unwrap();
     for arguments in [
         &["replay"][..],
         &["replay", "--all", "3"],
         &["replay", "--all", "--reason", "x"],
+        &["dismiss"],
+        &["dismiss", "--all", "3"],
+        &["dismiss", "--pruned", "3"],
+        &["dismiss", "--pruned", "--all"],
     ] {
         let (code, _, complaint) = ran(home.path(), &[&["dead-letters"], arguments].concat());
         assert_eq!(code, 2, "{complaint}");

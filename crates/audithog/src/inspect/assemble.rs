@@ -175,6 +175,7 @@ fn sink(fact: &SinkFact, totals: &SinkTotals, head: i64, now: Micros) -> SinkSta
         sampled_out: totals.sampled_out,
         held_back: totals.held_back,
         dead: totals.dead,
+        dismissed: fact.dismissed,
         hold: fact.hold.as_ref().map(|reason| Hold {
             reason: reason.clone(),
             since: fact.hold_since.map(|at| at.to_string()),

@@ -44,6 +44,25 @@ impl DeadLetter {
         self.0.ts.to_string()
     }
 
+    /// When the destination gave the row up, RFC 3339; none for a letter that a version before the
+    /// ledger's schema 2 wrote.
+    #[must_use]
+    pub fn refused_text(&self) -> Option<String> {
+        self.0.refused.map(|at| at.to_string())
+    }
+
+    /// When the letter was dismissed, RFC 3339.
+    #[must_use]
+    pub fn dismissed_text(&self) -> Option<String> {
+        self.0.dismissed.as_ref().map(|(at, _)| at.to_string())
+    }
+
+    /// Who dismissed the letter; see [`LedgerFile::dismiss`].
+    #[must_use]
+    pub fn dismissed_by(&self) -> Option<&str> {
+        self.0.dismissed.as_ref().map(|(_, by)| &**by)
+    }
+
     /// Why it was refused.
     #[must_use]
     pub fn reason(&self) -> &str {
@@ -65,8 +84,11 @@ impl DeadLetter {
             seq,
             ts,
             reason,
+            refused,
+            dismissed,
             row,
         } = &self.0;
+        let (dismissed, by) = dismissed.as_ref().map(|(at, by)| (at, by)).unzip();
         let stored = row.as_ref();
         let row = stored.map(|stored| &stored.row);
         let run = stored.map(|stored| &*stored.run);
@@ -79,6 +101,9 @@ impl DeadLetter {
         vec![
             ("sink", json!(sink)),
             ("reason", json!(reason)),
+            ("refused_at", json!(refused.map(|at| at.to_string()))),
+            ("dismissed_at", json!(dismissed.map(ToString::to_string))),
+            ("dismissed_by", json!(by)),
             ("seq", json!(seq)),
             ("id", json!(id)),
             ("ts", json!(ts.to_string())),
@@ -173,6 +198,20 @@ impl DeadLetters {
     pub fn with_seqs(mut self, seqs: impl IntoIterator<Item = u64>) -> Self {
         let seqs = seqs.into_iter();
         self.0.seqs = Some(seqs.filter_map(|seq| i64::try_from(seq).ok()).collect());
+        self
+    }
+
+    /// Only those that nobody has dismissed.
+    #[must_use]
+    pub fn not_dismissed(mut self) -> Self {
+        self.0.open = true;
+        self
+    }
+
+    /// Only those whose row retention has removed.
+    #[must_use]
+    pub fn without_row(mut self) -> Self {
+        self.0.without_row = true;
         self
     }
 }

@@ -1,7 +1,8 @@
 //! Looking at a ledger's file: what a service's log is like, seen by another process.
 //!
 //! Works on the file of a live service, of a dead one, and on a copy; also where nothing may be
-//! written. Nothing is made and nothing is changed, but by [`LedgerFile::replay`]. Reads are short:
+//! written. Nothing is made and nothing is changed, but by [`LedgerFile::replay`] and
+//! [`LedgerFile::dismiss`]. Reads are short:
 //! they do not keep a service from writing.
 //!
 //! ```no_run
@@ -18,10 +19,12 @@
 
 mod assemble;
 mod dead_letters;
+mod dismiss;
 mod equations;
 mod problems;
 mod projection;
 mod replay;
+mod session;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -29,6 +32,7 @@ mod tests;
 use std::path::Path;
 
 pub use dead_letters::{DeadLetter, DeadLetters};
+pub use dismiss::Dismissed;
 pub use problems::{Limits, Problem, ProblemKind};
 pub use projection::{ProjectedEvents, Projection};
 pub use replay::Replayed;

@@ -279,12 +279,14 @@ fn waiting(sink: &SinkStatus, limits: &Limits, problems: &mut Vec<Problem>) {
 }
 
 fn dead(sink: &SinkStatus, limits: &Limits, problems: &mut Vec<Problem>) {
-    if sink.dead > limits.max_dead_letters {
+    let open = sink.dead.saturating_sub(sink.dismissed);
+    if open > limits.max_dead_letters {
         problems.push(problem(
             ProblemKind::DeadLetters,
             Some(sink.name.clone()),
-            format!("{} refused {} rows for good", sink.name, sink.dead),
-            "see why with `audithog dead-letters list`, then `audithog dead-letters replay`",
+            format!("{} refused {open} rows for good", sink.name),
+            "see why with `audithog dead-letters list`, then `audithog dead-letters replay`, or \
+             `dismiss` if nothing is to be done",
         ));
     }
 }

@@ -228,6 +228,8 @@ pub struct SinkStatus {
     pub held_back: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Of these, letters that somebody dismissed.
+    pub dismissed: u64,
     /// Why nothing is sent until somebody acts.
     pub hold: Option<Hold>,
     /// `closed` (rows flow), `failing` (quick retries), `open` (an outage: one probe at a time);

@@ -518,6 +518,86 @@ fn a_letter_without_its_row_stays_dead() {
 }
 
 #[test]
+fn a_dismissed_letter_stays_counted_and_is_no_problem() {
+    let place = Place::new();
+    let mut store = store(&place);
+    fill(&mut store);
+    let mut file = LedgerFile::open(place.path()).unwrap();
+    let problem = |file: &mut LedgerFile| {
+        let problems = file.status().unwrap().problems(&Limits::default());
+        problems
+            .iter()
+            .any(|it| it.kind == ProblemKind::DeadLetters)
+    };
+    assert!(problem(&mut file));
+    let before = file.dead_letters(DeadLetters::all()).next().unwrap();
+    let before = before.unwrap();
+    assert!(before.refused_text().is_some());
+    assert_eq!(before.dismissed_by(), None);
+    let done = file.dismiss(DeadLetters::all(), "ada").unwrap();
+    assert_eq!((done.dismissed, done.gone, done.already), (1, 0, 0));
+    assert!(!problem(&mut file));
+    let found = file.status().unwrap();
+    let sink = &found.sinks[0];
+    assert_eq!((sink.dead, sink.dismissed, sink.pending), (1, 1, 7));
+    assert!(found.equations.iter().all(|equation| equation.holds));
+    let told = store.reader().unwrap().rows(10, 11, 1).unwrap().remove(0);
+    assert_eq!(&*told.row.event, "audit_dead_letters_dismissed");
+    assert_eq!(
+        told.row.properties.as_deref(),
+        Some(r#"{"by":"ada","count":1,"first":2,"last":2,"sink":"posthog","withoutRow":0}"#)
+    );
+    let mut open = file.dead_letters(DeadLetters::all().not_dismissed());
+    assert!(open.next().is_none());
+    drop(open);
+    let letter = file.dead_letters(DeadLetters::all()).next().unwrap();
+    let letter = letter.unwrap();
+    assert_eq!(letter.dismissed_by(), Some("ada"));
+    assert!(letter.dismissed_text() >= letter.refused_text());
+
+    // A second time changes nothing and tells nothing.
+    let again = file.dismiss(DeadLetters::all(), "eve").unwrap();
+    assert_eq!((again.dismissed, again.already), (0, 1));
+    assert_eq!(file.status().unwrap().rows.head, 11);
+
+    // Who changes their mind can still send it.
+    let replayed = file.replay(DeadLetters::all(), "ada").unwrap();
+    assert_eq!(replayed.replayed, 1);
+    let found = file.status().unwrap();
+    assert_eq!((found.sinks[0].dead, found.sinks[0].dismissed), (0, 0));
+    assert!(found.equations.iter().all(|equation| equation.holds));
+}
+
+#[test]
+fn a_dismissed_letter_goes_with_its_row_whichever_is_first() {
+    for row_first in [true, false] {
+        let place = Place::new();
+        let mut store = store(&place);
+        fill(&mut store);
+        let mut file = LedgerFile::open(place.path()).unwrap();
+        if row_first {
+            assert_eq!(store.prune(Micros(i64::MAX), 2).unwrap(), 2);
+        }
+        let gone = DeadLetters::all().without_row();
+        let done = file.dismiss(gone, "ada").unwrap();
+        assert_eq!(
+            (done.dismissed, done.gone),
+            if row_first { (1, 1) } else { (0, 0) }
+        );
+        if !row_first {
+            file.dismiss(DeadLetters::all(), "ada").unwrap();
+            assert_eq!(file.dead_letters(DeadLetters::all()).count(), 1);
+            assert_eq!(store.prune(Micros(i64::MAX), 2).unwrap(), 2);
+        }
+        assert_eq!(file.dead_letters(DeadLetters::all()).count(), 0);
+        // The books do not forget that the destination never got it.
+        let found = file.status().unwrap();
+        assert_eq!((found.sinks[0].dead, found.sinks[0].dismissed), (1, 1));
+        assert!(found.equations.iter().all(|equation| equation.holds));
+    }
+}
+
+#[test]
 fn a_replay_on_a_dead_ledger_tells_of_the_unclean_stop() {
     let (live, dead) = (Place::new(), Place::new());
     let mut first = store(&live);
@@ -548,6 +628,8 @@ fn an_older_ledger_is_not_brought_up_to_date_by_a_tool() {
     fs::copy(fixtures.join("v1.db"), place.path()).unwrap();
     let mut file = LedgerFile::open(place.path()).unwrap();
     let error = file.replay(DeadLetters::all(), "ada").unwrap_err();
+    assert!(error.to_string().contains("older version"), "{error}");
+    let error = file.dismiss(DeadLetters::all(), "ada").unwrap_err();
     assert!(error.to_string().contains("older version"), "{error}");
     assert_eq!(file.status().unwrap().file.schema, 1);
 }

@@ -23,15 +23,14 @@ use crate::record::{Micros, Row, StoredRow};
 
 pub(crate) use memory::MemoryStore;
 pub(crate) use sqlite::CURRENT_SCHEMA;
-pub(crate) use sqlite::Replayed;
 #[cfg(any(test, fuzzing))]
 pub(crate) use sqlite::fuzz;
 #[cfg(feature = "posthog")]
 pub(crate) use sqlite::verify;
 pub(crate) use sqlite::{
-    Access, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, OpenReport, OpenRun, RunFact,
-    RunLife, SinkFact, SqliteReader, SqliteStore, UncleanStop, Whereabouts, is_ledger,
-    lacks_access, space,
+    Access, Dismissed, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, OpenReport,
+    OpenRun, Replayed, RunFact, RunLife, SinkFact, SqliteReader, SqliteStore, UncleanStop,
+    Whereabouts, is_ledger, lacks_access, space,
 };
 
 /// What one commit makes permanent, all or nothing.

@@ -42,6 +42,7 @@ mod busy;
 mod checkpoint;
 mod damage;
 mod decode;
+mod dismiss;
 mod encode;
 mod error;
 mod file;
@@ -67,6 +68,7 @@ mod tests;
 mod turn;
 mod unclean;
 
+pub(crate) use dismiss::Dismissed;
 pub(crate) use error::lacks_access;
 pub(crate) use look::{
     Access, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact,

@@ -2,9 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::settle;
-use crate::ledger::Totals;
-use crate::record::Micros;
+use super::store::SqliteStore;
+use super::{append, settle};
+use crate::ledger::{StoreError, Totals};
+use crate::record::{Micros, Row};
 
 /// What became of some letters of one sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,9 +21,34 @@ pub(crate) struct Replayed {
     pub(crate) unknown: u64,
 }
 
+impl SqliteStore {
+    /// Makes dead letters of `sink` stragglers again. If there is any, the row that `record` makes of
+    /// it is appended in the same transaction, which is synced.
+    pub(crate) fn replay(
+        &mut self,
+        sink: &str,
+        seqs: &[i64],
+        record: impl FnOnce(&Replayed) -> Row,
+    ) -> Result<Replayed, StoreError> {
+        let (run, now) = (self.run, self.clock.wall());
+        self.transact(
+            "send dead letters again",
+            true,
+            |connection, names, totals| {
+                let done = replay(connection, totals, sink, seqs, now)?;
+                if done.letters > 0 {
+                    append::append(connection, names, totals, run, &[record(&done)], now)?;
+                    settle::save_head(connection, totals)?;
+                }
+                Ok(done)
+            },
+        )
+    }
+}
+
 /// Moves letters of `sink` from the dead to the stragglers: due now, never tried, young. The sink's
 /// equation holds before and after.
-pub(super) fn replay(
+fn replay(
     connection: &Connection,
     totals: &mut Totals,
     name: &str,
@@ -35,11 +61,14 @@ pub(super) fn replay(
         return Ok(done);
     };
     for seq in seqs {
-        let reason: Option<String> = connection
-            .prepare_cached("SELECT reason FROM audit_dead_letters WHERE sink = ?1 AND seq = ?2")?
-            .query_row(params![name, seq], |row| row.get(0))
+        let letter: Option<(String, bool)> = connection
+            .prepare_cached(
+                "SELECT reason, dismissed_ts IS NOT NULL FROM audit_dead_letters
+                 WHERE sink = ?1 AND seq = ?2",
+            )?
+            .query_row(params![name, seq], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let Some(reason) = reason else {
+        let Some((reason, dismissed)) = letter else {
             done.unknown += 1;
             continue;
         };
@@ -64,6 +93,11 @@ pub(super) fn replay(
                 now.0,
                 format!("sent again; before: {reason}")
             ])?;
+        if dismissed {
+            connection
+                .prepare_cached("UPDATE audit_sinks SET dismissed = dismissed - 1 WHERE sink = ?1")?
+                .execute([name])?;
+        }
         sink.dead = sink.dead.saturating_sub(1);
         sink.stragglers += 1;
         if done.letters == 0 {

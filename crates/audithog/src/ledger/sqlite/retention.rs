@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::dismiss;
 use super::read::last_before;
 use super::schema::flag;
 use super::settle::count;
@@ -96,6 +97,9 @@ pub(super) fn prune(
     connection
         .prepare_cached("DELETE FROM audit_rows WHERE seq > ?1 AND seq <= ?2")?
         .execute(params![from, upto])?;
+    for sink in totals.sinks.keys() {
+        dismiss::prune(connection, sink, from, upto)?;
+    }
     connection
         .prepare_cached("DELETE FROM audit_blocks WHERE last_seq <= ?1")?
         .execute([upto])?;

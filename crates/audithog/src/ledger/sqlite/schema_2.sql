@@ -23,3 +23,10 @@ ALTER TABLE audit_losses ADD COLUMN last_ts INTEGER;
 
 -- How long the oldest straggler has waited, without reading them all.
 CREATE INDEX audit_stragglers_since ON audit_stragglers(sink, since_ts);
+
+-- When the sink gave the row up; and who said, when, that nothing more has to be done about it.
+ALTER TABLE audit_dead_letters ADD COLUMN refused_ts INTEGER;
+ALTER TABLE audit_dead_letters ADD COLUMN dismissed_ts INTEGER;
+ALTER TABLE audit_dead_letters ADD COLUMN dismissed_by TEXT;
+-- How many of the sink's dead letters were dismissed, also those that went with their rows.
+ALTER TABLE audit_sinks ADD COLUMN dismissed INTEGER NOT NULL DEFAULT 0;

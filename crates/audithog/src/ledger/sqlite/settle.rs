@@ -122,10 +122,10 @@ pub(super) fn settle(
     for dead in &settlement.dead {
         let added = connection
             .prepare_cached(
-                "INSERT OR IGNORE INTO audit_dead_letters (sink, seq, ts, reason)
-                 VALUES (?1, ?2, ?3, ?4)",
+                "INSERT OR IGNORE INTO audit_dead_letters (sink, seq, ts, reason, refused_ts)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute(params![name, dead.seq, dead.ts.0, dead.reason])?;
+            .execute(params![name, dead.seq, dead.ts.0, dead.reason, now.0])?;
         sink.dead += added as u64;
     }
     sink.verified |= settlement.verified;

@@ -13,7 +13,6 @@ use super::file::Identity;
 use super::handle::Open;
 use super::names::Names;
 use super::read::{Seated, SqliteReader};
-use super::replay::{self, Replayed};
 use super::reserve::Reserve;
 use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
 use super::unclean::Teller;
@@ -24,7 +23,7 @@ use crate::ledger::{
     Committed, Group, Notes, Quarantined, Reader, Removal, SinkTotals, Size, Standing, Store,
     StoreError, StoreErrorKind, Totals,
 };
-use crate::record::{Micros, Row, Run};
+use crate::record::{Micros, Run};
 
 /// A ledger open for writing.
 #[derive(Debug)]
@@ -247,29 +246,6 @@ impl SqliteStore {
         ))
     }
 
-    /// Makes dead letters of `sink` stragglers again. If there is any, the row that `record` makes of
-    /// it is appended in the same transaction, which is synced.
-    pub(crate) fn replay(
-        &mut self,
-        sink: &str,
-        seqs: &[i64],
-        record: impl FnOnce(&Replayed) -> Row,
-    ) -> Result<Replayed, StoreError> {
-        let (run, now) = (self.run, self.clock.wall());
-        self.transact(
-            "send dead letters again",
-            true,
-            |connection, names, totals| {
-                let done = replay::replay(connection, totals, sink, seqs, now)?;
-                if done.letters > 0 {
-                    append::append(connection, names, totals, run, &[record(&done)], now)?;
-                    settle::save_head(connection, totals)?;
-                }
-                Ok(done)
-            },
-        )
-    }
-
     pub(super) fn opened(&self) -> Result<&Open, StoreError> {
         self.open
             .as_ref()
@@ -277,7 +253,7 @@ impl SqliteStore {
     }
 
     /// Runs `work` in one write transaction with current totals, and keeps the totals it leaves.
-    fn transact<T>(
+    pub(super) fn transact<T>(
         &mut self,
         doing: &'static str,
         sync: bool,

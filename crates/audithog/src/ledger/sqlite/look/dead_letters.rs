@@ -6,6 +6,7 @@ use super::super::decode::Decoder;
 use super::super::encode::COLUMNS;
 use super::super::error::failed;
 use super::Looker;
+use super::facts::since_2;
 use crate::ledger::StoreError;
 use crate::record::{Micros, StoredRow};
 
@@ -17,6 +18,10 @@ pub(crate) struct LetterFilter {
     pub(crate) reason: Option<String>,
     /// None: all. The order does not matter.
     pub(crate) seqs: Option<Vec<i64>>,
+    /// Not those that somebody dismissed.
+    pub(crate) open: bool,
+    /// Only those whose row retention removed.
+    pub(crate) without_row: bool,
 }
 
 /// Where a page ended: sink and number.
@@ -30,6 +35,10 @@ pub(crate) struct LetterRow {
     /// Arrival of the row.
     pub(crate) ts: Micros,
     pub(crate) reason: String,
+    /// When the sink gave it up. None: an older version did not say.
+    pub(crate) refused: Option<Micros>,
+    /// When, and by whom.
+    pub(crate) dismissed: Option<(Micros, String)>,
     /// None: retention removed the row.
     pub(crate) row: Option<StoredRow>,
 }
@@ -72,20 +81,25 @@ impl Looker {
         limit: usize,
     ) -> Result<(Vec<LetterRow>, Option<Mark>), StoreError> {
         let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut letters = self.read(|connection, _| {
+        let mut letters = self.read(|connection, version| {
             let reading = failed("read dead letters");
+            let since_2 = since_2(version, "refused_ts, dismissed_ts, dismissed_by");
             let mut statement = connection
-                .prepare_cached(
-                    "SELECT sink, seq, ts, reason FROM audit_dead_letters
-                     WHERE (sink, seq) > (?1, ?2) ORDER BY sink, seq LIMIT ?3",
-                )
+                .prepare_cached(&format!(
+                    "SELECT sink, seq, ts, reason, {since_2} FROM audit_dead_letters
+                     WHERE (sink, seq) > (?1, ?2) ORDER BY sink, seq LIMIT ?3"
+                ))
                 .map_err(&reading)?;
             let found = statement.query_map(params![after.0, after.1, sql_limit], |row| {
+                let dismissed: Option<i64> = row.get(5)?;
+                let by: Option<String> = row.get(6)?;
                 Ok(LetterRow {
                     sink: row.get(0)?,
                     seq: row.get(1)?,
                     ts: Micros(row.get(2)?),
                     reason: row.get(3)?,
+                    refused: row.get::<_, Option<i64>>(4)?.map(Micros),
+                    dismissed: dismissed.map(|at| (Micros(at), by.unwrap_or_default())),
                     row: None,
                 })
             });
@@ -103,6 +117,7 @@ impl Looker {
         for (letter, row) in letters.iter_mut().zip(rows) {
             letter.row = row;
         }
+        letters.retain(|letter| !filter.without_row || letter.row.is_none());
         Ok((letters, next))
     }
 
@@ -130,7 +145,8 @@ impl Looker {
 
 impl LetterFilter {
     fn admits(&self, letter: &LetterRow) -> bool {
-        self.sink.as_ref().is_none_or(|sink| *sink == letter.sink)
+        !(self.open && letter.dismissed.is_some())
+            && self.sink.as_ref().is_none_or(|sink| *sink == letter.sink)
             && self
                 .reason
                 .as_ref()

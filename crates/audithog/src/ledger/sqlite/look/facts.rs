@@ -87,6 +87,8 @@ pub(crate) struct SinkFact {
     pub(crate) hold_remedy: Option<String>,
     pub(crate) last_error: Option<String>,
     pub(crate) last_error_at: Option<Micros>,
+    /// Of the dead letters.
+    pub(crate) dismissed: u64,
 }
 
 /// Rows spread evenly over a stretch of the log.
@@ -173,7 +175,7 @@ fn facts(connection: &Connection, version: i32, process: &Process) -> rusqlite::
 }
 
 /// Columns that came with schema 2 are empty before.
-fn since_2(version: i32, columns: &'static str) -> String {
+pub(super) fn since_2(version: i32, columns: &'static str) -> String {
     if version >= 2 {
         return columns.to_owned();
     }
@@ -200,7 +202,7 @@ fn sink_fact(connection: &Connection, version: i32, name: &str) -> rusqlite::Res
     let state = since_2(
         version,
         "state_ts, last_success_ts, breaker, breaker_since_ts, hold, hold_since_ts, hold_detail, \
-         hold_remedy, last_error, last_error_ts",
+         hold_remedy, last_error, last_error_ts, dismissed",
     );
     connection.query_row(
         &format!("SELECT verified_ts, lease_until, {state} FROM audit_sinks WHERE sink = ?1"),
@@ -224,6 +226,7 @@ fn sink_fact(connection: &Connection, version: i32, name: &str) -> rusqlite::Res
                 hold_remedy: row.get(9)?,
                 last_error: row.get(10)?,
                 last_error_at: time(11)?,
+                dismissed: row.get::<_, Option<i64>>(12)?.map_or(0, count),
             })
         },
     )

@@ -17,9 +17,12 @@ const STATE: &str = "SELECT concat_ws('|', state_ts, last_success_ts, breaker, b
 const RUN: &str =
     "SELECT concat_ws('|', books_ts, books_json, trouble_ts, trouble) FROM audit_runs";
 const LOSSES: &str = "SELECT concat_ws('|', reason, rows, last_ts) FROM audit_losses";
+const LETTERS: &str =
+    "SELECT concat_ws('|', seq, refused_ts, dismissed_ts, dismissed_by, dismissed)
+     FROM audit_dead_letters JOIN audit_sinks USING (sink)";
 
 /// Everything that schema 2 has and schema 1 has not.
-const WRITTEN: [(&str, &str); 3] = [
+const WRITTEN: [(&str, &str); 4] = [
     (
         STATE,
         "1770000000000001|1770000000000002|open|1770000000000003|bad_key|1770000000000004|no such key\
@@ -30,6 +33,7 @@ const WRITTEN: [(&str, &str); 3] = [
         r#"1770000000000000|{"accepted":4}|1770000000000000|no space left"#,
     ),
     (LOSSES, "queue_full|7|1770000000000000"),
+    (LETTERS, "2|1770000000000000|0"),
 ];
 
 fn at(n: i64) -> Micros {
