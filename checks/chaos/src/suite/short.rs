@@ -26,6 +26,8 @@ const ROUNDS: &[(u64, Guarantee, &[Kind])] = &[
     ),
     (13, BestEffort, &[Kind::ClockStep, Kind::WrongKey]),
     (15, Durable, &[Kind::PowerLoss]),
+    // What was answered may be missing here, if it is no older than a second.
+    (16, BestEffort, &[Kind::PowerLoss]),
     (14, BestEffort, &[Kind::Storm503Later, Kind::Garbage]),
 ];
 
