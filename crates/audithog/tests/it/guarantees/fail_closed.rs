@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::service::{Protocol, Seen, Service};
 use super::{NO_LIMIT, Stall, properties, rows, until, until_waiting};
 
-use Protocol::{Http1, Http2};
+use Protocol::{Http1, Http2, Http10};
 
 const SOON: Duration = Duration::from_millis(50);
 
@@ -170,6 +170,17 @@ async fn a_response_that_is_caught_at_its_limit_is_never_complete() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_broken_body_looks_like_an_end_its_last_piece_is_missing() {
+    let service = fail_closed(SOON, |builder| builder.without_started_row(None, "*")).await;
+    let stall = Stall::begin(&service.path());
+    let seen = service.get(Http10, "/trailers").end().await;
+    assert_eq!(seen.text, "one\r\ntwo\r\n");
+    assert_eq!(service.logger.health().guarantee.aborted, 1);
+    stall.end();
+    service.end().await;
 }
 
 fn ids(path: &std::path::Path, event: &str) -> Vec<String> {
