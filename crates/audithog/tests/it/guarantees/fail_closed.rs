@@ -87,6 +87,21 @@ async fn a_route_can_do_without_the_row_of_its_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_guards_a_get_guards_its_head() {
+    let service = Service::start(|builder| {
+        builder.guarantee_for(Some("get"), "/counted", Guarantee::FailClosed)
+    })
+    .await;
+    for (method, started) in [(Method::HEAD, 1), (Method::GET, 2), (Method::POST, 2)] {
+        let seen = service.send(Http1, method, "/counted").end().await;
+        assert!(seen.complete, "{seen:?}");
+        let rows = rows(&service.path(), "api_request_started");
+        assert_eq!(rows.len(), started);
+    }
+    service.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_ledger_is_stuck_requests_are_refused_and_afterwards_served() {
     for protocol in [Http1, Http2] {
         let service = fail_closed(SOON, |builder| builder).await;
