@@ -124,7 +124,9 @@ impl RoutePattern {
             Some(start) => route.starts_with(start),
             None => self.route == route,
         };
-        is_route && self.method.as_deref().is_none_or(|own| own == method)
+        // A router answers HEAD with the handler of GET.
+        let is_method = |own: &str| own == method || (own == "GET" && method == "HEAD");
+        is_route && self.method.as_deref().is_none_or(is_method)
     }
 }
 

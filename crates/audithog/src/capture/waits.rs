@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -258,13 +259,20 @@ impl Slot {
             state.verdict = Some(verdict);
             state.waker.take()
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waker);
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Called by the writer and by the thread of time limits, on which every other response depends: what an executor's
+/// code does here must not end them.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        // The process's hook has told of the panic.
+        drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
     }
 }
 
@@ -276,9 +284,7 @@ impl Wait {
             state.room = true;
             state.waker.take()
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waker);
     }
 
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Signal> {

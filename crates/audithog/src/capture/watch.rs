@@ -7,6 +7,7 @@ pub(crate) use admission::{Announcement, Refused};
 use waiting::{Parked, wish};
 
 use std::any::Any;
+use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -172,9 +173,14 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.abandon();
-        // Made while this was dropped: nobody will hold a response for it.
-        if self.0.lock().wait.is_some() {
+        let (finished, waits) = {
+            let state = self.0.lock();
+            (state.finished, state.wait.is_some())
+        };
+        if !finished {
+            self.0.abandon();
+        } else if waits {
+            // Made while the response was dropped: nobody will hold it.
             self.0.give_up();
         }
     }
@@ -263,7 +269,8 @@ impl Watch {
     }
 
     fn finish_for(&self, holder: Holder, end: End) -> bool {
-        let wait = Wait::default();
+        // Most requests need none.
+        let wait = OnceCell::new();
         let (row, waiter, guarantee) = {
             let mut state = self.lock();
             if state.finished {
@@ -274,16 +281,18 @@ impl Watch {
             let guarantee = self.guarantee_in(&state);
             let waits = holder != Holder::Nobody && row.is_some() && guarantee.waits();
             let waiter = waits.then(|| {
+                let wait = wait.get_or_init(Wait::default);
                 state.wait = Some((wait.clone(), guarantee));
-                self.inner.waits.limit(&wait)
+                self.inner.waits.limit(wait)
             });
             (row, waiter, guarantee)
         };
         let sink = &self.inner.sink;
         match row {
             Some(row) if holder == Holder::Response => {
-                if let Err(unplaced) = sink.offer(row, waiter, &|| wish(&wait)) {
-                    self.park(unplaced, wait, guarantee);
+                let room = || wish(wait.get_or_init(Wait::default));
+                if let Err(unplaced) = sink.offer(row, waiter, &room) {
+                    self.park(unplaced, wait.into_inner().unwrap_or_default(), guarantee);
                     return true;
                 }
             }

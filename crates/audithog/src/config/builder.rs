@@ -183,8 +183,9 @@ impl Builder {
     }
 
     /// What a response of a route waits for, whatever `AUDITHOG_GUARANTEE` says. The first call that matches counts. `route` is
-    /// the route template, compared as a whole, a trailing `*` matches any rest; `method` none means any. A request that
-    /// matched no route has the guarantee of the environment.
+    /// the route template, compared as a whole, a trailing `*` matches any rest; `method` none means any, and `GET` means
+    /// `HEAD` too. A request that matched no route, or whose route is not known (below `nest_service`), has the guarantee
+    /// of the environment.
     ///
     /// ```
     /// # use audithog::{Guarantee, Logger};

@@ -53,7 +53,14 @@ pub(super) struct Streaming {
     pub(super) grpc: bool,
     /// The end waits for the row.
     pub(super) waits: bool,
+    /// For a waiting body that nothing but the close of its connection ends.
+    pub(super) unmarked: Option<Box<Unmarked>>,
 }
+
+/// The body's last data so far, kept back until what follows is known: it is all that can wait for the row where no
+/// end marker is sent. None before the first data.
+#[derive(Default)]
+pub(super) struct Unmarked(Option<Bytes>);
 
 struct Held {
     promise: Promise,
@@ -133,7 +140,14 @@ where
                 let ended = match polled {
                     Ok(Poll::Pending) => return Poll::Pending,
                     Ok(Poll::Ready(Some(Ok(frame)))) => Ok(frame),
-                    Ok(Poll::Ready(None)) => Err((finish_body(this.watching), Then::End)),
+                    Ok(Poll::Ready(None)) => Err(match take_kept_back(this.watching) {
+                        Some(last) => {
+                            // Asked for more after its last frame, it must not be polled again.
+                            this.inner.set(None);
+                            (finish_body(this.watching), Then::Frame(last))
+                        }
+                        None => (finish_body(this.watching), Then::End),
+                    }),
                     Ok(Poll::Ready(Some(Err(error)))) => {
                         let promise = finish(this.watching, End::ResponseBodyError);
                         Err((promise, Then::Error(error.into())))
@@ -158,11 +172,19 @@ where
             let (promise, frame) = match frame.into_data() {
                 Ok(data) => {
                     let slice = split(data, this.rest);
+                    let Some(slice) = keep_back(this.watching, slice) else {
+                        continue;
+                    };
                     let ends = this.rest.is_empty() && is_at_end(&this.inner);
                     let promise = after_data(this.watching, slice.len(), ends);
                     (promise, Frame::data(slice))
                 }
-                Err(frame) => (after_other(this.watching, &frame), frame),
+                Err(frame) => {
+                    let kept_back = take_kept_back(this.watching);
+                    let promise = after_other(this.watching, &frame);
+                    // Where nothing marks the end, no trailers are sent either.
+                    (promise, kept_back.unwrap_or(frame))
+                }
             };
             match promise {
                 Some(promise) => {
@@ -184,7 +206,8 @@ where
         let inner = self.inner.as_ref().map(Body::size_hint);
         let inner = inner.unwrap_or_else(|| SizeHint::with_exact(0));
         let held = self.held.as_ref().map_or(0, |held| held.then.len());
-        let rest = self.rest.len() as u64 + held;
+        let kept_back = self.watching.as_ref().map_or(0, Streaming::kept_back);
+        let rest = self.rest.len() as u64 + held + kept_back;
         if rest == 0 {
             return inner;
         }
@@ -194,6 +217,14 @@ where
             hint.set_upper(upper.saturating_add(rest));
         }
         hint
+    }
+}
+
+impl Streaming {
+    /// Bytes of the body.
+    fn kept_back(&self) -> u64 {
+        let data = self.unmarked.as_ref().and_then(|kept| kept.0.as_ref());
+        data.map_or(0, |data| data.len() as u64)
     }
 }
 
@@ -236,6 +267,22 @@ fn split(mut data: Bytes, rest: &mut Bytes) -> Bytes {
         *rest = data.split_off(MAX_SLICE);
     }
     data
+}
+
+/// What is to be handed over in place of `data`.
+fn keep_back(watching: &mut Option<Streaming>, data: Bytes) -> Option<Bytes> {
+    match watching
+        .as_mut()
+        .and_then(|streaming| streaming.unmarked.as_mut())
+    {
+        Some(unmarked) => unmarked.0.replace(data),
+        None => Some(data),
+    }
+}
+
+fn take_kept_back(watching: &mut Option<Streaming>) -> Option<Frame<Bytes>> {
+    let unmarked = watching.as_mut()?.unmarked.as_mut()?;
+    unmarked.0.take().map(Frame::data)
 }
 
 /// `len` bytes are handed over; `ends` if the body says that nothing follows.

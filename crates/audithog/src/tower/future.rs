@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -93,6 +93,7 @@ enum Answer<R, E> {
 pub(super) struct Watching {
     pub(super) guard: Guard,
     asked_for: AskedFor,
+    version: Version,
     /// Of a request that may end HTTP on it.
     connection: Option<AuditConnectInfo>,
 }
@@ -282,6 +283,7 @@ impl Watching {
         Self {
             guard,
             asked_for,
+            version: request.version(),
             connection: AuditConnectInfo::of_upgrade(request),
         }
     }
@@ -313,6 +315,7 @@ impl Watching {
         let Self {
             guard,
             asked_for,
+            version,
             connection,
         } = self;
         guard.set_status(response.status().as_u16());
@@ -350,8 +353,11 @@ impl Watching {
             }
             return Head::Ready(Ok(response.map(ResponseBody::pass_through)));
         }
+        let waits = guard.waits();
+        let unmarked = waits && length.is_none() && ends_with_its_connection(version, &response);
         let streaming = Streaming {
-            waits: guard.waits(),
+            waits,
+            unmarked: unmarked.then(Box::default),
             guard,
             remaining: if grpc { None } else { length },
             grpc,
@@ -366,6 +372,18 @@ impl Watching {
 fn ends_http(status: StatusCode, asked_for: AskedFor) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS
         || (asked_for == AskedFor::Tunnel && status.is_success())
+}
+
+/// Over HTTP/1.0 a body of unknown length ends with its connection (RFC 9112 §6.3), so that nothing tells its end from a
+/// connection that broke. Not so for server-sent events: such a stream is never complete, and each of its events is
+/// wanted at once.
+fn ends_with_its_connection<B>(asked: Version, response: &Response<B>) -> bool {
+    // A server answers in the lower version of the two.
+    let version = asked.min(response.version());
+    let content_type = response.headers().get(CONTENT_TYPE);
+    let is_events =
+        content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    asked < Version::HTTP_2 && version < Version::HTTP_11 && !is_events
 }
 
 /// RFC 9110 §6.4.1.

@@ -129,3 +129,40 @@ fn the_thread_of_time_limits_ends_with_its_waits() {
         std::thread::yield_now();
     }
 }
+
+/// An executor in trouble.
+struct Broken;
+
+impl Wake for Broken {
+    fn wake(self: Arc<Self>) {
+        panic!("planned: a waker");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_ends_neither_the_writer_nor_the_thread_of_time_limits() {
+    let waits = Waits::new(Duration::from_millis(20));
+    waits.keep_time().unwrap();
+    let broken = Arc::new(Broken).into();
+    let (wait, waiter) = waits.open();
+    assert_eq!(poll(&wait, &broken), Poll::Pending);
+    let (waker, rings) = bell();
+    let (other, _other) = waits.open();
+    assert_eq!(poll(&other, &waker), Poll::Pending);
+    // The first one's limit passes before.
+    rings.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(poll(&other, &waker), ready(Verdict::Late));
+    assert_eq!(poll(&wait, &waker), ready(Verdict::Late));
+    waiter(Ok(1));
+
+    let waits = Waits::new(NEVER);
+    let (wait, waiter) = waits.open();
+    assert_eq!(poll(&wait, &broken), Poll::Pending);
+    // On the writer's thread.
+    waiter(Ok(1));
+    assert_eq!(poll(&wait, &waker), ready(Verdict::Kept));
+    let wait = Wait::default();
+    assert_eq!(poll(&wait, &broken), Poll::Pending);
+    wait.room();
+    assert_eq!(poll(&wait, &waker), Poll::Ready(Signal::Room));
+}

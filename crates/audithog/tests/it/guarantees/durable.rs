@@ -8,7 +8,7 @@ use axum::http::Method;
 use super::service::{LARGE, Protocol, Seen, Service};
 use super::{NO_LIMIT, Stall, rows, until, until_waiting};
 
-use Protocol::{Http1, Http2};
+use Protocol::{Http1, Http2, Http10};
 
 /// What a client may have seen of a response whose row is not committed.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,33 @@ async fn no_response_of_any_kind_is_complete_before_its_row() {
             );
             service.end().await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_marks_the_end_of_a_body_its_last_piece_waits() {
+    // Of a known length, of an unknown one, and events, which are all wanted at once.
+    for (path, first, all) in [
+        ("/sized", 0, 4),
+        ("/trailers", 10, 15),
+        ("/eager", 3, 6),
+        ("/stream", 15, 15),
+    ] {
+        let service = durable().await;
+        let stall = Stall::begin(&service.path());
+        let visit = service.get(Http10, path);
+        until_waiting(&service.logger, 1);
+        until("what may go out is seen", || {
+            let seen = visit.seen();
+            seen.status.is_some() && seen.bytes >= first
+        });
+        let seen = visit.seen();
+        assert!(!seen.complete && seen.bytes == first, "{path}: {seen:?}");
+        stall.end();
+        let seen = visit.end().await;
+        assert!(seen.complete && seen.bytes == all, "{path}: {seen:?}");
+        assert_eq!(rows(&service.path(), "api_request").len(), 1, "{path}");
+        service.end().await;
     }
 }
 

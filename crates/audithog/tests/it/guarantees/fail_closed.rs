@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::service::{Protocol, Seen, Service};
 use super::{NO_LIMIT, Stall, properties, rows, until, until_waiting};
 
-use Protocol::{Http1, Http2};
+use Protocol::{Http1, Http2, Http10};
 
 const SOON: Duration = Duration::from_millis(50);
 
@@ -83,6 +83,21 @@ async fn a_route_can_do_without_the_row_of_its_start() {
     assert_eq!(service.get(Http1, "/counted").end().await.text, "0");
     let other = service.send(Http1, Method::POST, "/counted");
     assert_eq!(other.end().await.text, "1");
+    service.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_guards_a_get_guards_its_head() {
+    let service = Service::start(|builder| {
+        builder.guarantee_for(Some("get"), "/counted", Guarantee::FailClosed)
+    })
+    .await;
+    for (method, started) in [(Method::HEAD, 1), (Method::GET, 2), (Method::POST, 2)] {
+        let seen = service.send(Http1, method, "/counted").end().await;
+        assert!(seen.complete, "{seen:?}");
+        let rows = rows(&service.path(), "api_request_started");
+        assert_eq!(rows.len(), started);
+    }
     service.end().await;
 }
 
@@ -170,6 +185,17 @@ async fn a_response_that_is_caught_at_its_limit_is_never_complete() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_broken_body_looks_like_an_end_its_last_piece_is_missing() {
+    let service = fail_closed(SOON, |builder| builder.without_started_row(None, "*")).await;
+    let stall = Stall::begin(&service.path());
+    let seen = service.get(Http10, "/trailers").end().await;
+    assert_eq!(seen.text, "one\r\ntwo\r\n");
+    assert_eq!(service.logger.health().guarantee.aborted, 1);
+    stall.end();
+    service.end().await;
 }
 
 fn ids(path: &std::path::Path, event: &str) -> Vec<String> {

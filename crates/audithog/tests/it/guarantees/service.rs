@@ -12,7 +12,7 @@ use audithog::{Builder, Logger};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use axum::routing::{any, get, post};
 use bytes::Bytes;
 use futures_util::stream;
@@ -62,6 +62,8 @@ pub(super) struct Visit {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
+    /// Where nothing but the close of the connection ends a body of unknown length.
+    Http10,
     Http1,
     Http2,
 }
@@ -106,10 +108,13 @@ impl Service {
     pub(super) fn send(&self, protocol: Protocol, method: Method, path: &str) -> Visit {
         let seen = Arc::<Mutex<Seen>>::default();
         let uri = match protocol {
-            Protocol::Http1 => path.to_owned(),
+            Protocol::Http10 | Protocol::Http1 => path.to_owned(),
             Protocol::Http2 => format!("http://{}{path}", self.address),
         };
         let mut request = Request::builder().method(method).uri(uri);
+        if protocol == Protocol::Http10 {
+            request = request.version(Version::HTTP_10);
+        }
         if path == "/upgrade" {
             request = request
                 .header(CONNECTION, "upgrade")
@@ -120,7 +125,7 @@ impl Service {
         let task = tokio::spawn(async move {
             let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
             match protocol {
-                Protocol::Http1 => {
+                Protocol::Http10 | Protocol::Http1 => {
                     let (mut client, connection) = http1::handshake(io).await.unwrap();
                     let connection = tokio::spawn(connection.with_upgrades());
                     read(client.send_request(request).await, &noted).await;
