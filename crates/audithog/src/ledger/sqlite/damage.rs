@@ -124,7 +124,7 @@ fn read_head(path: &Path) -> Option<(i64, i64)> {
 }
 
 /// The files that were put aside here and are still here, oldest first.
-pub(super) fn put_aside_before(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn put_aside_before(path: &Path) -> Vec<PathBuf> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Vec::new();
     };
