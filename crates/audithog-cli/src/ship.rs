@@ -9,7 +9,7 @@ use std::{
 };
 
 use audithog::{
-    Error, Logger,
+    Logger,
     ship::{self, ShipReport, Waiting},
 };
 use serde_json::{Value, json};

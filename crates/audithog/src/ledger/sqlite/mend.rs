@@ -142,7 +142,7 @@ impl SqliteStore {
             self.damage = 0;
         }
         let error = if self.damage < 2 {
-            match self.open_and_begin() {
+            match self.open_and_begin(false) {
                 Err(error) if self.is_damage(&error, found) => error,
                 result => return result,
             }
@@ -178,14 +178,15 @@ impl SqliteStore {
         }
         self.damage = 0;
         self.aside = damage::put_aside_before(&open::real_path(&path)).into();
-        let opened = self.open_and_begin();
+        let opened = self.open_and_begin(true);
         drop(lock);
         opened
     }
 
-    fn open_and_begin(&mut self) -> Result<OpenReport, StoreError> {
+    /// `locked`: the lock of the directory is held.
+    fn open_and_begin(&mut self, locked: bool) -> Result<OpenReport, StoreError> {
         let known = self.ledger;
-        let (open, created) = Open::at(&self.start.path, known)?;
+        let (open, created) = Open::at(&self.start.path, known, locked)?;
         let after = self.quarantined.as_ref().and_then(|aside| aside.head);
         if let Some(head) = after.filter(|_| created) {
             open::begin_after(&open.connection, head)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Place;
 use crate::config::{LedgerCare, OnDamage};
 use crate::ledger::sqlite::SqliteStore;
-use crate::ledger::sqlite::damage::{put_aside, put_aside_before, remains};
+use crate::ledger::sqlite::damage::{lock_to_make, put_aside, put_aside_before, remains};
 use crate::ledger::sqlite::file::identity;
 use crate::ledger::sqlite::reserve::{self, Reserve};
 use crate::ledger::tests::{NOW, commit_rows, full_row, run};
@@ -240,4 +240,29 @@ fn what_another_process_began_after_the_damage_is_not_put_aside() {
     second.poisoned = true;
     assert!(!second.reopen().unwrap());
     assert_eq!(put_aside_before(&place.path()).len(), 1);
+}
+
+#[test]
+fn an_empty_file_that_another_process_is_making_is_waited_for() {
+    let (place, other) = (Place::new(), Place::new());
+    let mut store = other.open();
+    commit_rows(&mut store, &[full_row(1)]);
+    store.close().unwrap();
+    // In the place of one that was moved away: its reserve is there.
+    let lock = lock_to_make(&place.path()).unwrap();
+    fs::write(place.path(), "").unwrap();
+    fs::write(reserve::path(&place.path()), "reserve").unwrap();
+    let (opened, result) = std::sync::mpsc::channel();
+    let (path, clock) = (place.path(), place.clock.clone());
+    let thread = std::thread::spawn(move || {
+        let store = SqliteStore::open_with(&path, &run(), "{}", &clock, 10, QUARANTINE);
+        opened.send(store.unwrap().0.totals().head).unwrap();
+    });
+    let early = result.recv_timeout(std::time::Duration::from_millis(300));
+    assert!(early.is_err(), "it was opened, or put aside: {early:?}");
+    fs::write(place.path(), fs::read(other.path()).unwrap()).unwrap();
+    drop(lock);
+    thread.join().unwrap();
+    assert_eq!(result.recv(), Ok(1));
+    assert_eq!(put_aside_before(&place.path()), [] as [PathBuf; 0]);
 }
