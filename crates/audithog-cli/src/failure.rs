@@ -37,17 +37,30 @@ impl Failure {
         ExitCode::from(self.exit_code)
     }
 
-    /// The error and its causes. Wrong settings are one a line.
     fn sentence(&self) -> String {
-        let Some(error) = &self.error else {
-            return String::new();
-        };
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
+        self.error.as_deref().map(sentence).unwrap_or_default()
     }
+}
+
+/// An error and its causes. Wrong settings are one a line.
+pub(crate) fn sentence(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // SQLite's own error follows with a number and the same words.
+        if !text.contains(without_number(&cause_text)) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// "file is not a database" of "Error code 26: file is not a database".
+fn without_number(cause: &str) -> &str {
+    cause
+        .strip_prefix("Error code ")
+        .and_then(|rest| rest.split_once(": "))
+        .map_or(cause, |(_, words)| words)
 }

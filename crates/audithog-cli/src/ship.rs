@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    error::Error as _,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -10,12 +9,15 @@ use std::{
 };
 
 use audithog::{
-    Error, Logger,
+    Logger,
     ship::{self, ShipReport, Waiting},
 };
 use serde_json::{Value, json};
 
-use crate::{failure::Failure, output::Format};
+use crate::{
+    failure::{Failure, sentence},
+    output::Format,
+};
 
 const LONG_ABOUT: &str = "\
 Ship what waits in ledgers whose processes are gone
@@ -255,17 +257,6 @@ impl Total {
             },
         })
     }
-}
-
-/// The error and its causes.
-fn sentence(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Nobody may be reading; the exit code says it too.

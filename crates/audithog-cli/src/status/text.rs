@@ -63,7 +63,12 @@ fn file(out: &mut Output, status: &Status) -> io::Result<()> {
         bytes(file.log_bytes),
         file.schema
     );
-    out.entry("", LABEL, &sizes)
+    out.entry("", LABEL, &sizes)?;
+    for damaged in &file.damaged {
+        let shown = format!("damaged and put aside: {}", damaged.display());
+        out.entry("", LABEL, &shown)?;
+    }
+    Ok(())
 }
 
 fn runs(out: &mut Output, status: &Status) -> io::Result<()> {

@@ -264,6 +264,8 @@ fn what_cannot_be_looked_at_is_one_sentence() {
         assert_eq!((code, &*printed), (1, ""), "{path}");
         assert!(complaint.contains(sentence), "{path}: {complaint}");
         assert_eq!(complaint.lines().count(), 1, "{complaint}");
+        let words = "file is not a database";
+        assert!(complaint.matches(words).count() <= 1, "{complaint}");
     }
     assert_eq!(names(home.path()), ["empty.db", "garbage.db", "newer.db"]);
     let (code, _, complaint) = ran(home.path(), &["status", "--max-pending-age", "soon"]);

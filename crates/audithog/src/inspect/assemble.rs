@@ -60,6 +60,8 @@ pub(super) fn status(file: &Looker, facts: Facts) -> Status {
             log_bytes: facts.log_bytes,
             disk_free_bytes: space.map(|(free, _)| free),
             disk_bytes: space.map(|(_, all)| all),
+            reserve_in_use: ledger::reserve_in_use(file.path()),
+            damaged: ledger::put_aside_before(file.path()),
         },
         service,
         environment,
@@ -91,7 +93,7 @@ fn rows(facts: &Facts, now: Micros) -> RowsStatus {
 fn loss(fact: LossFact, now: Micros) -> Loss {
     let upper_bound = matches!(
         LossReason::parse(&fact.reason),
-        Some(LossReason::UncleanStop | LossReason::LedgerReplaced)
+        Some(LossReason::UncleanStop | LossReason::LedgerReplaced | LossReason::LedgerDamaged)
     );
     Loss {
         reason: fact.reason,

@@ -177,6 +177,14 @@ impl Status {
                  the files beside it",
             ));
         }
+        if self.file.reserve_in_use {
+            problems.push(problem(
+                kind,
+                None,
+                "the disk was full, and the ledger's reserve is in use: rows wait in memory".to_owned(),
+                "make room beside the ledger: twice AUDITHOG_DB_RESERVE must be free before rows are written again",
+            ));
+        }
         if self.file.log_bytes > LARGE_LOG {
             problems.push(problem(
                 kind,
@@ -198,8 +206,12 @@ impl Status {
                         "run {} could not write the ledger until {}: {}",
                         run.run, trouble.until, trouble.text
                     ),
-                    "it writes again; look at the disk, and at the losses for what did not fit into \
-                     memory",
+                    if self.file.reserve_in_use {
+                        "make room; what does not fit into memory meanwhile is lost, and counted"
+                    } else {
+                        "it writes again; look at the disk, and at the losses for what did not fit \
+                         into memory"
+                    },
                 ));
             }
         }
@@ -301,6 +313,10 @@ fn remedy_of_loss(reason: &str) -> &'static str {
         "ledger_failed" => "look at the disk and at the service's log from that time",
         "ledger_replaced" => {
             "find out who moved or deleted the file; nothing may touch it while the service runs"
+        }
+        "ledger_damaged" => {
+            "save what can be read of the file that was put aside (`.damaged-…`, beside the ledger): most of it was \
+             delivered"
         }
         _ => "see the `audit_loss` rows of that time",
     }

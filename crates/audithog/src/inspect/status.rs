@@ -50,6 +50,10 @@ pub struct FileStatus {
     pub disk_free_bytes: Option<u64>,
     /// The size of its disk.
     pub disk_bytes: Option<u64>,
+    /// The disk was full, and the space that is kept back beside the ledger is in use: rows wait in memory.
+    pub reserve_in_use: bool,
+    /// Damaged files that were put aside beside it, oldest first.
+    pub damaged: Vec<PathBuf>,
 }
 
 /// How a ledger's file was read.

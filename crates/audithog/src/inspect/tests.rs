@@ -360,6 +360,44 @@ fn problems_come_with_the_worst_first() {
 }
 
 #[test]
+fn a_full_disk_and_a_damaged_file_are_told_as_what_they_are() {
+    let place = Place::new();
+    let mut store = store(&place);
+    let mut losses = Losses::default();
+    losses.add(LossReason::LedgerDamaged, 7);
+    let notes = Notes {
+        trouble: Some("the disk is full"),
+        ..Notes::default()
+    };
+    let group = Group {
+        losses,
+        notes,
+        ..Group::default()
+    };
+    store.commit(&group).unwrap();
+    let aside = place.0.path().join("audit.db.damaged-20260301T090000Z");
+    fs::write(&aside, "damaged").unwrap();
+    let told = || {
+        let found = status(&place.path());
+        assert_eq!(found.file.damaged, [fs::canonicalize(&aside).unwrap()]);
+        let problems = found.problems(&Limits::default());
+        problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.text, problem.remedy))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    fs::write(place.0.path().join("audit.db-reserve"), "whole").unwrap();
+    let before = told();
+    assert!(before.contains("it writes again"), "{before}");
+    assert!(before.contains("at most 7 in all: save what"), "{before}");
+    fs::write(place.0.path().join("audit.db-reserve"), "").unwrap();
+    let full = told();
+    assert!(!full.contains("it writes again"), "{full}");
+    assert!(full.contains("rows wait in memory: make room"), "{full}");
+}
+
+#[test]
 fn books_that_do_not_add_up_are_told() {
     let place = Place::new();
     let mut store = store(&place);

@@ -30,7 +30,7 @@ pub(crate) use sqlite::verify;
 pub(crate) use sqlite::{
     Access, Dismissed, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, OpenReport,
     OpenRun, Replayed, RunFact, RunLife, SinkFact, SqliteReader, SqliteStore, UncleanStop,
-    Whereabouts, is_ledger, lacks_access, space,
+    Whereabouts, is_ledger, lacks_access, put_aside_before, reserve_in_use, space,
 };
 
 /// What one commit makes permanent, all or nothing.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{Standing, StoreError, Totals};
+use super::{Standing, StoreError, StoreErrorKind, Totals};
 
 /// A call to the store that takes longer than this is called hung. Far above what a disk takes that
 /// answers, and not above what a response waits for.
@@ -44,6 +44,8 @@ pub(crate) struct Board {
     standing: Mutex<Standing>,
     /// Since when the writer is in the store, if it is.
     under_way: Mutex<Option<Instant>>,
+    /// Since when another process keeps the ledger locked, if it does: each try comes back, and nothing is written.
+    locked: Mutex<Option<Instant>>,
     hang_told: Mutex<Option<Instant>>,
     totals: Mutex<Totals>,
     head_at_start: i64,
@@ -61,6 +63,7 @@ impl Board {
             trouble: Mutex::default(),
             standing: Mutex::default(),
             under_way: Mutex::default(),
+            locked: Mutex::default(),
             hang_told: Mutex::default(),
             head_at_start: totals.head,
             more: OnceLock::new(),
@@ -110,9 +113,10 @@ impl Board {
         lock(&self.trouble).clone()
     }
 
-    /// How long the writer has been waiting for the disk, if that is too long.
+    /// How long the writer has been waiting for the disk, or for another process, if that is too long.
     pub(crate) fn hung_for(&self) -> Option<Duration> {
-        let since = (*lock(&self.under_way))?;
+        let since = [*lock(&self.locked), *lock(&self.under_way)];
+        let since = since.into_iter().flatten().min()?;
         Some(since.elapsed()).filter(|hung| *hung >= HUNG_AFTER)
     }
 
@@ -187,6 +191,7 @@ impl Board {
 
     /// Called by the writer after a commit.
     pub(super) fn committed(&self, totals: &Totals, synced: bool, settled: Ticket) {
+        *lock(&self.locked) = None;
         lock(&self.totals).clone_from(totals);
         self.progress.send_modify(|progress| {
             progress.head = totals.head;
@@ -210,6 +215,11 @@ impl Board {
         });
     }
 
+    /// Called by the writer when a try that began at `since` found the ledger locked. One episode, until a commit.
+    pub(super) fn locked(&self, since: Instant) {
+        lock(&self.locked).get_or_insert(since);
+    }
+
     /// Called by the writer when another ledger is in the place of the one before.
     pub(super) fn replaced(&self, totals: &Totals) {
         lock(&self.totals).clone_from(totals);
@@ -226,6 +236,9 @@ impl Board {
             .source
             .as_ref()
             .map_or_else(String::new, |cause| format!(": {cause}"));
+        if error.kind != StoreErrorKind::Busy {
+            *lock(&self.locked) = None;
+        }
         let trouble = format!("{error}{cause}; {}", error.kind.remedy());
         let first = lock(&self.trouble).replace(trouble).is_none();
         if first {

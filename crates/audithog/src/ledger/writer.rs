@@ -351,6 +351,7 @@ impl Writer {
         let before = self.store.totals().clone();
         let mut pause = RETRY_FIRST;
         loop {
+            let since = Instant::now();
             let tried = {
                 let _under_way = self.board.under_way();
                 self.store.commit(&group)
@@ -367,8 +368,10 @@ impl Writer {
                     if error.kind != StoreErrorKind::Busy || pause >= RETRY_MAX {
                         self.board.failed(&error);
                     }
-                    if error.kind == StoreErrorKind::Full {
-                        self.use_reserve();
+                    match error.kind {
+                        StoreErrorKind::Busy => self.board.locked(since),
+                        StoreErrorKind::Full => self.use_reserve(),
+                        _ => {}
                     }
                     if !self.wait_until_mended(&error, &mut pause) {
                         self.own.put_back(group.losses);

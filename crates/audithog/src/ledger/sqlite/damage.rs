@@ -1,12 +1,14 @@
 //! A damaged ledger is put aside, never deleted, and never written over.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rusqlite::OpenFlags;
 
+use super::busy;
 use super::error::plain;
 use super::file::{self, Identity, beside};
 use crate::ledger::{Quarantined, StoreError, StoreErrorKind};
@@ -42,11 +44,7 @@ pub(super) fn put_aside(
         message: format!("the damaged ledger {} cannot be put aside", path.display()),
         source: Some(Box::new(source)),
     };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let lock = File::open(directory).map_err(cannot)?;
+    let lock = directory(path).map_err(cannot)?;
     lock.lock().map_err(cannot)?;
     let found = file::identity(path).ok().map(|(identity, _)| identity);
     let there = PARTS.iter().any(|part| beside(path, part).exists());
@@ -81,6 +79,29 @@ pub(super) fn put_aside(
         }),
         lock,
     })
+}
+
+fn directory(path: &Path) -> io::Result<File> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent),
+        _ => File::open("."),
+    }
+}
+
+/// The lock of the directory, for whoever makes the file at `path`: until it is a ledger, others would take it for
+/// what is left of one. None if it cannot be had, or not in time.
+pub(super) fn lock_to_make(path: &Path) -> Option<File> {
+    let lock = directory(path).ok()?;
+    let since = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Some(lock),
+            Err(TryLockError::WouldBlock) if since.elapsed() < busy::PATIENCE => {
+                busy::pause(busy::LONG_STEP);
+            }
+            Err(_) => return None,
+        }
+    }
 }
 
 /// `audit.db.damaged-20260301T090000Z`, or with `-2` and so on behind it.
@@ -124,7 +145,7 @@ fn read_head(path: &Path) -> Option<(i64, i64)> {
 }
 
 /// The files that were put aside here and are still here, oldest first.
-pub(super) fn put_aside_before(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn put_aside_before(path: &Path) -> Vec<PathBuf> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Vec::new();
     };

@@ -28,9 +28,13 @@ pub(super) struct Open {
 
 impl Open {
     /// `known`: which file the ledger is, where that is known already. Also tells whether the ledger
-    /// is new.
-    pub(super) fn at(path: &Path, known: Option<Identity>) -> Result<(Self, bool), StoreError> {
-        let (connection, path, created) = open::writer(path, known)?;
+    /// is new. `locked`: the caller has the lock of the directory.
+    pub(super) fn at(
+        path: &Path,
+        known: Option<Identity>,
+        locked: bool,
+    ) -> Result<(Self, bool), StoreError> {
+        let (connection, path, created) = open::writer(path, known, locked)?;
         let checkpointer = Checkpointer::start(&path)?;
         let files = Files::opened(&path)?;
         let open = Self {

@@ -13,7 +13,7 @@ use super::open;
 use super::reserve::Reserve;
 use super::store::{OpenReport, SqliteStore};
 use crate::config::OnDamage;
-use crate::ledger::{Store as _, StoreError, StoreErrorKind};
+use crate::ledger::{Quarantined, Store as _, StoreError, StoreErrorKind};
 
 /// How long opening again waits for a reader in the midst of a read.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
@@ -102,8 +102,11 @@ impl SqliteStore {
         if left == Left::Nothing && !path.exists() {
             // The log of a file that is gone: SQLite would delete it, and to the next opening it
             // would look like damage.
-            if let Err(error) = damage::put_aside(&path, None, None, self.clock.wall()) {
-                tracing::debug!(%error, "what was beside the ledger stays there");
+            match damage::put_aside(&path, None, None, self.clock.wall()) {
+                Ok(aside) => aside.quarantined.iter().for_each(log_without_file),
+                Err(error) => {
+                    tracing::debug!(%error, "what was beside the ledger stays there");
+                }
             }
         }
     }
@@ -134,8 +137,12 @@ impl SqliteStore {
     fn open_or_put_aside(&mut self) -> Result<OpenReport, StoreError> {
         let path = self.start.path.clone();
         let found = file::identity(&path).ok().map(|(identity, _)| identity);
+        if found.is_none() || found != self.ledger {
+            // Another process has put the damaged file aside: what is here now is not damaged.
+            self.damage = 0;
+        }
         let error = if self.damage < 2 {
-            match self.open_and_begin() {
+            match self.open_and_begin(false) {
                 Err(error) if self.is_damage(&error, found) => error,
                 result => return result,
             }
@@ -171,14 +178,15 @@ impl SqliteStore {
         }
         self.damage = 0;
         self.aside = damage::put_aside_before(&open::real_path(&path)).into();
-        let opened = self.open_and_begin();
+        let opened = self.open_and_begin(true);
         drop(lock);
         opened
     }
 
-    fn open_and_begin(&mut self) -> Result<OpenReport, StoreError> {
+    /// `locked`: the lock of the directory is held.
+    fn open_and_begin(&mut self, locked: bool) -> Result<OpenReport, StoreError> {
         let known = self.ledger;
-        let (open, created) = Open::at(&self.start.path, known)?;
+        let (open, created) = Open::at(&self.start.path, known, locked)?;
         let after = self.quarantined.as_ref().and_then(|aside| aside.head);
         if let Some(head) = after.filter(|_| created) {
             open::begin_after(&open.connection, head)?;
@@ -319,6 +327,18 @@ impl SqliteStore {
         let sizes = open.check_length()?;
         self.log_bytes = sizes.wal;
         open.checkpointer.tend(&open.connection, sizes.wal)
+    }
+}
+
+/// The file is gone, and its last rows may be in its log alone: whoever has the file needs both.
+fn log_without_file(aside: &Quarantined) {
+    let log = file::beside(&aside.file, "-wal");
+    if std::fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
+        tracing::warn!(
+            log = %log.display(),
+            "the audit ledger's file went away without its write-ahead log: the log is kept; give it to the file, as \
+             its -wal, before somebody opens the file"
+        );
     }
 }
 

@@ -68,6 +68,7 @@ mod tests;
 mod turn;
 mod unclean;
 
+pub(crate) use damage::put_aside_before;
 pub(crate) use dismiss::Dismissed;
 pub(crate) use error::lacks_access;
 pub(crate) use look::{
@@ -76,6 +77,7 @@ pub(crate) use look::{
 };
 pub(crate) use read::SqliteReader;
 pub(crate) use replay::Replayed;
+pub(crate) use reserve::in_use as reserve_in_use;
 pub(crate) use runs::{OpenRun, UncleanStop, Whereabouts};
 pub(crate) use schema::VERSION as CURRENT_SCHEMA;
 #[cfg(feature = "posthog")]

@@ -22,11 +22,17 @@ enum Kind {
 }
 
 /// Opens the ledger for writing, making or migrating it as needed. Returns the real path, and
-/// whether the ledger is new. `known`: which file it is, where that is known already.
+/// whether the ledger is new. `known`: which file it is, where that is known already; `locked`: the
+/// caller has the lock of the directory.
 pub(super) fn writer(
     path: &Path,
     known: Option<Identity>,
+    locked: bool,
 ) -> Result<(Connection, PathBuf, bool), StoreError> {
+    let empty = file::identity(path).map_or(true, |(_, size)| size == 0);
+    let _lock = (empty && !locked)
+        .then(|| damage::lock_to_make(&real_path(path)))
+        .flatten();
     let there = file::identity(path).ok();
     damage::remains(
         &real_path(path),

@@ -37,6 +37,11 @@ pub(super) fn path(ledger: &Path) -> PathBuf {
     beside(ledger, "-reserve")
 }
 
+/// Whether the reserve of the ledger at `ledger` is in use, as others see it.
+pub(crate) fn in_use(ledger: &Path) -> bool {
+    fs::metadata(path(ledger)).is_ok_and(|found| found.len() == 0)
+}
+
 impl Reserve {
     /// `size` in bytes; zero wants none, and None leaves what is there.
     pub(super) fn new(ledger: &Path, size: Option<u64>) -> Self {

@@ -11,7 +11,7 @@ use crate::record::{Micros, Run};
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// Where nothing else can tell, a run without a sign of life for this long has stopped. Far above
 /// [`SIGN_OF_LIFE`], so that a hung disk is not a death.
-const PRESUMED_STOPPED: Duration = Duration::from_secs(60);
+pub(super) const PRESUMED_STOPPED: Duration = Duration::from_secs(60);
 
 /// A run that ended without saying so, found by a later one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(crate) struct OpenRun {
 pub(crate) enum Whereabouts {
     /// It runs on this host.
     Here,
+    /// It runs on this host and has another file now: this one was moved away under it, or is a copy.
+    Left,
     /// In another container or on another host, and it may still run: a young sign of life, or a lease that lasts.
     MaybeElsewhere,
     Gone,

@@ -264,8 +264,14 @@ fn the_file_says_what_the_process_counted_and_why_it_could_not_write() {
     desk.fail([Fault::FailedAfterwards]);
     desk.push(full_row(1));
     desk.flush(false).recv_timeout(PATIENCE).unwrap();
-    let trouble = ask(&desk, "SELECT trouble FROM audit_runs");
-    assert!(trouble.starts_with("failed, as told; "), "{trouble}");
+    // Noted after whoever waits for the flush is told.
+    let until = Instant::now() + PATIENCE;
+    while !ask(&desk, "SELECT coalesce(trouble, '') FROM audit_runs")
+        .starts_with("failed, as told; ")
+    {
+        assert!(Instant::now() < until, "the trouble is not in the file");
+        std::thread::yield_now();
+    }
     desk.push(full_row(2));
     assert!(desk.close());
     let books: serde_json::Value =
@@ -360,6 +366,22 @@ fn a_flush_during_a_retry_waits_for_the_rows_behind() {
     assert_eq!(head, 3);
     assert_eq!(desk.events().last().unwrap(), "audit_stopped");
     assert_eq!(desk.board.progress().synced, 3);
+}
+
+/// No try takes long: that the ledger stays locked shows over all of them, and in the pauses.
+#[test]
+fn a_ledger_that_stays_locked_hangs_until_a_commit() {
+    let desk = Desk::new();
+    desk.fail(std::iter::repeat_with(|| Fault::Busy).take(20));
+    desk.push(full_row(1));
+    let until = Instant::now() + PATIENCE;
+    while desk.board.hung_for().is_none() {
+        assert!(Instant::now() < until, "nobody noticed");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    desk.faults.lock().unwrap().clear();
+    assert_eq!(desk.flush(false).recv_timeout(PATIENCE), Ok(1));
+    assert_eq!(desk.board.hung_for(), None);
 }
 
 #[test]

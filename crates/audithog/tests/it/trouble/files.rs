@@ -99,6 +99,27 @@ fn a_ledger_moved_away_is_made_again_and_told() {
     assert_eq!(losses[0]["reason"], "ledger_replaced");
 }
 
+/// As by `mv audit.db …`, by hand: most rows are in the log alone.
+#[test]
+fn the_log_of_a_ledger_that_was_moved_without_it_is_kept_and_fits() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut service, path) = started(directory.path());
+    let moved = directory.path().join("moved.db");
+    fs::rename(&path, &moved).unwrap();
+    service.log_events(500);
+    stored(&mut service, 1_001);
+    let kept = "the audit ledger's file went away without its write-ahead log: the log is kept";
+    assert_eq!(service.said(kept), 1, "{:#?}", service.log());
+    let log = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().ends_with("Z-wal"));
+    fs::rename(log.unwrap(), beside(&moved, "-wal")).unwrap();
+    service.shutdown(10_000);
+    assert_eq!(counted(&moved), (0..500).collect::<Vec<_>>());
+    assert_eq!(counted(&path), (500..1_000).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_ledger_that_is_found_gone_by_the_very_last_commit_is_told() {
     let directory = tempfile::tempdir().unwrap();

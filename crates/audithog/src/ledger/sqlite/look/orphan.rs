@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use super::super::error::{failed, plain};
-use super::super::runs::{self, OpenRun, Process};
+use super::super::runs::{self, OpenRun, Process, Whereabouts};
 use super::super::{file, schema, settle};
 use super::Looker;
 use crate::ledger::{StoreError, StoreErrorKind, Totals};
@@ -28,7 +28,7 @@ impl Looker {
     /// The counters, and the runs that have not ended.
     pub(crate) fn glance(&mut self, now: Micros) -> Result<Glance, StoreError> {
         let process = Process::current();
-        self.read(|connection, _| {
+        let mut glance = self.read(|connection, _| {
             let look = || {
                 Ok(Glance {
                     totals: settle::load(connection)?,
@@ -36,7 +36,18 @@ impl Looker {
                 })
             };
             look().map_err(failed("be looked at"))
-        })
+        })?;
+        for run in &mut glance.open_runs {
+            // A moment without the file is one of opening it again.
+            let silent = now.since(run.alive) > runs::PRESUMED_STOPPED;
+            if run.at == Whereabouts::Here
+                && silent
+                && has_open(&run.pid.to_string(), self.path()) == Some(false)
+            {
+                run.at = Whereabouts::Left;
+            }
+        }
+        Ok(glance)
     }
 }
 
@@ -86,13 +97,17 @@ fn by_tables(path: &Path) -> Result<bool, StoreError> {
 /// Whether this process has the file open: closing another descriptor of it would take away SQLite's locks (see
 /// `file`). Without /proc nobody can tell; there a file is named to look at it, not walked over.
 fn is_open_here(path: &Path) -> bool {
-    let Ok((wanted, _)) = file::identity(path) else {
-        return false;
-    };
-    let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else {
-        return false;
-    };
-    descriptors.flatten().any(|descriptor| {
-        file::identity(&descriptor.path()).is_ok_and(|(found, _)| found == wanted)
-    })
+    has_open("self", path).unwrap_or(false)
+}
+
+/// Whether a process, by its name in /proc, has the file open; None if nobody can tell.
+fn has_open(process: &str, path: &Path) -> Option<bool> {
+    let (wanted, _) = file::identity(path).ok()?;
+    let mut descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?;
+    Some(descriptors.any(|descriptor| {
+        // One that went away meanwhile is not the ledger's: that stays open.
+        descriptor.is_ok_and(|descriptor| {
+            file::identity(&descriptor.path()).is_ok_and(|(found, _)| found == wanted)
+        })
+    }))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Place, open_at};
 use crate::clock::Clock;
 use crate::ledger::tests::{NOW, commit_rows, full_row, run};
-use crate::ledger::{Group, Settlement, SqliteStore, Store};
+use crate::ledger::{Group, Looker, Settlement, SqliteStore, Store, Whereabouts};
 use crate::record::Micros;
 
 /// Set for the child of `a_killed_process_is_found_once`.
@@ -54,21 +54,7 @@ const NEXT_YEAR: Micros = Micros(NOW.0 + 365 * 86_400_000_000);
 #[test]
 fn a_killed_process_is_found_once() {
     let place = Place::new();
-    // The same test binary, in the part of the child below.
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "ledger::sqlite::tests::processes::child"])
-        .arg("--nocapture")
-        .env(CHILD, place.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    let ready = output
-        .lines()
-        .map_while(Result::ok)
-        .any(|line| line.ends_with("committed"));
-    assert!(ready, "the child ended early");
+    let mut child = spawn_child(&place);
 
     // While it lives it is not taken for dead.
     let (mut store, report) = place.try_open().unwrap();
@@ -101,6 +87,25 @@ fn a_killed_process_is_found_once() {
     let (store, report) = place.try_open().unwrap();
     assert_eq!(report.unclean, []);
     assert_eq!(store.totals().head, 3);
+}
+
+/// The same test binary, in the part of the child below, with the ledger open.
+fn spawn_child(place: &Place) -> std::process::Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ledger::sqlite::tests::processes::child"])
+        .arg("--nocapture")
+        .env(CHILD, place.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let ready = output
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.ends_with("committed"));
+    assert!(ready, "the child ended early");
+    child
 }
 
 /// Not a test of its own: what the child does. Does nothing unless asked.
@@ -212,4 +217,28 @@ fn other_settings_of_the_same_service_are_reported() {
     assert_eq!(open("jobs", "{\"b\":1}"), None);
     assert_eq!(open("shop", "{\"a\":1}"), None);
     assert_eq!(open("shop", "{\"a\":2}").as_deref(), Some("{\"a\":1}"));
+}
+
+/// A copy is to its process what a file is that was moved away under it.
+#[test]
+fn a_file_that_its_live_process_has_not_open_is_free_after_a_minute() {
+    let place = Place::new();
+    let mut child = spawn_child(&place);
+    let copy = place.directory.path().join("copy.db");
+    for suffix in ["", "-wal"] {
+        let from = format!("{}{suffix}", place.path().display());
+        std::fs::copy(from, format!("{}{suffix}", copy.display())).unwrap();
+    }
+    let at = |path: &std::path::Path, seconds: i64| {
+        let mut looker = Looker::open(path).unwrap();
+        let now = Micros(NOW.0 + seconds * 1_000_000);
+        looker.glance(now).unwrap().open_runs[0].at
+    };
+    assert_eq!(at(&place.path(), 10), Whereabouts::Here);
+    assert_eq!(at(&place.path(), 61), Whereabouts::Here);
+    assert_eq!(at(&copy, 10), Whereabouts::Here);
+    assert_eq!(at(&copy, 61), Whereabouts::Left);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(at(&copy, 61), Whereabouts::Gone);
 }

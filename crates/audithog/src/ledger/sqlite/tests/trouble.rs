@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Place;
 use crate::config::{LedgerCare, OnDamage};
 use crate::ledger::sqlite::SqliteStore;
-use crate::ledger::sqlite::damage::{put_aside, put_aside_before, remains};
+use crate::ledger::sqlite::damage::{lock_to_make, put_aside, put_aside_before, remains};
 use crate::ledger::sqlite::file::identity;
 use crate::ledger::sqlite::reserve::{self, Reserve};
 use crate::ledger::tests::{NOW, commit_rows, full_row, run};
@@ -194,4 +194,75 @@ fn rows_that_a_reader_cannot_read_are_damage_once_that_is_sure() {
     assert_eq!(store.take_quarantined().unwrap().head, Some(2_002));
     store.commit(&group).unwrap();
     assert_eq!(reader.rows(0, i64::MAX, 10).unwrap()[0].seq, 2_003);
+}
+
+#[test]
+fn what_another_process_began_after_the_damage_is_not_put_aside() {
+    let place = Place::new();
+    let mut store = place.open();
+    let rows: Vec<_> = (0..2_000).map(full_row).collect();
+    commit_rows(&mut store, &rows);
+    store.close().unwrap();
+    let mut bytes = fs::read(place.path()).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 16 * 4_096].fill(0xa5);
+    fs::write(place.path(), &bytes).unwrap();
+    let open = || {
+        SqliteStore::open_with(&place.path(), &run(), "{}", &place.clock, 10, QUARANTINE)
+            .unwrap()
+            .0
+    };
+    let (mut first, mut second) = (open(), open());
+    let rows = [full_row(1)];
+    let group = Group {
+        rows: &rows,
+        ..Group::default()
+    };
+    // Both are sure of the damage before either does something about it.
+    for store in [&mut first, &mut second] {
+        let mut reader = store.reader().unwrap();
+        for _ in 0..3 {
+            reader.rows(0, 2_000, 2_000).unwrap_err();
+        }
+        let refused = store.commit(&group).unwrap_err();
+        assert_eq!(refused.kind, StoreErrorKind::Corrupt);
+    }
+    assert!(first.reopen().unwrap());
+    assert!(first.take_quarantined().is_some());
+    first.commit(&group).unwrap();
+    assert!(second.reopen().unwrap(), "another ledger is here");
+    assert_eq!(second.take_quarantined(), None);
+    assert_eq!(put_aside_before(&place.path()).len(), 1);
+    second.commit(&group).unwrap();
+    first.commit(&group).unwrap();
+    assert_eq!(first.totals().head, 2_003);
+    // Nor later, when the new file is opened again for another reason.
+    second.poisoned = true;
+    assert!(!second.reopen().unwrap());
+    assert_eq!(put_aside_before(&place.path()).len(), 1);
+}
+
+#[test]
+fn an_empty_file_that_another_process_is_making_is_waited_for() {
+    let (place, other) = (Place::new(), Place::new());
+    let mut store = other.open();
+    commit_rows(&mut store, &[full_row(1)]);
+    store.close().unwrap();
+    // In the place of one that was moved away: its reserve is there.
+    let lock = lock_to_make(&place.path()).unwrap();
+    fs::write(place.path(), "").unwrap();
+    fs::write(reserve::path(&place.path()), "reserve").unwrap();
+    let (opened, result) = std::sync::mpsc::channel();
+    let (path, clock) = (place.path(), place.clock.clone());
+    let thread = std::thread::spawn(move || {
+        let store = SqliteStore::open_with(&path, &run(), "{}", &clock, 10, QUARANTINE);
+        opened.send(store.unwrap().0.totals().head).unwrap();
+    });
+    let early = result.recv_timeout(std::time::Duration::from_millis(300));
+    assert!(early.is_err(), "it was opened, or put aside: {early:?}");
+    fs::write(place.path(), fs::read(other.path()).unwrap()).unwrap();
+    drop(lock);
+    thread.join().unwrap();
+    assert_eq!(result.recv(), Ok(1));
+    assert_eq!(put_aside_before(&place.path()), [] as [PathBuf; 0]);
 }
