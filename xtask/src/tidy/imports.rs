@@ -126,13 +126,11 @@ const ROOMS: &[Room] = &[
 ];
 
 /// Arrows that point the wrong way and are accepted: the file, what it reaches, and why.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    (
-        "crates/audithog/src/queue.rs",
-        "ledger",
-        "commands to the writer travel beside the rows, and one of them carries a settlement",
-    ),
-];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "crates/audithog/src/queue.rs",
+    "ledger",
+    "commands to the writer travel beside the rows, and one of them carries a settlement",
+)];
 
 pub(super) fn rooms_know_only_their_left(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
