@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::books::Losses;
 use crate::record::{Micros, Row, StoredRow};
 
@@ -265,6 +267,17 @@ pub(crate) trait Store: Send {
     ) -> Result<bool, StoreError>;
 
     fn totals(&self) -> &Totals;
+
+    /// How often this run has signed the file. Every commit that adds no row signs: without a row, that tells
+    /// whether a commit of unknown outcome is there.
+    fn signs(&self) -> u64 {
+        0
+    }
+
+    /// Rows of this run after `after`, with their ids, in order.
+    fn own_rows(&self, _after: i64) -> Result<Vec<(i64, Uuid)>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// What [`prune`](Self::prune) would remove now: at most `most` rows. Changes nothing.
     fn plan_removal(&mut self, _before: Micros, _most: i64) -> Result<Option<Removal>, StoreError> {

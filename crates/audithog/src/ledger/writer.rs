@@ -13,7 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mend::mends;
+pub(crate) use mend::Mark;
+use mend::Next;
+#[cfg(test)]
+pub(crate) use mend::found;
 
 use super::own_rows::OwnRows;
 use super::progress::{Board, Ticket};
@@ -348,10 +351,10 @@ impl Writer {
             sync,
             urgent: false,
         };
-        let before = self.store.totals().clone();
         let mut pause = RETRY_FIRST;
         loop {
             let since = Instant::now();
+            let before = Mark::of(&*self.store);
             let tried = {
                 let _under_way = self.board.under_way();
                 self.store.commit(&group)
@@ -373,24 +376,24 @@ impl Writer {
                         StoreErrorKind::Full => self.use_reserve(),
                         _ => {}
                     }
-                    if !self.wait_until_mended(&error, &mut pause) {
-                        self.own.put_back(group.losses);
-                        // Audithog's own have one more try, with what is kept back for them.
-                        let (theirs, own) = rows.split_at(rows.len() - own);
-                        self.unkept.extend_from_slice(own);
-                        self.lose(theirs, waiters);
-                        return false;
-                    }
-                    if !mends(&error) {
-                        continue;
-                    }
-                    if !self.stale.is_empty() {
-                        group.settlements = &[];
-                    }
-                    if let Some(committed) = self.found(&group, &before) {
-                        // The commit failed after its rows were safe: they are not written twice.
-                        self.requests_told = requests;
-                        return self.conclude(&group, waiters, &committed, ticket);
+                    match self.after_failure(error, &group, before, &mut pause) {
+                        Next::Commit => {
+                            if !self.stale.is_empty() {
+                                group.settlements = &[];
+                            }
+                        }
+                        Next::Conclude(committed) => {
+                            self.requests_told = requests;
+                            return self.conclude(&group, waiters, &committed, ticket);
+                        }
+                        Next::GiveUp => {
+                            self.own.put_back(group.losses);
+                            // Audithog's own have one more try, with what is kept back for them.
+                            let (theirs, own) = rows.split_at(rows.len() - own);
+                            self.unkept.extend_from_slice(own);
+                            self.lose(theirs, waiters);
+                            return false;
+                        }
                     }
                 }
             }

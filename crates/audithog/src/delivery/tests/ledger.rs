@@ -6,6 +6,7 @@
 
 mod books;
 mod process;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +16,15 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use self::books::{Books, Life};
-use self::process::Process;
+use self::process::{Fault, Process};
+use self::standing::{Observer, Standing};
 use super::START;
 use crate::clock::Clock;
 use crate::config::RetrySettings;
 use crate::delivery::Tuning;
 use crate::ledger::tests::run;
-use crate::ledger::{
-    MemoryStore, Reader, SinkTotals, SqliteReader, SqliteStore, Store, Straggler, Totals,
-};
-use crate::record::{Row, StoredRow};
+use crate::ledger::{MemoryStore, SqliteStore, Store};
+use crate::record::{Micros, Row, StoredRow};
 use crate::sink::{
     Admission, Attempt, BoxFuture, Hold, HoldReason, Reply, RequestLimits, Sink, Verdict,
 };
@@ -36,7 +36,7 @@ const PROCESSES: usize = 2;
 /// What a memory store holds.
 const ROOM: usize = 12;
 /// How large the ids are that callers supply: few, so that some come twice.
-const CALLER_IDS: u128 = 5;
+const CALLER_IDS: u128 = 4;
 
 /// What a row does to a request that holds it. Its event's name says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,11 +166,23 @@ enum Action {
     Append {
         rows: Vec<(usize, Option<u128>)>,
         sync: bool,
+        fault: Option<Fault>,
     },
     Commit {
         sync: bool,
+        fault: Option<Fault>,
     },
     Lease,
+    /// Asks for the lease when that of another is about to end, or has just ended.
+    TakeOver {
+        early: bool,
+    },
+    /// The whole way: lease, work, one mood for each request, and what is settled committed, or not yet.
+    Round {
+        moods: Vec<u8>,
+        commit: bool,
+        fault: Option<Fault>,
+    },
     /// With `hasten` as for a flush.
     Work {
         hasten: bool,
@@ -183,10 +195,15 @@ enum Action {
     Advance {
         tenths: u32,
     },
-    /// Rows older than this many seconds.
+    /// Rows older than this many seconds. None: at most `limit` rows, whatever their age, because the file is too
+    /// large.
     Prune {
-        age: u64,
+        age: Option<u64>,
         limit: usize,
+    },
+    /// Somebody, with a program of their own, asks for dead letters to be sent again: one bit each, of the first.
+    Replay {
+        which: u32,
     },
     /// The handle fails, and the process opens another.
     Reopen,
@@ -197,37 +214,40 @@ enum Action {
     },
 }
 
+fn mood() -> impl Strategy<Value = u8> {
+    prop_oneof![2 => Just(0), 1 => any::<u8>()]
+}
+
+fn fault() -> impl Strategy<Value = Option<Fault>> {
+    prop::option::weighted(0.15, prop_oneof![Just(Fault::Before), Just(Fault::After)])
+}
+
 fn action() -> impl Strategy<Value = (usize, Action)> {
     let row = (
         0..KINDS.len() + 6,
-        prop::option::weighted(0.2, 0..CALLER_IDS),
+        prop::option::weighted(0.3, 0..CALLER_IDS),
     );
     // Most rows are good.
     let row = row.prop_map(|(kind, id)| (if kind < KINDS.len() { kind } else { 0 }, id));
     let action = prop_oneof![
-        6 => (prop::collection::vec(row, 1..7), any::<bool>())
-            .prop_map(|(rows, sync)| Action::Append { rows, sync }),
-        4 => any::<bool>().prop_map(|sync| Action::Commit { sync }),
-        4 => Just(Action::Lease),
-        8 => any::<bool>().prop_map(|hasten| Action::Work { hasten }),
-        10 => (0..4_usize, prop_oneof![Just(0), any::<u8>()])
-            .prop_map(|(pick, mood)| Action::Answer { pick, mood }),
+        6 => (prop::collection::vec(row, 1..7), any::<bool>(), fault())
+            .prop_map(|(rows, sync, fault)| Action::Append { rows, sync, fault }),
+        4 => (any::<bool>(), fault()).prop_map(|(sync, fault)| Action::Commit { sync, fault }),
+        2 => Just(Action::Lease),
+        4 => prop::bool::weighted(0.3).prop_map(|early| Action::TakeOver { early }),
+        8 => (prop::collection::vec(mood(), 1..6), any::<bool>(), fault())
+            .prop_map(|(moods, commit, fault)| Action::Round { moods, commit, fault }),
+        5 => any::<bool>().prop_map(|hasten| Action::Work { hasten }),
+        6 => (0..4_usize, mood()).prop_map(|(pick, mood)| Action::Answer { pick, mood }),
         4 => (1..25_u32).prop_map(|tenths| Action::Advance { tenths }),
-        2 => (0..60_u64, 1..6_usize).prop_map(|(age, limit)| Action::Prune { age, limit }),
+        4 => (prop::option::of(0..60_u64), 1..6_usize)
+            .prop_map(|(age, limit)| Action::Prune { age, limit }),
+        2 => any::<u32>().prop_map(|which| Action::Replay { which }),
         1 => Just(Action::Reopen),
         1 => Just(Action::Close),
         2 => any::<bool>().prop_map(|seen_dead| Action::Crash { seen_dead }),
     ];
     (0..PROCESSES, action)
-}
-
-/// What the store says, read past the processes that are under test.
-struct Standing {
-    totals: Totals,
-    sink: SinkTotals,
-    rows: Vec<StoredRow>,
-    stragglers: Vec<Straggler>,
-    letters: Option<Vec<i64>>,
 }
 
 struct World {
@@ -240,12 +260,14 @@ struct World {
     processes: [Option<Process>; PROCESSES],
     lives: Life,
     ids: u128,
+    /// Looks at the file from outside. Not there when a process comes or goes: it may be the last.
+    observer: Option<Observer>,
 }
 
 impl World {
     fn new(on_disk: bool) -> Self {
         Self {
-            place: on_disk.then(|| tempfile::tempdir().unwrap()),
+            place: on_disk.then(directory),
             clock: Clock::manual(START),
             server: Arc::new(Server),
             tuning: Tuning {
@@ -262,6 +284,7 @@ impl World {
             processes: [None, None],
             lives: 0,
             ids: 1_000,
+            observer: None,
         }
     }
 
@@ -280,6 +303,7 @@ impl World {
             return;
         }
         self.lives += 1;
+        self.observer = None;
         let store: Box<dyn Store> = match self.path() {
             Some(path) => Box::new(
                 SqliteStore::open(&path, &run(), "{}", &self.clock, 10)
@@ -303,10 +327,48 @@ impl World {
         };
         let process = self.processes[who].as_mut().unwrap();
         let books = &mut self.books;
+        // Whatever needs the store waits until it can be trusted again.
+        if !matches!(
+            action,
+            Action::Answer { .. }
+                | Action::Advance { .. }
+                | Action::Replay { .. }
+                | Action::Crash { .. }
+        ) {
+            process.mend(books);
+        }
         match action {
-            Action::Append { sync, .. } => process.commit(books, &rows, *sync, room),
-            Action::Commit { sync } => process.commit(books, &[], *sync, room),
+            Action::Append { sync, fault, .. } => match fault.filter(|_| room.is_none()) {
+                Some(fault) => process.fail(books, rows, *sync, fault),
+                None => process.commit(books, &rows, *sync, room),
+            },
+            Action::Commit { sync, fault } => match fault.filter(|_| room.is_none()) {
+                Some(fault) => process.fail(books, rows, *sync, fault),
+                None => process.commit(books, &[], *sync, room),
+            },
             Action::Lease => process.ask_for_lease(books, room),
+            Action::TakeOver { early } => {
+                if let Some(until) = books.until {
+                    let left = until.since(self.clock.wall());
+                    let early = Duration::from_millis(u64::from(*early));
+                    self.clock.advance(left.saturating_sub(early));
+                }
+                process.ask_for_lease(books, room);
+            }
+            Action::Round {
+                moods,
+                commit,
+                fault,
+            } => {
+                process.round(books, moods, room);
+                if !commit {
+                    return;
+                }
+                match fault.filter(|_| room.is_none()) {
+                    Some(fault) => process.fail(books, rows, false, fault),
+                    None => process.commit(books, &[], false, room),
+                }
+            }
             Action::Work { hasten } => {
                 if *hasten {
                     process.hasten();
@@ -316,9 +378,16 @@ impl World {
             Action::Answer { pick, mood } => process.answer(books, *pick, *mood),
             Action::Advance { tenths } => self.clock.advance(TERM * *tenths / 10),
             Action::Prune { age, limit } => self.prune(who, *age, *limit),
-            Action::Reopen => process.reopen(books),
-            Action::Close | Action::Crash { .. } if room.is_some() => {}
-            Action::Close => self.processes[who].take().unwrap().close(books),
+            Action::Replay { .. } | Action::Close | Action::Crash { .. } if room.is_some() => {}
+            Action::Replay { which } => self.replay(*which),
+            Action::Reopen => {
+                self.observer = None;
+                process.reopen(books);
+            }
+            Action::Close => {
+                self.observer = None;
+                self.processes[who].take().unwrap().close(books);
+            }
             Action::Crash { seen_dead } => self.crash(who, *seen_dead),
         }
     }
@@ -331,30 +400,66 @@ impl World {
         row
     }
 
-    fn prune(&mut self, who: usize, age: u64, limit: usize) {
+    /// As the writer does it: what may go is known, and then it goes, some at a time.
+    fn prune(&mut self, who: usize, age: Option<u64>, limit: usize) {
         let now = self.clock.wall();
-        let before = now.saturating_sub(Duration::from_secs(age));
+        let before = match age {
+            Some(age) => now.saturating_sub(Duration::from_secs(age)),
+            None => Micros(i64::MAX),
+        };
+        let most = match age {
+            Some(_) => i64::MAX,
+            None => limit as i64,
+        };
         let store = &mut self.processes[who].as_mut().unwrap().store;
-        let pruned = store.prune(before, limit).unwrap();
         let books = &mut self.books;
+        let planned = store.plan_removal(before, most).unwrap();
         if self.place.is_none() {
-            assert_eq!(pruned, 0, "a memory frees by itself");
+            let pruned = store.prune(before, limit).unwrap();
+            assert_eq!((planned, pruned), (None, 0), "a memory frees by itself");
             return;
         }
-        assert!(pruned <= limit as u64);
-        for _ in 0..pruned {
-            books.pruned += 1;
-            let seq = books.pruned;
-            assert!(
-                books.fates.contains_key(&seq),
-                "{seq} is pruned and not settled"
-            );
-            assert!(books.row(seq).ts < before, "{seq} is pruned and too young");
-        }
+        assert_eq!(planned, books.removal(before, most), "what may be removed");
+        let upto = planned.map_or(books.pruned, |planned| planned.upto);
+        let upto = upto.min(books.pruned + limit as i64);
+        let pruned = store.prune(before, limit).unwrap();
+        assert_eq!(pruned.cast_signed(), upto - books.pruned, "removed");
+        books.pruned = upto;
         assert_eq!(store.totals().pruned, books.pruned);
     }
 
+    /// As `audithog dead-letters replay` does it: a short run of its own.
+    fn replay(&mut self, which: u32) {
+        let now = self.clock.wall();
+        // Some that are no letters are asked for too.
+        let letters = self.books.letters();
+        let known = letters
+            .iter()
+            .zip(0..32)
+            .filter(|(_, bit)| which >> bit & 1 == 1);
+        let mut seqs: Vec<i64> = known.map(|(seq, _)| *seq).collect();
+        seqs.push(i64::from(which % 64));
+        let record = self.row((0, None));
+        self.observer = None;
+        self.lives += 1;
+        let path = self.path().unwrap();
+        let (mut store, _) = SqliteStore::open(&path, &run(), "{}", &self.clock, 0).unwrap();
+        if store.take_told() > 0 {
+            let mut reader = store.reader().unwrap();
+            let told = reader.rows(self.books.head(), i64::MAX - 1, usize::MAX);
+            self.books.learn(told.unwrap(), now);
+        }
+        let done = store.replay(SINK, &seqs, |_| record.clone()).unwrap();
+        assert_eq!(done, self.books.replay(&seqs));
+        if done.letters > 0 {
+            self.books.append(&[record], None, now);
+            self.books.synced = self.books.head();
+        }
+        store.close().unwrap();
+    }
+
     fn crash(&mut self, who: usize, seen_dead: bool) {
+        self.observer = None;
         let process = self.processes[who].take().unwrap();
         let life = process.life;
         drop(process);
@@ -375,68 +480,18 @@ impl World {
         }
     }
 
-    /// What the store says, by other ways than the processes use, where there are some.
-    fn standing(&self) -> Option<Standing> {
-        let Some(path) = self.path() else {
-            let store = &self.processes[0].as_ref()?.store;
-            let mut reader = store.reader().unwrap();
-            return Some(Standing {
-                totals: store.totals().clone(),
-                sink: store.totals().sinks[SINK].clone(),
-                rows: reader.rows(0, i64::MAX - 1, usize::MAX).unwrap(),
-                stragglers: reader.stragglers(SINK, usize::MAX).unwrap(),
-                letters: None,
-            });
-        };
-        let connection = Connection::open(&path).unwrap();
-        let number = |sql: &str| {
-            connection
-                .query_row(sql, [], |row| row.get::<_, i64>(0))
-                .unwrap()
-        };
-        let column = |name: &str| {
-            number(&format!(
-                "SELECT {name} FROM audit_sinks WHERE sink = '{SINK}'"
-            ))
-        };
-        let count = |name: &str| u64::try_from(column(name)).unwrap();
-        let mut totals = Totals {
-            head: number("SELECT head FROM audit_head"),
-            pruned: number("SELECT pruned FROM audit_head"),
-            ..Totals::default()
-        };
-        let lost =
-            number("SELECT coalesce(sum(rows), 0) FROM audit_losses WHERE reason = 'duplicate_id'");
-        totals
-            .losses
-            .add(crate::books::LossReason::DuplicateId, lost.unsigned_abs());
-        let letters = connection
-            .prepare("SELECT seq FROM audit_dead_letters WHERE sink = ?1 ORDER BY seq")
-            .unwrap()
-            .query_map([SINK], |row| row.get(0))
-            .unwrap()
-            .collect::<rusqlite::Result<Vec<i64>>>()
-            .unwrap();
-        let mut reader = SqliteReader::open(&path).unwrap();
-        Some(Standing {
-            sink: SinkTotals {
-                began: column("began"),
-                cursor: column("cursor"),
-                delivered: count("delivered"),
-                sampled_out: count("sampled_out"),
-                held_back: count("held_back"),
-                dead: count("dead"),
-                stragglers: count("stragglers"),
-                verified: false,
-            },
-            totals,
-            rows: reader.rows(0, i64::MAX - 1, usize::MAX).unwrap(),
-            stragglers: reader.stragglers(SINK, usize::MAX).unwrap(),
-            letters: Some(letters),
-        })
+    /// What the store says. None: there is none yet.
+    fn standing(&mut self) -> Option<Standing> {
+        match self.path() {
+            Some(path) => {
+                let observer = self.observer.get_or_insert_with(|| Observer::new(&path));
+                Some(observer.standing())
+            }
+            None => Some(Standing::of_memory(&*self.processes[0].as_ref()?.store)),
+        }
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
         if let Some(standing) = self.standing() {
             self.books.check(&standing, self.place.is_none());
         }
@@ -444,6 +499,7 @@ impl World {
 
     /// The other process is gone and the server honest: everything comes to its end.
     fn drain(&mut self) {
+        self.observer = None;
         if self.place.is_some() {
             self.processes = [None, None];
             self.clock.advance(TERM);
@@ -488,6 +544,13 @@ impl World {
             }
         }
     }
+}
+
+/// In memory where that can be had: nothing here is about the disk, and an fsync of one is slow.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 fn follow(mut world: World, actions: Vec<(usize, Action)>) {

@@ -1,6 +1,7 @@
 //! Rows into the table, inside a group's transaction.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
 
 use super::encode::{Binder, COLUMN_COUNT, COLUMNS};
 use super::names::Names;
@@ -55,6 +56,20 @@ pub(super) fn append(
         .losses
         .add(LossReason::DuplicateId, duplicates.len() as u64);
     Ok(duplicates)
+}
+
+/// The rows of one run after `after`: their numbers and ids.
+pub(super) fn of_run(
+    connection: &Connection,
+    run: i64,
+    after: i64,
+) -> rusqlite::Result<Vec<(i64, Uuid)>> {
+    connection
+        .prepare_cached("SELECT seq, id FROM audit_rows WHERE seq > ?1 AND run = ?2 ORDER BY seq")?
+        .query_map([after, run], |row| {
+            Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
+        })?
+        .collect()
 }
 
 fn insert_sql() -> &'static str {

@@ -314,6 +314,14 @@ pub(super) fn sign_of_life(connection: &Connection, run: i64, now: Micros) -> ru
     Ok(())
 }
 
+/// How many signs of life a run has shown.
+pub(super) fn signs(connection: &Connection, run: i64) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT signs FROM audit_runs WHERE run = ?1")?
+        .query_row([run], |row| row.get(0))
+        .map(count)
+}
+
 pub(super) fn end(connection: &Connection, run: i64, now: Micros) -> rusqlite::Result<()> {
     connection
         .prepare_cached(

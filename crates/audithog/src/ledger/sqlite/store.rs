@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use uuid::Uuid;
 
 use super::error::{failed, plain};
 use super::file::Identity;
@@ -42,6 +43,8 @@ pub(crate) struct SqliteStore {
     /// Commits since the last fsync.
     unsynced: bool,
     last_sign: Duration,
+    /// See `Store::signs`.
+    signs: u64,
     pub(super) poisoned: bool,
     /// Found by opening again, not yet told.
     pub(super) unclean: Vec<UncleanStop>,
@@ -135,6 +138,7 @@ impl SqliteStore {
             run: 0,
             unsynced: false,
             last_sign: clock.monotonic(),
+            signs: 0,
             poisoned: false,
             unclean: Vec::new(),
             told: 0,
@@ -189,7 +193,7 @@ impl SqliteStore {
         let known = self.run;
         self.check_tail()?;
         let (start, clock) = (self.start.clone(), self.clock.clone());
-        let (number, continued, report) =
+        let (number, continued, signs, report) =
             self.transact("begin a run", false, |connection, names, totals| {
                 let before = runs::last_settings(connection, &run.service)?;
                 let continued = runs::is_open(connection, known, &process)?;
@@ -213,11 +217,13 @@ impl SqliteStore {
                     unclean,
                     previous_settings: before.filter(|before| *before != settings_json),
                 };
-                Ok((number, continued, report))
+                let signs = runs::signs(connection, number)?;
+                Ok((number, continued, signs, report))
             })?;
         self.run = number;
         self.continued = continued;
         self.told += report.unclean.len() as u64;
+        self.signs = signs;
         Ok(report)
     }
 
@@ -377,7 +383,7 @@ impl Store for SqliteStore {
             });
         }
         let (run, now) = (self.run, self.clock.wall());
-        let committed =
+        let (committed, signed) =
             self.transact("commit a group", group.sync, |connection, names, totals| {
                 let (head, losses) = (totals.head, totals.losses);
                 for (reason, rows) in group.losses.iter() {
@@ -395,16 +401,20 @@ impl Store for SqliteStore {
                 if !group.rows.is_empty() || group.requests > 0 {
                     settle::save_head(connection, totals)?;
                 }
-                // A settlement may repeat what is known; for an fsync something must be new.
-                if sign || empty || (group.sync && totals.head == head) {
+                // A settlement may repeat what is known; for an fsync something must be new. And without a row
+                // nothing else tells whether this commit is there, should its outcome stay unknown.
+                let signed = sign || totals.head == head;
+                if signed {
                     runs::sign_of_life(connection, run, now)?;
                 }
-                Ok(Committed {
+                let committed = Committed {
                     head: totals.head,
                     duplicates,
                     not_stored: 0,
-                })
+                };
+                Ok((committed, signed))
             })?;
+        self.signs += u64::from(signed);
         if sign {
             self.last_sign = self.clock.monotonic();
         }
@@ -425,6 +435,7 @@ impl Store for SqliteStore {
             notes::save(connection, run, notes, now)
         })?;
         if notes.books.is_some() {
+            self.signs += 1;
             self.last_sign = self.clock.monotonic();
         }
         Ok(())
@@ -536,6 +547,14 @@ impl Store for SqliteStore {
 
     fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    fn signs(&self) -> u64 {
+        self.signs
+    }
+
+    fn own_rows(&self, after: i64) -> Result<Vec<(i64, Uuid)>, StoreError> {
+        append::of_run(&self.opened()?.connection, self.run, after).map_err(failed("look for rows"))
     }
 
     fn plan_removal(&mut self, before: Micros, most: i64) -> Result<Option<Removal>, StoreError> {

@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::{RETRY_MAX, Writer};
+use crate::books::{LossReason, Refusal, Waiter};
+use crate::ledger::progress::Ticket;
+use crate::ledger::{Committed, Group, Store, StoreError, StoreErrorKind};
+use crate::queue::Command;
 
 /// How often a disk that stays full gets audithog's own rows: each takes of the reserve.
 const RESERVE_EVERY: Duration = Duration::from_secs(60);
@@ -18,10 +22,63 @@ pub(super) fn mends(error: &StoreError) -> bool {
     )
 }
 
-use crate::books::{LossReason, Refusal, Waiter};
-use crate::ledger::progress::Ticket;
-use crate::ledger::{Committed, Group, StoreError, StoreErrorKind, Totals};
-use crate::queue::Command;
+/// Where a store stood before a commit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    head: i64,
+    signs: u64,
+}
+
+impl Mark {
+    pub(crate) fn of(store: &dyn Store) -> Self {
+        Self {
+            head: store.totals().head,
+            signs: store.signs(),
+        }
+    }
+}
+
+/// What became of a group whose commit failed, if the store, opened anew, holds it after all: groups are all or
+/// nothing. Judged by what only this run does, since other processes go on meanwhile: by its rows, and, if it may have
+/// added none, by its signature. None if it is not there.
+pub(crate) fn found(
+    store: &dyn Store,
+    group: &Group<'_>,
+    before: Mark,
+) -> Result<Option<Committed>, StoreError> {
+    let ids: HashSet<Uuid> = group.rows.iter().map(|row| row.id).collect();
+    let mut stored = store.own_rows(before.head)?;
+    stored.retain(|(_, id)| ids.contains(id));
+    let refusable = group.rows.iter().all(|row| row.caller_id);
+    let head = match stored.last() {
+        Some((last, _)) => *last,
+        None if refusable && before.signs < store.signs() => store.totals().head,
+        None => return Ok(None),
+    };
+    let mut stored = stored.into_iter().map(|(_, id)| id).peekable();
+    let mut duplicates = Vec::new();
+    for (index, row) in group.rows.iter().enumerate() {
+        // In order: what is left out was refused.
+        if stored.next_if_eq(&row.id).is_none() {
+            duplicates.push(index);
+        }
+    }
+    Ok(Some(Committed {
+        head,
+        duplicates,
+        not_stored: 0,
+    }))
+}
+
+/// What to do about a group whose commit failed.
+pub(super) enum Next {
+    /// It is not there: once more.
+    Commit,
+    /// The commit failed after it was safe.
+    Conclude(Committed),
+    /// The process closes, and its deadline has passed.
+    GiveUp,
+}
 
 impl Writer {
     /// Waits after a failed commit, listening for commands: a flush, or the end, asks for a try at
@@ -57,6 +114,31 @@ impl Writer {
             }
             if asked {
                 return true;
+            }
+        }
+    }
+
+    /// Waits until a commit that failed with `error` can be tried again, or is found to have happened. As long as
+    /// that cannot be told it is not tried: its rows would be there twice.
+    pub(super) fn after_failure(
+        &mut self,
+        mut error: StoreError,
+        group: &Group<'_>,
+        before: Mark,
+        pause: &mut Duration,
+    ) -> Next {
+        let unknown = mends(&error);
+        loop {
+            if !self.wait_until_mended(&error, pause) {
+                return Next::GiveUp;
+            }
+            if !unknown {
+                return Next::Commit;
+            }
+            match found(&*self.store, group, before) {
+                Ok(None) => return Next::Commit,
+                Ok(Some(committed)) => return Next::Conclude(committed),
+                Err(later) => error = later,
             }
         }
     }
@@ -176,36 +258,6 @@ impl Writer {
                 self.unkept = rows;
             }
         }
-    }
-
-    /// What became of a group whose commit failed, if the store holds it after all: groups are all
-    /// or nothing, so one row tells, or, without rows, the counters of the sink that only this
-    /// process drives. None if it is not there.
-    pub(super) fn found(&self, group: &Group<'_>, before: &Totals) -> Option<Committed> {
-        let totals = self.store.totals();
-        let mut committed = Committed {
-            head: totals.head,
-            duplicates: Vec::new(),
-            not_stored: 0,
-        };
-        if group.rows.is_empty() {
-            let settled = !group.settlements.is_empty() && totals.sinks != before.sinks;
-            return settled.then_some(committed);
-        }
-        let added = usize::try_from(totals.head - before.head).unwrap_or(0);
-        let stored = self
-            .store
-            .reader()
-            .and_then(|mut reader| reader.rows(before.head, totals.head, added))
-            .ok()?;
-        let mut ids: HashSet<Uuid> = stored.iter().map(|stored| stored.row.id).collect();
-        for (index, row) in group.rows.iter().enumerate() {
-            // Once each: of two rows with one id the second was refused.
-            if !ids.remove(&row.id) {
-                committed.duplicates.push(index);
-            }
-        }
-        (committed.duplicates.len() < group.rows.len()).then_some(committed)
     }
 
     /// Books a group that was found in the store after its commit had failed. It was found by

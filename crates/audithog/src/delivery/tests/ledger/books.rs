@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{Kind, SINK, Standing, kind};
 use crate::delivery::request::Request;
-use crate::ledger::Settlement;
-use crate::record::{Micros, Row};
+use crate::ledger::{Removal, Replayed, Settlement};
+use crate::record::{Micros, Row, StoredRow};
 use crate::sink::Verdict;
 
 /// Names one life of one process.
@@ -29,6 +29,8 @@ pub(super) struct Books {
     pub(super) duplicates: u64,
     pub(super) not_stored: u64,
     pub(super) pruned: i64,
+    /// When the last row was stored.
+    grown: Option<Micros>,
     /// Rows up to here were fsynced by some process.
     pub(super) synced: i64,
     pub(super) cursor: i64,
@@ -64,7 +66,12 @@ impl Books {
     }
 
     /// Which rows of a group are refused, and how many at its end do not fit.
-    pub(super) fn append(&mut self, rows: &[Row], room: Option<usize>) -> (Vec<usize>, usize) {
+    pub(super) fn append(
+        &mut self,
+        rows: &[Row],
+        room: Option<usize>,
+        now: Micros,
+    ) -> (Vec<usize>, usize) {
         let mut duplicates = Vec::new();
         let mut not_stored = 0;
         for (at, row) in rows.iter().enumerate() {
@@ -79,11 +86,63 @@ impl Books {
                 break;
             } else {
                 self.rows.push(row.clone());
+                self.grown = Some(now);
             }
         }
         self.duplicates += duplicates.len() as u64;
         self.not_stored += not_stored as u64;
         (duplicates, not_stored)
+    }
+
+    /// Rows that a store wrote by itself.
+    pub(super) fn learn(&mut self, rows: Vec<StoredRow>, now: Micros) {
+        self.rows.extend(rows.into_iter().map(|stored| stored.row));
+        self.grown = Some(now);
+    }
+
+    /// What retention may take: what was stored before `before` and is settled, without a gap. Times are kept of a
+    /// thousand rows together, and there are never so many here.
+    pub(super) fn removal(&self, before: Micros, most: i64) -> Option<Removal> {
+        if self.grown? >= before {
+            return None;
+        }
+        let old = self.pruned + 1..=self.head();
+        let settled = old.take_while(|seq| self.fates.contains_key(seq));
+        let upto = settled.last()?.min(self.pruned.saturating_add(most));
+        let letters = self.letters();
+        let dead_letters = letters.range(self.pruned + 1..=upto).count() as u64;
+        Some(Removal {
+            after: self.pruned,
+            upto,
+            dead_letters,
+        })
+    }
+
+    pub(super) fn letters(&self) -> BTreeSet<i64> {
+        let dead = self.fates.iter().filter(|(_, fate)| **fate == Fate::Dead);
+        dead.map(|(seq, _)| *seq).collect()
+    }
+
+    /// Letters whose rows are there are stragglers from now on.
+    pub(super) fn replay(&mut self, seqs: &[i64]) -> Replayed {
+        let mut done = Replayed::default();
+        for seq in seqs {
+            if self.fates.get(seq) != Some(&Fate::Dead) {
+                done.unknown += 1;
+            } else if *seq <= self.pruned {
+                done.gone += 1;
+            } else {
+                self.fates.remove(seq);
+                self.stragglers.insert(*seq);
+                self.told.retain(|(_, told), _| told != seq);
+                done.letters += 1;
+                done.last = *seq;
+                if done.letters == 1 {
+                    done.first = *seq;
+                }
+            }
+        }
+        done
     }
 
     /// Whether `life` may drive the sink from now on.
@@ -236,6 +295,7 @@ impl Books {
         let count = |fate| self.fates.values().filter(|known| **known == fate).count() as u64;
         let Standing { totals, sink, .. } = found;
         assert_eq!(totals.head, self.head());
+        assert!(memory || totals.pruned == self.pruned);
         assert_eq!(
             totals.losses.get(crate::books::LossReason::DuplicateId),
             self.duplicates
@@ -267,8 +327,7 @@ impl Books {
             assert_eq!(&stored.row, self.row(stored.seq));
         }
         if let Some(letters) = &found.letters {
-            let dead = self.fates.iter().filter(|(_, fate)| **fate == Fate::Dead);
-            assert_eq!(letters, &dead.map(|(seq, _)| *seq).collect::<Vec<_>>());
+            assert!(letters.iter().eq(&self.letters()), "{letters:?}");
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::delivery::course::{Course, Now, Step};
 use crate::delivery::request::Request;
 use crate::delivery::stragglers::IN_MEMORY;
 use crate::delivery::{Progress, Tuning};
-use crate::ledger::{Group, Reader, Settlement, SinkTotals, Store};
+use crate::ledger::writer::{Mark, found};
+use crate::ledger::{Committed, Group, Reader, Settlement, SinkTotals, Store};
 use crate::record::Row;
 use crate::sink::{Reply, Verdict};
 
@@ -31,6 +32,26 @@ pub(super) struct Process {
     /// Handed over, not committed.
     queued: Vec<Settlement>,
     synced: i64,
+    /// A commit failed, and what became of it is not known yet.
+    unknown: Option<Unknown>,
+}
+
+/// How a commit fails.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    /// Nothing of it is kept.
+    Before,
+    /// All of it is.
+    After,
+}
+
+struct Unknown {
+    rows: Vec<Row>,
+    settlements: Vec<Settlement>,
+    sync: bool,
+    before: Mark,
+    /// What nobody but the books knows: it is there, with these rows refused.
+    kept: Option<Committed>,
 }
 
 impl Process {
@@ -55,6 +76,7 @@ impl Process {
             in_flight: Vec::new(),
             queued: Vec::new(),
             synced: 0,
+            unknown: None,
         }
     }
 
@@ -65,7 +87,7 @@ impl Process {
             let (from, upto) = (books.head(), self.store.totals().head);
             let rows = self.reader.rows(from, upto, usize::MAX).unwrap();
             assert_eq!(rows.len(), told);
-            books.rows.extend(rows.into_iter().map(|stored| stored.row));
+            books.learn(rows, self.clock.wall());
         }
     }
 
@@ -85,11 +107,26 @@ impl Process {
         room: Option<usize>,
     ) {
         let settlements = std::mem::take(&mut self.queued);
+        self.commit_with(books, rows, &settlements, sync, room);
+        if sync {
+            self.synced = self.store.totals().head;
+            books.synced = books.synced.max(self.synced);
+        }
+    }
+
+    fn commit_with(
+        &mut self,
+        books: &mut Books,
+        rows: &[Row],
+        settlements: &[Settlement],
+        sync: bool,
+        room: Option<usize>,
+    ) -> Committed {
         let committed = self
             .store
             .commit(&Group {
                 rows,
-                settlements: &settlements,
+                settlements,
                 sync,
                 ..Group::default()
             })
@@ -100,22 +137,71 @@ impl Process {
                 .iter()
                 .for_each(|settlement| books.settle(self.life, settlement));
         }
-        let (duplicates, not_stored) = books.append(rows, room);
+        let (duplicates, not_stored) = books.append(rows, room, self.clock.wall());
         if room.is_none() {
             settlements
                 .iter()
                 .for_each(|settlement| books.settle(self.life, settlement));
         }
         assert_eq!(
-            (committed.duplicates, committed.not_stored),
-            (duplicates, not_stored)
+            (&committed.duplicates, committed.not_stored),
+            (&duplicates, not_stored)
         );
         // With nothing to write the store does not look what others have written.
         let idle = rows.is_empty() && settlements.is_empty();
         assert!(committed.head == books.head() || (idle && committed.head < books.head()));
+        committed
+    }
+
+    /// A commit fails. Others go on before this process looks what became of it.
+    pub(super) fn fail(&mut self, books: &mut Books, rows: Vec<Row>, sync: bool, fault: Fault) {
+        let settlements = std::mem::take(&mut self.queued);
+        let before = Mark::of(&*self.store);
+        let kept = match fault {
+            Fault::Before => None,
+            Fault::After => Some(self.commit_with(books, &rows, &settlements, sync, None)),
+        };
+        self.unknown = Some(Unknown {
+            rows,
+            settlements,
+            sync,
+            before,
+            kept,
+        });
+    }
+
+    /// After a commit that failed: opens the ledger anew, looks what is there, and does what is left to do.
+    pub(super) fn mend(&mut self, books: &mut Books) {
+        let Some(unknown) = self.unknown.take() else {
+            return;
+        };
+        self.reopen(books);
+        let Unknown {
+            rows,
+            settlements,
+            sync,
+            before,
+            kept,
+        } = unknown;
+        let group = Group {
+            rows: &rows,
+            settlements: &settlements,
+            sync,
+            ..Group::default()
+        };
+        let found = found(&*self.store, &group, before).unwrap();
+        // Without anything in it there is nothing to be found.
+        if !rows.is_empty() {
+            assert_eq!(found, kept, "what became of a commit that failed");
+        } else if !settlements.is_empty() {
+            assert_eq!(found.is_some(), kept.is_some());
+        }
+        if found.is_none() {
+            self.commit_with(books, &rows, &settlements, sync, None);
+        }
+        // It was found by reading: an fsync is another commit's.
         if sync {
-            self.synced = committed.head;
-            books.synced = books.synced.max(committed.head);
+            self.commit(books, &[], true, None);
         }
     }
 
@@ -150,6 +236,8 @@ impl Process {
         if self.course.is_none() || (lapsed && !same) {
             self.drop_course(books);
             self.begin(&totals, now);
+        } else if let Some(course) = &mut self.course {
+            course.stragglers.compare(totals.stragglers);
         }
     }
 
@@ -236,6 +324,16 @@ impl Process {
             course.reply(request, reply, now);
         }
         self.hand_over();
+    }
+
+    /// Sends what there is, due or not, until the moods are used up.
+    pub(super) fn round(&mut self, books: &mut Books, moods: &[u8], room: Option<usize>) {
+        self.ask_for_lease(books, room);
+        self.hasten();
+        for mood in moods {
+            self.work(books, room);
+            self.answer(books, 0, *mood);
+        }
     }
 
     fn hand_over(&mut self) {
