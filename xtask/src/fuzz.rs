@@ -284,8 +284,9 @@ fn unescaped(line: &str) -> Result<Vec<u8>> {
             b'r' => b'\r',
             b'n' => b'\n',
             b'x' => {
-                let digits: Vec<u8> = rest.by_ref().take(2).collect();
-                u8::from_str_radix(std::str::from_utf8(&digits)?, 16)?
+                let digits = rest.next().zip(rest.next());
+                let (high, low) = digits.context("ends in half a byte")?;
+                u8::from_str_radix(std::str::from_utf8(&[high, low])?, 16)?
             }
             other => other,
         });
