@@ -4,11 +4,36 @@ use std::path::{Path, PathBuf};
 
 use audithog::{Builder, Logger, inspect::LedgerFile};
 
-use crate::{failure::Failure, output::failed};
+use crate::{
+    failure::{Failure, sentence},
+    output::failed,
+};
 
 /// Opens the ledger at `path`, or the one that AUDITHOG_DB names.
 pub(crate) fn open(path: Option<&Path>) -> Result<LedgerFile, Failure> {
-    LedgerFile::open(find(path, &Logger::builder())?).map_err(failed)
+    let path = find(path, &Logger::builder())?;
+    LedgerFile::open(&path).map_err(|error| match remedy(&error, &path) {
+        Some(remedy) => Failure::new(1, format!("{}\n{remedy}", sentence(&error))),
+        None => failed(error),
+    })
+}
+
+/// What to do about a file that cannot be opened.
+fn remedy(error: &audithog::Error, path: &Path) -> Option<&'static str> {
+    if error.is_newer_ledger() {
+        return Some("use the newer audithog that wrote it");
+    }
+    if !error.is_ledger() {
+        return None;
+    }
+    Some(match path.try_exists() {
+        Ok(false) => {
+            "name the file, or set AUDITHOG_DB; the service says where it is in the line `audit ledger open`"
+        }
+        _ => {
+            "run this as the user that the service runs as; `AUDITHOG_DB=FILE audithog doctor` looks closer"
+        }
+    })
 }
 
 fn find(path: Option<&Path>, settings: &Builder) -> Result<PathBuf, Failure> {

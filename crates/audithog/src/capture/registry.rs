@@ -50,6 +50,12 @@ impl Registry {
         Ticket { shard, index }
     }
 
+    /// Whose ticket this is, until it is given back.
+    pub(super) fn get(&self, ticket: Ticket) -> Weak<Watch> {
+        let slots = self.lock(ticket.shard);
+        slots.entries[ticket.index].clone().unwrap_or_default()
+    }
+
     /// Each ticket is given back once.
     pub(super) fn remove(&self, ticket: Ticket) {
         let mut slots = self.lock(ticket.shard);

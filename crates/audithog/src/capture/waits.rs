@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::guarantee::Guarantee;
+use super::watch::Watch;
 use crate::books::Waiter;
 
 /// Counts of responses that wait for their row, and of what became of them when it did not come in time.
@@ -96,6 +97,10 @@ struct SlotState {
     /// There may be room for the row; not yet told.
     room: bool,
     waker: Option<Waker>,
+    /// Has the row, while it waits for room.
+    parked: Weak<Watch>,
+    /// The limit is reached.
+    over: bool,
 }
 
 /// One row's wait.
@@ -209,7 +214,7 @@ impl Shared {
                     );
                 }
                 for slot in due {
-                    slot.end(Verdict::Late);
+                    slot.late();
                 }
                 open = self.lock();
                 continue;
@@ -262,6 +267,20 @@ impl Slot {
         wake(waker);
     }
 
+    /// The limit is reached. A row that still waits for room does so no longer, whether or not anybody polls its
+    /// response.
+    fn late(&self) {
+        let parked = {
+            let mut state = self.lock();
+            state.over = true;
+            std::mem::take(&mut state.parked)
+        };
+        if let Some(watch) = parked.upgrade() {
+            watch.give_up();
+        }
+        self.end(Verdict::Late);
+    }
+
     fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -277,6 +296,13 @@ fn wake(waker: Option<Waker>) {
 }
 
 impl Wait {
+    /// `watch` keeps the row until there is room, or the limit is reached. False if it is already.
+    pub(super) fn parks(&self, watch: Weak<Watch>) -> bool {
+        let mut state = self.0.lock();
+        state.parked = watch;
+        !state.over
+    }
+
     /// What a `RoomCall` does: the row is worth another try.
     pub(super) fn room(&self) {
         let waker = {

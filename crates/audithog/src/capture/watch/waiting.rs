@@ -26,9 +26,13 @@ impl Watch {
         });
         state.parked = Some(Parked {
             unplaced,
-            wait,
+            wait: wait.clone(),
             _limit: limit,
         });
+        drop(state);
+        if !wait.parks(self.inner.registry.get(self.ticket)) {
+            self.give_up();
+        }
     }
 
     /// There may be room for the row. True if it waits for none any more.

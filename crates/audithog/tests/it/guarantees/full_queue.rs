@@ -1,9 +1,17 @@
 //! What happens to requests when the queue to the ledger is full.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use audithog::{Guarantee, QueueFull};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as _;
+use http_body_util::Full;
+use tower::{Layer as _, ServiceExt as _};
 
 use super::service::{Protocol, Service};
 use super::{NO_LIMIT, Stall, properties, rows, until, until_waiting};
@@ -95,6 +103,31 @@ async fn who_has_waited_long_enough_for_room_is_a_loss() {
         (1, 0)
     );
     books.check().unwrap();
+    stall.end();
+    service.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_nobody_polls_waits_for_room_no_longer_than_others() {
+    let limit = Duration::from_millis(50);
+    let service = service(QueueFull::Wait, Guarantee::BestEffort, limit).await;
+    let stall = Stall::begin(&service.path());
+    fill(&service);
+    let handler = tower::service_fn(async |_: Request<()>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("answer")))
+    });
+    let layered = service.logger.layer().layer(handler);
+    let response = layered.oneshot(Request::new(())).await.unwrap();
+    let mut body = response.into_body();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut body).poll_frame(&mut context).is_pending());
+    until("the row is a loss", || {
+        service.logger.health().lost.get("queue_full") == Some(&1)
+    });
+    let books = service.logger.health();
+    assert_eq!(books.requests_in_progress, 0);
+    books.check().unwrap();
+    drop(body);
     stall.end();
     service.end().await;
 }
