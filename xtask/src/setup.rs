@@ -70,12 +70,7 @@ const TOOLS: &[Tool] = &[
         packages: &["python3-pip"],
         present: has_pip,
     },
-    // Faults: system calls that fail, and a wall clock that is set.
-    Tool {
-        name: "strace",
-        packages: &["strace"],
-        present: || find("strace").is_some(),
-    },
+    // The chaos suite sets a wall clock.
     Tool {
         name: "libfaketime",
         packages: &["libfaketime"],
