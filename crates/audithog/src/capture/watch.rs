@@ -292,7 +292,7 @@ impl Watch {
             Some(row) if holder == Holder::Response => {
                 let room = || wish(wait.get_or_init(Wait::default));
                 if let Err(unplaced) = sink.offer(row, waiter, &room) {
-                    self.park(unplaced, wait.into_inner().unwrap_or_default(), guarantee);
+                    self.park(unplaced, &wait.into_inner().unwrap_or_default(), guarantee);
                     return true;
                 }
             }

@@ -18,11 +18,11 @@ pub(super) struct Parked {
 
 impl Watch {
     /// Keeps the row until there is room. The response waits, whatever its guarantee.
-    pub(super) fn park(&self, unplaced: Box<Unplaced>, wait: Wait, guarantee: Guarantee) {
+    pub(super) fn park(&self, unplaced: Box<Unplaced>, wait: &Wait, guarantee: Guarantee) {
         let mut state = self.lock();
         let limit = state.wait.is_none().then(|| {
             state.wait = Some((wait.clone(), guarantee));
-            self.inner.waits.limit(&wait)
+            self.inner.waits.limit(wait)
         });
         state.parked = Some(Parked {
             unplaced,
