@@ -71,6 +71,9 @@
 //! In the repository: `README.md`, `docs/tutorial.md`, `docs/reference/` (rows, variables, metrics), `docs/operations.md`,
 //! `docs/stability.md`, `SECURITY.md`, and `ARCHITECTURE.md` for how it works inside.
 
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub mod bench;
 mod books;
 mod capture;
 mod clock;

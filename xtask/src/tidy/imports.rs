@@ -24,7 +24,7 @@ const ROOMS: &[Room] = &[
         name: "record",
         rooms: &[
             "capture", "tower", "logger", "queue", "ledger", "delivery", "sink", "query",
-            "inspect", "config", "testing",
+            "inspect", "config", "testing", "bench",
         ],
         crates: &[
             "axum",
@@ -41,7 +41,7 @@ const ROOMS: &[Room] = &[
         name: "capture",
         rooms: &[
             "tower", "logger", "queue", "ledger", "delivery", "sink", "query", "inspect", "config",
-            "testing",
+            "testing", "bench",
         ],
         crates: &[
             "axum",
@@ -56,7 +56,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "tower",
         rooms: &[
-            "queue", "ledger", "delivery", "sink", "query", "inspect", "testing",
+            "queue", "ledger", "delivery", "sink", "query", "inspect", "testing", "bench",
         ],
         crates: &["rusqlite", "reqwest"],
         rule: "tower knows capture, and gives rows to the logger: where they go is not its business",
@@ -65,7 +65,7 @@ const ROOMS: &[Room] = &[
         name: "queue",
         rooms: &[
             "capture", "tower", "logger", "ledger", "delivery", "sink", "query", "inspect",
-            "testing",
+            "testing", "bench",
         ],
         crates: &[
             "axum",
@@ -81,13 +81,16 @@ const ROOMS: &[Room] = &[
         name: "ledger",
         rooms: &[
             "capture", "tower", "logger", "delivery", "sink", "query", "inspect", "testing",
+            "bench",
         ],
         crates: &["axum", "tower_layer", "tower_service", "hyper", "reqwest"],
         rule: "the ledger knows no sink and no request: rows come from the queue, cursors are names to it",
     },
     Room {
         name: "delivery",
-        rooms: &["capture", "tower", "logger", "query", "inspect", "testing"],
+        rooms: &[
+            "capture", "tower", "logger", "query", "inspect", "testing", "bench",
+        ],
         crates: &["axum", "tower_layer", "tower_service", "hyper"],
         rule: "delivery stands between ledger and sink: requests and questions are not its business",
     },
@@ -95,7 +98,7 @@ const ROOMS: &[Room] = &[
         name: "sink",
         rooms: &[
             "capture", "tower", "logger", "queue", "ledger", "delivery", "query", "inspect",
-            "testing",
+            "testing", "bench",
         ],
         crates: &["axum", "tower_layer", "tower_service", "hyper", "rusqlite"],
         rule: "a sink is given rows and knows no HTTP framework, no ledger and no schedule",
@@ -104,6 +107,7 @@ const ROOMS: &[Room] = &[
         name: "query",
         rooms: &[
             "capture", "tower", "logger", "queue", "delivery", "sink", "inspect", "testing",
+            "bench",
         ],
         crates: &["axum", "tower_layer", "tower_service", "hyper", "reqwest"],
         rule: "queries read the table: nothing that writes or ships is theirs",
@@ -111,7 +115,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "inspect",
         rooms: &[
-            "capture", "tower", "logger", "queue", "delivery", "query", "testing",
+            "capture", "tower", "logger", "queue", "delivery", "query", "testing", "bench",
         ],
         crates: &[
             "axum",
