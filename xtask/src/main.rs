@@ -5,6 +5,7 @@
     reason = "a command-line tool talks on its output"
 )]
 
+mod bench;
 mod chaos;
 mod command;
 mod deny;
@@ -51,6 +52,8 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     /// Faults against a running service, with these arguments.
     Chaos(Vec<String>),
+    /// Measurements, with these arguments.
+    Bench(Vec<String>),
 }
 
 impl Task {
@@ -68,6 +71,9 @@ impl Task {
             ["neighbours", "--update"] => Ok(Self::UpdateNeighbours),
             ["fuzz", rest @ ..] => Ok(Self::Fuzz(fuzz::Fuzz::parse(rest)?)),
             ["chaos", rest @ ..] => Ok(Self::Chaos(
+                rest.iter().map(|&word| word.to_owned()).collect(),
+            )),
+            ["bench", rest @ ..] => Ok(Self::Bench(
                 rest.iter().map(|&word| word.to_owned()).collect(),
             )),
             [name] => Self::step(name),
@@ -94,6 +100,7 @@ impl Task {
             Self::UpdateNeighbours => neighbours::update(&root),
             Self::Fuzz(fuzz) => fuzz.run(&root),
             Self::Chaos(arguments) => chaos::run(&root, arguments),
+            Self::Bench(arguments) => bench::run(&root, arguments),
         }
     }
 }

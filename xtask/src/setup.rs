@@ -78,18 +78,65 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
+/// What the benchmark suite calls besides; the tests need none of it.
+const BENCH_TOOLS: &[Tool] = &[
+    Tool {
+        name: "cc",
+        packages: &["gcc", "libc6-dev"],
+        present: || find("cc").is_some(),
+    },
+    // The closed loop.
+    Tool {
+        name: "wrk",
+        packages: &["wrk"],
+        present: || find("wrk").is_some(),
+    },
+    // Instruction counts.
+    Tool {
+        name: "valgrind",
+        packages: &["valgrind"],
+        present: || find("valgrind").is_some(),
+    },
+    // The NestJS peers.
+    Tool {
+        name: "node",
+        packages: &["nodejs"],
+        present: || find("node").is_some(),
+    },
+    Tool {
+        name: "npm",
+        packages: &["npm"],
+        present: || find("npm").is_some(),
+    },
+    // taskset and setpriv: each process has its core, and none outlives the harness.
+    Tool {
+        name: "util-linux",
+        packages: &["util-linux"],
+        present: || find("taskset").is_some() && find("setpriv").is_some(),
+    },
+];
+
 /// The components of the toolchain, each with the cargo command that shows that it is there.
 const COMPONENTS: &[(&str, &str)] = &[("rustfmt", "fmt --version"), ("clippy", "clippy --version")];
 
 /// Where the manifests of PostHog's own SDKs are; they are installed into [`SDKS_TARGET`].
 const SDKS: &str = "checks/official-sdks/sdks";
 const SDKS_TARGET: &str = "target/official-sdks";
+/// The NestJS peers of the benchmark suite are built in [`NEST_TARGET`].
+const NEST: &str = "bench/nest";
+const NEST_TARGET: &str = "bench/target/nest";
 
 pub(crate) fn run(root: &Path) -> Result<()> {
-    system(root)?;
+    system(root, TOOLS)?;
     components(root)?;
     deny::install(root)?;
     sdks(root)
+}
+
+/// What `cargo xtask bench` needs.
+pub(crate) fn bench(root: &Path) -> Result<()> {
+    system(root, BENCH_TOOLS)?;
+    nest(root)
 }
 
 fn has_pip() -> bool {
@@ -106,8 +153,8 @@ fn has_faketime() -> bool {
         .any(|entry| entry.path().join("faketime/libfaketime.so.1").is_file())
 }
 
-fn system(root: &Path) -> Result<()> {
-    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !(tool.present)()).collect();
+fn system(root: &Path, tools: &'static [Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = tools.iter().filter(|tool| !(tool.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -172,54 +219,107 @@ fn sdks(root: &Path) -> Result<()> {
         return Ok(());
     }
     let manifests = ["package.json", "package-lock.json", ".npmrc"];
-    once(root, "node", &manifests, |target| {
+    let (source, target) = (root.join(SDKS), root.join(SDKS_TARGET));
+    once(&source, &target, "node", &manifests, |target| {
         // npm installs beside the manifest: the copy keeps the source tree clean.
         for file in manifests {
-            fs::copy(root.join(SDKS).join(file), target.join(file))?;
+            fs::copy(source.join(file), target.join(file))?;
         }
         Run::new("npm", target)
             .words("ci --no-audit --no-fund --ignore-scripts")
             .check()
     })?;
-    once(root, "python", &["requirements.txt"], |target| {
-        let packages = target.join("python");
-        if packages.exists() {
-            fs::remove_dir_all(&packages)?;
+    once(
+        &source,
+        &target,
+        "python",
+        &["requirements.txt"],
+        |target| {
+            let packages = target.join("python");
+            if packages.exists() {
+                fs::remove_dir_all(&packages)?;
+            }
+            // The requirements name every package with its version: nothing is left to resolve.
+            Run::new("python3", root)
+                .words("-m pip install --quiet --disable-pip-version-check")
+                .words("--root-user-action=ignore --no-deps --requirement")
+                .arg(Path::new(SDKS).join("requirements.txt"))
+                .arg("--target")
+                .arg(Path::new(SDKS_TARGET).join("python"))
+                .check()
+        },
+    )
+}
+
+/// Builds the NestJS peers exactly as their lock file says.
+fn nest(root: &Path) -> Result<()> {
+    let source = root.join(NEST);
+    let mut files = vec![
+        "main.js",
+        "package.json",
+        "package-lock.json",
+        "tsconfig.json",
+    ];
+    let sources = files_below(&source, "src")?;
+    files.extend(sources.iter().map(String::as_str));
+    once(&source, &root.join(NEST_TARGET), "nest", &files, |target| {
+        for file in &files {
+            let copy = target.join(file);
+            fs::create_dir_all(copy.parent().context("a file is in no directory")?)?;
+            fs::copy(source.join(file), copy)?;
         }
-        // The requirements name every package with its version: nothing is left to resolve.
-        Run::new("python3", root)
-            .words("-m pip install --quiet --disable-pip-version-check")
-            .words("--root-user-action=ignore --no-deps --requirement")
-            .arg(Path::new(SDKS).join("requirements.txt"))
-            .arg("--target")
-            .arg(Path::new(SDKS_TARGET).join("python"))
-            .check()
+        Run::new("npm", target)
+            .words("ci --no-audit --no-fund --ignore-scripts")
+            .check()?;
+        Run::new("npm", target).words("run build").check()
     })
 }
 
+/// The files in a directory and those below it, relative to `root`, in a stable order.
+fn files_below(root: &Path, directory: &str) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    let entries = root
+        .join(directory)
+        .read_dir()
+        .with_context(|| format!("`{directory}` cannot be read"))?;
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_str().context("a name is not UTF-8")?;
+        let path = format!("{directory}/{name}");
+        if entry.file_type()?.is_dir() {
+            files.extend(files_below(root, &path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// Runs `install` for the target directory, unless it already ran for the present contents of the
-/// manifests.
+/// source's files.
 ///
 /// The stamp is written last, so that an interrupted installation is done again.
 fn once(
-    root: &Path,
+    source: &Path,
+    target: &Path,
     language: &str,
-    manifests: &[&str],
+    files: &[&str],
     install: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     let mut wanted = String::new();
-    for manifest in manifests {
-        let path = root.join(SDKS).join(manifest);
+    for file in files {
+        let path = source.join(file);
         wanted += &fs::read_to_string(&path)
             .with_context(|| format!("`{}` cannot be read", path.display()))?;
     }
-    let target = root.join(SDKS_TARGET);
-    fs::create_dir_all(&target)?;
+    fs::create_dir_all(target)?;
     let stamp = target.join(format!("{language}.installed"));
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    install(&target)?;
+    install(target)?;
     fs::write(&stamp, wanted).with_context(|| format!("`{}` cannot be written", stamp.display()))
 }
 
@@ -243,11 +343,11 @@ mod tests {
     #[test]
     fn an_installation_is_repeated_only_when_its_manifest_changed_or_it_failed() {
         let root = std::env::temp_dir().join(format!("xtask-once-{}", std::process::id()));
-        fs::create_dir_all(root.join(SDKS)).unwrap();
-        let manifest = root.join(SDKS).join("manifest");
+        fs::create_dir_all(&root).unwrap();
+        let manifest = root.join("manifest");
         let runs = std::cell::Cell::new(0);
         let attempt = |works: bool| {
-            once(&root, "x", &["manifest"], |_| {
+            once(&root, &root.join("target"), "x", &["manifest"], |_| {
                 runs.set(runs.get() + 1);
                 if works { Ok(()) } else { bail!("refused") }
             })
@@ -260,6 +360,21 @@ mod tests {
         fs::write(&manifest, "b").unwrap();
         attempt(true).unwrap();
         assert_eq!(runs.get(), 3);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn files_are_found_below_their_directory_in_a_stable_order() {
+        let root = std::env::temp_dir().join(format!("xtask-files-{}", std::process::id()));
+        fs::create_dir_all(root.join("src/b")).unwrap();
+        for file in ["src/c", "src/b/x", "src/a"] {
+            fs::write(root.join(file), "").unwrap();
+        }
+        assert_eq!(
+            files_below(&root, "src").unwrap(),
+            ["src/a", "src/b/x", "src/c"]
+        );
+        assert!(files_below(&root, "none").is_err());
         fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::Run;
-use crate::{chaos, deny, features, neighbours, setup, suite, tidy};
+use crate::{bench, chaos, deny, features, neighbours, setup, suite, tidy};
 
 /// One thing that has to hold.
 #[derive(Debug)]
@@ -83,6 +83,7 @@ Set-up, tests and checks of this repository.
 ",
     );
     help.push_str(chaos::HELP);
+    help.push_str(bench::HELP);
     help.push_str("\nSteps:\n\n");
     for step in STEPS {
         // Writing to a string cannot fail.

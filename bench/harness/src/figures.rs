@@ -1,0 +1,320 @@
+//! What the results mean: differences and ratios of measurements of one round, then their median. Pure.
+
+use crate::read::programs::Latency;
+use crate::read::wrk::count_as_f64;
+use crate::results::{Closed, Results};
+use crate::stats::{Round, Spread, paired, spread};
+use crate::suite::{HALF, Layout, OpenCase, Situation, Variant};
+
+type Rounds = Vec<(Round, f64)>;
+
+impl Results {
+    /// Microseconds of CPU that a request costs more than in the same framework without an audit.
+    pub(crate) fn cpu_added(&self, variant: &Variant) -> Rounds {
+        let own = self.rounds_of(variant, Closed::cpu_us);
+        let base = self.rounds_of(&variant.base(), Closed::cpu_us);
+        paired(&own, &base, |own, base| own - base)
+    }
+
+    /// What one stack adds against what another adds.
+    pub(crate) fn cpu_added_ratio(&self, ours: &Variant, theirs: &Variant) -> Option<Spread> {
+        // A peer that adds nothing is an error of measurement, and no denominator.
+        let theirs: Rounds = self.cpu_added(theirs);
+        let theirs: Rounds = theirs
+            .into_iter()
+            .filter(|(_, added)| *added > 0.0)
+            .collect();
+        spread(&paired(&self.cpu_added(ours), &theirs, |a, b| a / b))
+    }
+
+    /// The share of the unaudited rate that is left.
+    pub(crate) fn rate_kept(&self, variant: &Variant) -> Option<Spread> {
+        self.rate_ratio(variant, &variant.base())
+    }
+
+    pub(crate) fn rate_ratio(&self, ours: &Variant, theirs: &Variant) -> Option<Spread> {
+        let rate = |variant| self.rounds_of(variant, |closed| closed.rate);
+        spread(&paired(&rate(ours), &rate(theirs), |a, b| a / b))
+    }
+
+    /// Megabytes more than the same framework without an audit.
+    pub(crate) fn memory_added(
+        &self,
+        variant: &Variant,
+        kilobytes: impl Fn(&Closed) -> u64,
+    ) -> Option<Spread> {
+        let own = self.rounds_of(variant, |c| crate::rounds::megabytes(kilobytes(c)));
+        let base = self.rounds_of(&variant.base(), |c| crate::rounds::megabytes(kilobytes(c)));
+        spread(&paired(&own, &base, |own, base| own - base))
+    }
+
+    /// The share of rows that arrived, of each round. All is 1, also where audithog's own rows come on top.
+    pub(crate) fn delivered(&self, variant: &Variant) -> Rounds {
+        self.closed
+            .iter()
+            .filter(|closed| closed.variant == *variant)
+            .filter_map(|closed| {
+                let (made, arrived) = closed.delivery()?;
+                let share = count_as_f64(arrived) / count_as_f64(made.max(1));
+                Some((closed.round, share.min(1.0)))
+            })
+            .collect()
+    }
+
+    /// Microseconds more than bare at the same rate in the same round.
+    pub(crate) fn latency_added(
+        &self,
+        case: &OpenCase,
+        value: impl Fn(&Latency) -> f64,
+    ) -> Option<Spread> {
+        let base = OpenCase {
+            variant: Variant::new("bare", false),
+            layout: Layout::Shared,
+            situation: Situation::Healthy,
+            percent: case.percent,
+        };
+        let own = self.latencies_of(case, &value);
+        spread(&paired(
+            &own,
+            &self.latencies_of(&base, &value),
+            |own, base| own - base,
+        ))
+    }
+
+    /// What a program of bench/parts said.
+    pub(crate) fn part(&self, group: &str, name: &str) -> Option<Spread> {
+        let part = self
+            .parts
+            .iter()
+            .find(|part| part.group == group && part.name == name)?;
+        Some(Spread {
+            median: part.value,
+            min: part.min.unwrap_or(part.value),
+            max: part.max.unwrap_or(part.value),
+            n: 1,
+        })
+    }
+
+    /// The worst of several sizes, for figures that have to hold for each.
+    pub(crate) fn worst_part(&self, group: &str, prefix: &str) -> Option<Spread> {
+        let values = self
+            .parts
+            .iter()
+            .filter(|part| part.group == group && part.name.starts_with(prefix));
+        let worst = values.max_by(|a, b| a.value.total_cmp(&b.value))?;
+        self.part(group, &worst.name)
+    }
+
+    /// The stacks of the closed loop, in the order of the first round.
+    pub(crate) fn variants(&self) -> Vec<Variant> {
+        let mut variants: Vec<Variant> = Vec::new();
+        for closed in &self.closed {
+            if !variants.contains(&closed.variant) {
+                variants.push(closed.variant.clone());
+            }
+        }
+        variants
+    }
+
+    pub(crate) fn cases(&self) -> Vec<OpenCase> {
+        let mut cases: Vec<OpenCase> = Vec::new();
+        for open in &self.open {
+            if !cases.contains(&open.case) {
+                cases.push(open.case.clone());
+            }
+        }
+        cases
+    }
+}
+
+/// The case of a goal: best-effort with delivery, at half of bare's saturation.
+pub(crate) fn goal_case(layout: Layout, situation: Situation) -> OpenCase {
+    OpenCase {
+        variant: Variant::new("audithog-best-effort", true),
+        layout,
+        situation,
+        percent: HALF,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::read::procfs::Disturbance;
+    use crate::read::programs::{Clean, Count, Final, Part};
+    use crate::results::Open;
+
+    pub(crate) fn closed(
+        stack: &str,
+        delivery: bool,
+        round: Round,
+        cpu_us: f64,
+        rate: f64,
+    ) -> Closed {
+        Closed {
+            round,
+            variant: Variant::new(stack, delivery),
+            rate,
+            answered: 1_000_000,
+            cpu_seconds: cpu_us,
+            idle_kb: 10_000,
+            peak_kb: 20_000,
+            last: Final {
+                answered: 1_000_000,
+                rows_made: None,
+                rows_delivered: None,
+                rows_lost: None,
+                books: None,
+            },
+            received: delivery.then_some(Count {
+                requests: 10_000,
+                events: 1_000_000,
+                bytes: 80_000_000,
+                distinct: 1_000_000,
+            }),
+            rested: true,
+            disturbance: Disturbance::default(),
+            repeats: 0,
+        }
+    }
+
+    pub(crate) fn open(case: OpenCase, round: Round, p50_us: f64, p99_us: f64) -> Open {
+        let latency = Latency {
+            sent: 1000,
+            answered: 1000,
+            errors: 0,
+            p50_us,
+            p90_us: p50_us,
+            p99_us: p99_us + 5.0,
+            p999_us: p99_us * 2.0,
+            max_us: p99_us * 3.0,
+            late: 10,
+            clean: Clean {
+                n: 990,
+                p50_us,
+                p99_us,
+            },
+        };
+        Open {
+            round,
+            case,
+            rate: 60_000,
+            latency,
+            drained: None,
+            disturbance: Disturbance::default(),
+            repeats: 0,
+        }
+    }
+
+    pub(crate) fn part(group: &str, name: &str, value: f64) -> Part {
+        Part {
+            group: group.to_owned(),
+            name: name.to_owned(),
+            value,
+            unit: "x".to_owned(),
+            min: None,
+            max: None,
+            note: None,
+        }
+    }
+
+    #[test]
+    fn what_a_stack_adds_is_seen_against_its_own_framework() {
+        let results = Results {
+            closed: vec![
+                closed("bare", false, 0, 7.0, 100_000.0),
+                closed("json-line", false, 0, 11.0, 60_000.0),
+                closed("audithog-memory", true, 0, 8.0, 80_000.0),
+                closed("nest-express-bare", false, 0, 60.0, 10_000.0),
+                closed("nest-express", true, 0, 200.0, 4_000.0),
+            ],
+            ..Results::default()
+        };
+        let ours = Variant::new("audithog-memory", true);
+        let json = Variant::new("json-line", false);
+        let nest = Variant::new("nest-express", true);
+        assert_eq!(results.cpu_added(&nest), [(0, 140.0)]);
+        assert_eq!(results.cpu_added_ratio(&ours, &json).unwrap().median, 0.25);
+        assert_eq!(results.rate_kept(&ours).unwrap().median, 0.8);
+        assert_eq!(results.rate_kept(&nest).unwrap().median, 0.4);
+        assert_eq!(results.rate_kept(&Variant::new("otlp", true)), None);
+    }
+
+    #[test]
+    fn a_peer_that_adds_nothing_is_no_denominator() {
+        let results = Results {
+            closed: vec![
+                closed("bare", false, 0, 7.0, 1.0),
+                closed("json-line", false, 0, 6.9, 1.0),
+                closed("audithog-memory", true, 0, 8.0, 1.0),
+            ],
+            ..Results::default()
+        };
+        let ours = Variant::new("audithog-memory", true);
+        assert_eq!(
+            results.cpu_added_ratio(&ours, &Variant::new("json-line", false)),
+            None
+        );
+    }
+
+    #[test]
+    fn a_missing_row_shows_and_own_rows_do_not_hide_it() {
+        let mut lossy = closed("posthog-rs-v0", true, 0, 20.0, 1.0);
+        lossy.received.as_mut().unwrap().distinct = 750_000;
+        let mut ours = closed("audithog-memory", true, 0, 8.0, 1.0);
+        ours.last.rows_made = Some(1_000_002);
+        ours.received.as_mut().unwrap().distinct = 1_000_001;
+        let results = Results {
+            closed: vec![lossy, ours, closed("bare", false, 0, 7.0, 1.0)],
+            ..Results::default()
+        };
+        assert_eq!(
+            results.delivered(&Variant::new("posthog-rs-v0", true)),
+            [(0, 0.75)]
+        );
+        let share = results.delivered(&Variant::new("audithog-memory", true))[0].1;
+        assert!(share < 1.0, "{share}");
+        assert_eq!(results.delivered(&Variant::new("bare", false)), []);
+    }
+
+    #[test]
+    fn latency_is_seen_against_bare_at_the_same_rate_of_the_same_round() {
+        let bare = |percent| OpenCase {
+            variant: Variant::new("bare", false),
+            layout: Layout::Shared,
+            situation: Situation::Healthy,
+            percent,
+        };
+        let case = goal_case(Layout::Apart, Situation::Hangs);
+        let results = Results {
+            open: vec![
+                open(bare(50), 0, 20.0, 50.0),
+                open(bare(25), 0, 1.0, 1.0),
+                open(case.clone(), 0, 24.0, 70.0),
+                open(case.clone(), 1, 99.0, 99.0),
+            ],
+            ..Results::default()
+        };
+        let added = results
+            .latency_added(&case, |latency| latency.clean.p99_us)
+            .unwrap();
+        assert_eq!(added, Spread::exactly(20.0));
+    }
+
+    #[test]
+    fn the_worst_size_stands_for_all() {
+        let results = Results {
+            parts: vec![
+                part("ledger", "start_ms_1000", 3.0),
+                part("ledger", "start_ms_1000000", 9.0),
+                part("delivery", "start_ms_x", 99.0),
+            ],
+            ..Results::default()
+        };
+        assert_eq!(
+            results.worst_part("ledger", "start_ms_").unwrap().median,
+            9.0
+        );
+        assert_eq!(results.worst_part("ledger", "lookup_us_"), None);
+    }
+}

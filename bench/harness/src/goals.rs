@@ -1,0 +1,527 @@
+//! The goals, and how close this run came. Pure.
+
+use crate::figures::goal_case;
+use crate::read::programs::Latency;
+use crate::results::Results;
+use crate::stats::{Spread, spread};
+use crate::suite::{Layout, Situation, Variant};
+
+/// One line of the table.
+#[derive(Debug)]
+pub(crate) struct Goal {
+    pub(crate) what: String,
+    bound: Bound,
+    floor: f64,
+    goal: f64,
+    unit: Unit,
+    judged: Judged,
+    pub(crate) measured: Option<Spread>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bound {
+    AtMost,
+    AtLeast,
+}
+
+/// Which of the rounds has to keep the bound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Judged {
+    Median,
+    Worst,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Unit {
+    Ratio,
+    /// Shown as `1/n`.
+    Fraction,
+    Micros,
+    Share,
+    Bytes,
+    Megabytes,
+    PerSecond,
+    Millis,
+    Seconds,
+    Number,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Goal,
+    Floor,
+    Missed,
+    NotMeasured,
+}
+
+impl Verdict {
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Goal => "met goal",
+            Self::Floor => "met floor",
+            Self::Missed => "**missed**",
+            Self::NotMeasured => "not measured in this run",
+        }
+    }
+}
+
+impl Goal {
+    pub(crate) fn verdict(&self) -> Verdict {
+        let Some(measured) = self.measured else {
+            return Verdict::NotMeasured;
+        };
+        let value = match (self.judged, self.bound) {
+            (Judged::Median, _) => measured.median,
+            (Judged::Worst, Bound::AtMost) => measured.max,
+            (Judged::Worst, Bound::AtLeast) => measured.min,
+        };
+        let holds = |limit: f64| match self.bound {
+            Bound::AtMost => value <= limit,
+            Bound::AtLeast => value >= limit,
+        };
+        if holds(self.goal) {
+            Verdict::Goal
+        } else if holds(self.floor) {
+            Verdict::Floor
+        } else {
+            Verdict::Missed
+        }
+    }
+
+    pub(crate) fn floor_text(&self) -> String {
+        self.bound_text(self.floor)
+    }
+
+    pub(crate) fn goal_text(&self) -> String {
+        self.bound_text(self.goal)
+    }
+
+    fn bound_text(&self, limit: f64) -> String {
+        let value = self.unit.show(limit);
+        match (self.bound, self.unit) {
+            (_, Unit::Share) => value,
+            (Bound::AtMost, _) => format!("≤ {value}"),
+            (Bound::AtLeast, _) => format!("≥ {value}"),
+        }
+    }
+
+    pub(crate) fn measured_text(&self) -> String {
+        match self.measured {
+            None => "–".to_owned(),
+            Some(Spread {
+                median,
+                n: 1,
+                min,
+                max,
+            }) if min == median && max == median => self.unit.show(median),
+            Some(Spread {
+                median, min, max, ..
+            }) => {
+                let show = |value| self.unit.show(value);
+                format!("{} [{} – {}]", show(median), show(min), show(max))
+            }
+        }
+    }
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Ratio => format!("{value:.2}"),
+            Self::Fraction if value > 0.0 => {
+                let n = 1.0 / value;
+                if (n - n.round()).abs() < 1e-9 {
+                    format!("1/{n:.0}")
+                } else {
+                    format!("1/{n:.1}")
+                }
+            }
+            Self::Fraction => format!("{value:.3}"),
+            Self::Micros => format!("{value:.1} µs"),
+            Self::Share if value >= 1.0 => "all".to_owned(),
+            // Never rounded up to all.
+            Self::Share => format!("{:.4} %", (value * 1e6).floor() / 1e4),
+            Self::Bytes => format!("{value:.0} B"),
+            Self::Megabytes => format!("{value:+.1} MB"),
+            Self::PerSecond => format!("{} /s", thousands(value)),
+            Self::Millis => format!("{value:.1} ms"),
+            Self::Seconds => format!("{value:.0} s"),
+            Self::Number => format!("{value:.1}"),
+        }
+    }
+}
+
+/// `1,234,567`
+pub(crate) fn thousands(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value <= -0.5 {
+        format!("-{text}")
+    } else {
+        text
+    }
+}
+
+fn at_most(what: &str, unit: Unit, floor: f64, goal: f64, measured: Option<Spread>) -> Goal {
+    Goal {
+        what: what.to_owned(),
+        bound: Bound::AtMost,
+        floor,
+        goal,
+        unit,
+        judged: Judged::Median,
+        measured,
+    }
+}
+
+fn at_least(what: &str, unit: Unit, floor: f64, goal: f64, measured: Option<Spread>) -> Goal {
+    let mut line = at_most(what, unit, floor, goal, measured);
+    line.bound = Bound::AtLeast;
+    line
+}
+
+fn worst(mut line: Goal) -> Goal {
+    line.judged = Judged::Worst;
+    line
+}
+
+/// Every goal, in the order of the tables that follow it.
+pub(crate) fn all(results: &Results) -> Vec<Goal> {
+    let mut lines = cpu_and_rate(results);
+    lines.extend(latency(results));
+    lines.extend(guarantees(results));
+    lines.extend(stores(results));
+    lines.extend(memory(results));
+    lines.extend(others(results));
+    lines
+}
+
+fn ours() -> Variant {
+    Variant::new("audithog-best-effort", true)
+}
+
+fn in_memory() -> Variant {
+    Variant::new("audithog-memory", true)
+}
+
+fn cpu_and_rate(results: &Results) -> Vec<Goal> {
+    let against = |ours: &Variant, stack: &str, delivery| {
+        results.cpu_added_ratio(ours, &Variant::new(stack, delivery))
+    };
+    let ours = ours();
+    let fraction = |peer: &str, floor: f64, goal: f64| {
+        at_most(
+            &format!("… against {peer}"),
+            Unit::Fraction,
+            1.0 / floor,
+            1.0 / goal,
+            against(&ours, peer, true),
+        )
+    };
+    vec![
+        at_most(
+            "CPU added per request, best-effort ledger and delivery, drain included, against json-line",
+            Unit::Ratio,
+            0.70,
+            0.50,
+            against(&ours, "json-line", false),
+        ),
+        fraction("posthog-rs-v0", 3.0, 5.0),
+        fraction("posthog-rs-v1-gzip", 4.0, 6.0),
+        fraction("nest-express", 40.0, 60.0),
+        fraction("nest-fastify", 40.0, 60.0),
+        at_most(
+            "the same, memory only with delivery, against json-line",
+            Unit::Ratio,
+            0.35,
+            0.25,
+            against(&in_memory(), "json-line", false),
+        ),
+        at_least(
+            "rate of bare kept on one core: best-effort ledger + delivery",
+            Unit::Ratio,
+            0.68,
+            0.78,
+            results.rate_kept(&ours),
+        ),
+        at_least(
+            "rate of bare kept on one core: memory + delivery",
+            Unit::Ratio,
+            0.80,
+            0.86,
+            results.rate_kept(&in_memory()),
+        ),
+    ]
+}
+
+fn latency(results: &Results) -> Vec<Goal> {
+    let mut lines = Vec::new();
+    for (layout, place) in [
+        (Layout::Shared, "audit threads on the service's core"),
+        (Layout::Apart, "audit threads on another core"),
+    ] {
+        for (situation, when) in [
+            (Situation::Healthy, ""),
+            (Situation::Hangs, ", PostHog hangs"),
+            (Situation::Refuses, ", PostHog refuses"),
+            (Situation::Backlog, ", a backlog drains"),
+        ] {
+            let case = goal_case(layout, situation);
+            let added = |value: fn(&Latency) -> f64| results.latency_added(&case, value);
+            let what = |figure: &str| {
+                format!("{figure} added at 50 % of bare's saturation, {place}{when}")
+            };
+            let (floor, goal) = match layout {
+                Layout::Shared => (150.0, 50.0),
+                Layout::Apart => (30.0, 15.0),
+            };
+            if (layout, situation) == (Layout::Shared, Situation::Healthy) {
+                let p50 = added(|latency| latency.clean.p50_us);
+                lines.push(at_most(&what("p50"), Unit::Micros, 10.0, 3.0, p50));
+            }
+            let p99 = added(|latency| latency.clean.p99_us);
+            lines.push(at_most(&what("p99"), Unit::Micros, floor, goal, p99));
+        }
+    }
+    lines
+}
+
+fn guarantees(results: &Results) -> Vec<Goal> {
+    let durable = Variant::new("audithog-durable", true);
+    // A stack without a row of its own would not be seen among the others.
+    let delivered: Vec<_> = results
+        .variants()
+        .iter()
+        .filter(|variant| variant.is_ours())
+        .flat_map(|variant| results.delivered(variant))
+        .collect();
+    vec![
+        at_least(
+            "rate of durable, 64 connections, against best-effort's (both with delivery)",
+            Unit::Ratio,
+            0.6,
+            0.75,
+            results.rate_ratio(&durable, &ours()),
+        ),
+        worst(at_least(
+            "rows delivered at saturation, every round of every audithog stack",
+            Unit::Share,
+            1.0,
+            1.0,
+            spread(&delivered),
+        )),
+    ]
+}
+
+fn stores(results: &Results) -> Vec<Goal> {
+    let ledger = |name| results.part("ledger", name);
+    let delivery = |name| results.part("delivery", name);
+    vec![
+        at_least(
+            "drain of a backlog through the PostHog sink, per core",
+            Unit::PerSecond,
+            600_000.0,
+            1_000_000.0,
+            delivery("drain_rows_per_s_per_core"),
+        ),
+        at_least(
+            "… against only serialising and compressing the same rows",
+            Unit::Ratio,
+            0.4,
+            0.6,
+            delivery("drain_ratio"),
+        ),
+        at_least(
+            "ledger append against plain rusqlite, same columns, 1,000-row transactions",
+            Unit::Ratio,
+            0.75,
+            0.9,
+            ledger("append_ratio"),
+        ),
+        at_most(
+            "bytes per row in the ledger's file",
+            Unit::Bytes,
+            240.0,
+            150.0,
+            ledger("bytes_per_row"),
+        ),
+        at_most(
+            "bytes per row on the wire, 100 rows a request",
+            Unit::Bytes,
+            82.0,
+            60.0,
+            delivery("wire_bytes_per_row_100"),
+        ),
+        at_most(
+            "bytes per row on the wire, 500 rows a request",
+            Unit::Bytes,
+            75.0,
+            55.0,
+            delivery("wire_bytes_per_row_500"),
+        ),
+        worst(at_most(
+            "cost in a large ledger against a small one, the worst size and figure",
+            Unit::Ratio,
+            1.10,
+            1.10,
+            results.worst_part("ledger", "flat_cost_ratio_"),
+        )),
+        worst(at_most(
+            "start until the first request, the worst size",
+            Unit::Millis,
+            200.0,
+            200.0,
+            results.worst_part("ledger", "start_ms_"),
+        )),
+        worst(at_most(
+            "longest append wait, two saturating processes on one ledger",
+            Unit::Millis,
+            50.0,
+            10.0,
+            ledger("two_writers_longest_wait_ms"),
+        )),
+    ]
+}
+
+fn memory(results: &Results) -> Vec<Goal> {
+    let ours = ours();
+    vec![
+        at_most(
+            "memory over bare, idle",
+            Unit::Megabytes,
+            10.0,
+            6.0,
+            results.memory_added(&ours, |closed| closed.idle_kb),
+        ),
+        at_most(
+            "memory over bare, peak at saturation, drain included",
+            Unit::Megabytes,
+            24.0,
+            16.0,
+            results.memory_added(&ours, |closed| closed.peak_kb),
+        ),
+        at_most(
+            "memory over bare, ten million rows pending",
+            Unit::Megabytes,
+            48.0,
+            32.0,
+            results.part("memory", "pending_10m_mb"),
+        ),
+    ]
+}
+
+fn others(results: &Results) -> Vec<Goal> {
+    vec![
+        at_most(
+            "allocations per request beyond a no-op layer",
+            Unit::Number,
+            4.0,
+            1.0,
+            results.part("memory", "allocations_per_request"),
+        ),
+        at_most(
+            "clean release build of the library, default features",
+            Unit::Seconds,
+            140.0,
+            90.0,
+            results.part("build", "clean_release_s"),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::tests::{closed, part};
+
+    fn spread_of(median: f64, min: f64, max: f64) -> Spread {
+        Spread {
+            median,
+            min,
+            max,
+            n: 5,
+        }
+    }
+
+    #[test]
+    fn the_median_decides_and_the_bound_itself_is_met() {
+        let judge = |median| {
+            let measured = Some(spread_of(median, 0.0, 9.0));
+            at_most("x", Unit::Ratio, 0.7, 0.5, measured).verdict()
+        };
+        assert_eq!(judge(0.5), Verdict::Goal);
+        assert_eq!(judge(0.51), Verdict::Floor);
+        assert_eq!(judge(0.7), Verdict::Floor);
+        assert_eq!(judge(0.71), Verdict::Missed);
+        let nothing = at_most("x", Unit::Ratio, 0.7, 0.5, None);
+        assert_eq!(nothing.verdict(), Verdict::NotMeasured);
+        assert_eq!(nothing.measured_text(), "–");
+    }
+
+    #[test]
+    fn one_bad_round_decides_where_every_round_counts() {
+        let one_lost = Some(spread_of(1.0, 0.999_999_9, 1.0));
+        let line = worst(at_least("x", Unit::Share, 1.0, 1.0, one_lost));
+        assert_eq!(line.verdict(), Verdict::Missed);
+        assert_eq!(line.measured_text(), "all [99.9999 % – all]");
+        let wait = worst(at_most(
+            "x",
+            Unit::Millis,
+            50.0,
+            10.0,
+            Some(spread_of(5.0, 1.0, 60.0)),
+        ));
+        assert_eq!(wait.verdict(), Verdict::Missed);
+    }
+
+    #[test]
+    fn figures_are_shown_as_people_compare_them() {
+        assert_eq!(Unit::Fraction.show(1.0 / 40.0), "1/40");
+        assert_eq!(Unit::Fraction.show(0.3), "1/3.3");
+        assert_eq!(Unit::Fraction.show(-0.1), "-0.100");
+        assert_eq!(Unit::PerSecond.show(1_234_567.0), "1,234,567 /s");
+        assert_eq!(Unit::Megabytes.show(4.25), "+4.2 MB");
+        assert_eq!(thousands(-1000.0), "-1,000");
+        assert_eq!(thousands(-0.2), "0");
+    }
+
+    #[test]
+    fn results_find_their_lines() {
+        let results = Results {
+            closed: vec![
+                closed("bare", false, 0, 7.0, 100.0),
+                closed("json-line", false, 0, 11.0, 60.0),
+                closed("audithog-best-effort", true, 0, 9.4, 70.0),
+            ],
+            parts: vec![
+                part("ledger", "append_ratio", 0.93),
+                part("ledger", "flat_cost_ratio_1000000", 1.2),
+            ],
+            ..Results::default()
+        };
+        let lines = all(&results);
+        let verdict = |start: &str| {
+            let found = lines.iter().find(|line| line.what.starts_with(start));
+            found.map(Goal::verdict)
+        };
+        assert_eq!(verdict("CPU added"), Some(Verdict::Floor));
+        assert_eq!(
+            verdict("rate of bare kept on one core: best"),
+            Some(Verdict::Floor)
+        );
+        assert_eq!(verdict("rows delivered"), Some(Verdict::Goal));
+        assert_eq!(verdict("ledger append"), Some(Verdict::Goal));
+        assert_eq!(verdict("cost in a large"), Some(Verdict::Missed));
+        assert_eq!(
+            verdict("… against nest-express"),
+            Some(Verdict::NotMeasured)
+        );
+        assert_eq!(verdict("clean release"), Some(Verdict::NotMeasured));
+    }
+}

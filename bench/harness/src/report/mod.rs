@@ -1,0 +1,280 @@
+//! The tables of bench/RESULTS.md, which a partial run prints. Pure.
+
+mod tables;
+
+use crate::goals::{self, Goal, Verdict};
+use crate::results::Results;
+use crate::suite::{Layout, OpenCase, Situation};
+
+pub(crate) fn markdown(results: &Results) -> String {
+    let sections = [
+        head(results),
+        machine(results),
+        goal_table(results),
+        METHOD.to_owned(),
+        tables::closed(results),
+        tables::open(results),
+        tables::parts(results),
+        tables::criterion(results),
+        tables::disturbed(results),
+        limits(results),
+    ];
+    let written: Vec<String> = sections
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect();
+    written.join("\n")
+}
+
+/// Few lines for the end of a long run.
+pub(crate) fn summary(results: &Results) -> String {
+    let goals = goals::all(results);
+    let count = |verdict| {
+        goals
+            .iter()
+            .filter(|goal| goal.verdict() == verdict)
+            .count()
+    };
+    let mut text = format!(
+        "\n{} goals met, {} floors met, {} missed, {} not measured ({:.0} minutes)\n",
+        count(Verdict::Goal),
+        count(Verdict::Floor),
+        count(Verdict::Missed),
+        count(Verdict::NotMeasured),
+        results.took_seconds / 60.0
+    );
+    for goal in goals
+        .iter()
+        .filter(|goal| goal.verdict() == Verdict::Missed)
+    {
+        text += &format!("missed: {}: {}\n", goal.what, goal.measured_text());
+    }
+    text
+}
+
+/// What an open-loop measurement is called in tables.
+pub(crate) fn name_of(case: &OpenCase) -> String {
+    let mut name = format!("{}, {} %", case.variant.label(), case.percent);
+    if case.layout == Layout::Apart {
+        name += ", audit threads apart";
+    }
+    name += match case.situation {
+        Situation::Healthy => "",
+        Situation::Hangs => ", PostHog hangs",
+        Situation::Refuses => ", PostHog refuses",
+        Situation::Backlog => ", a backlog drains",
+    };
+    name
+}
+
+/// A Markdown table; the first column is text, the others are figures.
+fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let heads: Vec<String> = heads.iter().map(|&head| head.to_owned()).collect();
+    let rule: Vec<String> = (0..heads.len())
+        .map(|column| if column == 0 { "---" } else { "--:" }.to_owned())
+        .collect();
+    let rows: String = rows.iter().map(|row| line(row)).collect();
+    format!("{}{}{rows}", line(&heads), line(&rule))
+}
+
+fn head(results: &Results) -> String {
+    let machine = &results.machine;
+    format!(
+        "# What audithog costs\n\n\
+         Written by `{}` on {}, commit {}, {} rounds, {:.0} minutes. Every figure can be made again with it; \
+         [all raw results](results.json) are beside this page. Do not edit it.\n",
+        results.command,
+        machine.date,
+        machine.commit,
+        results.rounds,
+        results.took_seconds / 60.0
+    )
+}
+
+fn machine(results: &Results) -> String {
+    let machine = &results.machine;
+    let versions: Vec<String> = machine
+        .versions
+        .iter()
+        .map(|(name, version)| {
+            // Tools say their name themselves.
+            if version.starts_with(name.as_str()) {
+                version.clone()
+            } else {
+                format!("{name} {version}")
+            }
+        })
+        .collect();
+    format!(
+        "## Machine\n\n\
+         * CPU: {}, {} cores\n\
+         * Memory: {}\n\
+         * Disk: {}\n\
+         * Kernel: {}\n\
+         * Versions: {}\n",
+        machine.cpu,
+        machine.cores,
+        machine.memory,
+        machine.disk,
+        machine.kernel,
+        versions.join(", ")
+    )
+}
+
+fn goal_table(results: &Results) -> String {
+    let row = |goal: &Goal| {
+        vec![
+            goal.what.clone(),
+            goal.floor_text(),
+            goal.goal_text(),
+            goal.measured_text(),
+            goal.verdict().words().to_owned(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = goals::all(results).iter().map(row).collect();
+    format!(
+        "## Goals\n\n\
+         A floor has to be met, a goal is what the project is after. Measured is the median of the rounds, and the \
+         smallest and the largest. Where a line speaks of the worst or of every round, the worst one decides, else the median.\n\n{}",
+        table(&["what", "floor", "goal", "measured", "verdict"], &rows)
+    )
+}
+
+const METHOD: &str = "\
+## How it is measured
+
+* The service has one core, its audit threads included. The load and the receiver share the other.
+* Every stack is the same axum (or NestJS) service: 50 routes that answer a small JSON, 10,000 users, 500 organisations,
+  6 user agents, 4 % of requests get 404 and 1 % get 500. All are sent the same list of 20,000 requests.
+* A round visits every stack once, each round in another order. Ratios and differences are made within a round; then the
+  median of the rounds is taken.
+* Closed loop: wrk, 64 connections, a warm-up, a pause until the service rests, then the measurement.
+* CPU per request: user and system time of the service's process, all threads, from the end of that pause until it has
+  drained everything and has exited, divided by the requests it answered in that time. The count is exact to 64 requests.
+* What a stack adds is its cost less that of the same framework without an audit: bare axum, or bare NestJS.
+* Peak memory is the process's largest resident size, drain included. Idle is its resident size before the first request.
+* Delivered: different rows at the receiver against requests answered (audithog: against rows made, its own included).
+* The conservation check of audithog has to say `ok` after every measurement; otherwise the run stops without a report.
+* Open loop: a generator that spins on its core sends at a fixed rate and counts from the moment a request was due. 100 % is
+  the median rate of bare in the closed loop of this run. \"Clean\" leaves out the requests during which the generator
+  itself did not have its core, because the receiver shares it, and in the layout \"apart\" the audit threads too. Clean figures
+  can hide what happens to the service just then, so all are shown beside them. The goals are judged by the clean ones.
+* A measurement is disturbed if other processes used more than 3 % of a core or the hypervisor took more than 1 %. It is
+  repeated up to twice, a fifth of all measurements at most; what stays disturbed is kept and marked with `*`.
+";
+
+/// What a reader might think was measured.
+fn limits(results: &Results) -> String {
+    let mut text = String::from(
+        "\
+## What is not measured
+
+* More than one core for the service, and a network: everything is on one machine.
+* TLS to PostHog: the receiver speaks plain HTTP.
+* PostHog itself: the receiver answers at once and stores nothing.
+* Real handlers: they would make every share smaller, and no difference.
+* What of the other stacks is durable: they lose what is in memory with the process.
+",
+    );
+    for gap in &results.gaps {
+        text += &format!("* {gap}\n");
+    }
+    for goal in goals::all(results) {
+        if goal.verdict() == Verdict::NotMeasured {
+            text += &format!("* In this run: {}\n", goal.what);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::goal_case;
+    use crate::figures::tests::{closed, open, part};
+    use crate::read::procfs::Disturbance;
+    use crate::suite::Variant;
+
+    fn some_results() -> Results {
+        let bare = OpenCase {
+            variant: Variant::new("bare", false),
+            ..goal_case(Layout::Shared, Situation::Healthy)
+        };
+        let mut disturbed = closed("json-line", false, 1, 12.0, 59_000.0);
+        disturbed.disturbance = Disturbance {
+            others: 0.12,
+            steal: 0.0,
+        };
+        Results {
+            command: "cargo xtask bench".to_owned(),
+            rounds: 2,
+            closed: vec![
+                closed("bare", false, 0, 7.0, 100_000.0),
+                closed("json-line", false, 0, 11.0, 60_000.0),
+                closed("audithog-best-effort", true, 0, 9.0, 70_000.0),
+                closed("bare", false, 1, 7.0, 100_000.0),
+                disturbed,
+                closed("audithog-best-effort", true, 1, 9.5, 72_000.0),
+            ],
+            saturation: Some(100_000.0),
+            open: vec![
+                open(bare, 0, 20.0, 40.0),
+                open(goal_case(Layout::Shared, Situation::Healthy), 0, 22.5, 60.0),
+            ],
+            parts: vec![
+                part("ledger", "append_ratio", 0.93),
+                part("request", "instructions", 4000.0),
+            ],
+            ..Results::default()
+        }
+    }
+
+    #[test]
+    fn every_line_of_a_table_has_as_many_cells_as_its_head() {
+        let text = markdown(&some_results());
+        let mut width = None;
+        for line in text.lines() {
+            if !line.starts_with('|') {
+                width = None;
+                continue;
+            }
+            let cells = line.matches('|').count();
+            assert_eq!(*width.get_or_insert(cells), cells, "{line}");
+        }
+    }
+
+    #[test]
+    fn denominators_ratios_and_marks_are_there() {
+        let text = markdown(&some_results());
+        for expected in [
+            "| bare |",
+            "| audithog-best-effort + delivery | 71,000 [70,000 – 72,000] | 0.71",
+            "| json-line * |",
+            "0.50 [0.50 – 0.50]",
+            "round 2, json-line: others 12.0 % of a core",
+            "| append_ratio | 0.93",
+            "2.5 [2.5 – 2.5]",
+        ] {
+            assert!(
+                text.contains(expected),
+                "`{expected}` is missing in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_run_without_results_is_still_a_page() {
+        let text = markdown(&Results::default());
+        assert!(text.contains("not measured in this run"), "{text}");
+        assert!(!text.contains("NaN"), "{text}");
+    }
+
+    #[test]
+    fn the_end_of_a_run_names_what_was_missed() {
+        let mut results = some_results();
+        results.parts[0].value = 0.5;
+        let text = summary(&results);
+        assert!(text.contains("missed: ledger append"), "{text}");
+    }
+}

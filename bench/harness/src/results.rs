@@ -1,0 +1,157 @@
+//! Everything that was measured, as it is kept in bench/results.json.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::read::procfs::Disturbance;
+use crate::read::programs::{Count, Final, Latency, Part};
+use crate::stats::Round;
+use crate::suite::{OpenCase, Variant};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Results {
+    pub(crate) machine: Machine,
+    /// What was typed.
+    pub(crate) command: String,
+    pub(crate) quick: bool,
+    pub(crate) rounds: usize,
+    pub(crate) took_seconds: f64,
+    #[serde(default)]
+    pub(crate) closed: Vec<Closed>,
+    /// Requests a second that 100 % of the open loop stands for.
+    #[serde(default)]
+    pub(crate) saturation: Option<f64>,
+    #[serde(default)]
+    pub(crate) open: Vec<Open>,
+    #[serde(default)]
+    pub(crate) parts: Vec<Part>,
+    #[serde(default)]
+    pub(crate) criterion: Vec<Criterion>,
+    /// What could not be measured, and why.
+    #[serde(default)]
+    pub(crate) gaps: Vec<String>,
+}
+
+/// Where it was measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub(crate) date: String,
+    pub(crate) commit: String,
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) memory: String,
+    pub(crate) kernel: String,
+    pub(crate) disk: String,
+    /// Names and versions of tools and peers.
+    pub(crate) versions: Vec<(String, String)>,
+}
+
+/// One closed-loop measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Closed {
+    pub(crate) round: Round,
+    pub(crate) variant: Variant,
+    /// Requests a second at saturation.
+    pub(crate) rate: f64,
+    /// From the end of warm-up to the exit.
+    pub(crate) answered: u64,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) idle_kb: u64,
+    pub(crate) peak_kb: u64,
+    pub(crate) last: Final,
+    pub(crate) received: Option<Count>,
+    /// It had come to rest before the measurement began.
+    pub(crate) rested: bool,
+    pub(crate) disturbance: Disturbance,
+    /// How often it was repeated because of a disturbance.
+    pub(crate) repeats: u32,
+}
+
+impl Closed {
+    pub(crate) fn cpu_us(&self) -> f64 {
+        self.cpu_seconds * 1e6 / crate::read::wrk::count_as_f64(self.answered.max(1))
+    }
+
+    /// How many rows should have arrived, and how many did; none for a stack that delivers nothing.
+    ///
+    /// audithog says how many rows it made, its own few among them. Of others one for each answer is expected.
+    pub(crate) fn delivery(&self) -> Option<(u64, u64)> {
+        let received = self.received.as_ref()?;
+        // Only PostHog's events have a uuid.
+        let arrived = if received.distinct > 0 {
+            received.distinct
+        } else {
+            received.events
+        };
+        let made = self.last.rows_made.unwrap_or(0).max(self.last.answered);
+        Some((made, arrived))
+    }
+
+    /// Something is wrong with the machine or the start, not with the stack.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.disturbance.is_too_much() || !self.rested
+    }
+}
+
+/// One open-loop measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Open {
+    pub(crate) round: Round,
+    pub(crate) case: OpenCase,
+    pub(crate) rate: u64,
+    pub(crate) latency: Latency,
+    /// Rows that had arrived at the receiver when the measurement ended, of those that waited at the start.
+    pub(crate) drained: Option<(u64, u64)>,
+    pub(crate) disturbance: Disturbance,
+    pub(crate) repeats: u32,
+}
+
+/// The median of a criterion benchmark that was run before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Criterion {
+    pub(crate) name: String,
+    pub(crate) nanoseconds: f64,
+}
+
+impl Results {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("`{}` cannot be read", path.display()))?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("`{}` holds no results", path.display()))
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        std::fs::write(path, text)
+            .with_context(|| format!("`{}` cannot be written", path.display()))
+    }
+
+    /// A value of each round of a stack.
+    pub(crate) fn rounds_of(
+        &self,
+        variant: &Variant,
+        value: impl Fn(&Closed) -> f64,
+    ) -> Vec<(Round, f64)> {
+        self.closed
+            .iter()
+            .filter(|closed| closed.variant == *variant)
+            .map(|closed| (closed.round, value(closed)))
+            .collect()
+    }
+
+    pub(crate) fn latencies_of(
+        &self,
+        case: &OpenCase,
+        value: impl Fn(&Latency) -> f64,
+    ) -> Vec<(Round, f64)> {
+        self.open
+            .iter()
+            .filter(|open| open.case == *case)
+            .map(|open| (open.round, value(&open.latency)))
+            .collect()
+    }
+}

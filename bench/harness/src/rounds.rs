@@ -1,0 +1,225 @@
+//! Rounds: each visits everything once, beginning elsewhere each time, and what was disturbed is repeated.
+
+use anyhow::{Context as _, Result};
+
+use crate::read::procfs::Disturbance;
+use crate::results::Results;
+use crate::run::closed;
+use crate::run::open::{self, Backlog};
+use crate::run::parts;
+use crate::stats;
+use crate::suite::{Group, Situation, Suite, Variant};
+
+/// How often one measurement is repeated.
+const REPEATS: u32 = 2;
+
+/// Repeats are for a machine that is disturbed now and then. One that always is would only take three times as long.
+#[derive(Debug)]
+struct Allowance {
+    left: usize,
+}
+
+impl Allowance {
+    fn for_measurements(n: usize) -> Self {
+        Self {
+            left: n.div_ceil(5),
+        }
+    }
+
+    /// Measures until it is undisturbed, or may not be repeated. Gives the last one, and how often it was repeated.
+    fn measure<T>(
+        &mut self,
+        mut once: impl FnMut() -> Result<T>,
+        disturbance: impl Fn(&T) -> Disturbance,
+    ) -> Result<(T, u32)> {
+        let mut repeats = 0;
+        let mut measured = once()?;
+        while disturbance(&measured).is_too_much() && repeats < REPEATS && self.left > 0 {
+            self.left -= 1;
+            repeats += 1;
+            measured = once()?;
+        }
+        Ok((measured, repeats))
+    }
+}
+
+/// The order of a round.
+fn rotated<T>(all: &[T], round: usize) -> impl Iterator<Item = &T> {
+    let start = round % all.len().max(1);
+    all[start..].iter().chain(&all[..start])
+}
+
+pub(crate) fn run(suite: &Suite, results: &mut Results) -> Result<()> {
+    if suite.runs(Group::Closed) {
+        closed_loop(suite, results)?;
+    }
+    if suite.runs(Group::Open) {
+        open_loop(suite, results)?;
+    }
+    if suite.runs(Group::Parts) {
+        println!("parts");
+        results.parts.extend(parts::run(suite)?);
+        results.criterion = parts::criterion(&suite.root)?;
+    }
+    if suite.runs(Group::Build) {
+        println!("a clean release build");
+        results.parts.push(parts::build(suite)?);
+    }
+    Ok(())
+}
+
+fn closed_loop(suite: &Suite, results: &mut Results) -> Result<()> {
+    let variants = suite.variants();
+    let rounds = suite.extent.rounds;
+    let mut allowance = Allowance::for_measurements(variants.len() * rounds);
+    for round in 0..rounds {
+        println!("closed loop, round {} of {rounds}", round + 1);
+        for variant in rotated(&variants, round) {
+            let (mut closed, repeats) = allowance
+                .measure(|| closed::measure(suite, variant, round), |c| c.disturbance)
+                .with_context(|| format!("{}, round {}", variant.label(), round + 1))?;
+            closed.repeats = repeats;
+            let mark = if closed.is_marked() {
+                "  disturbed"
+            } else {
+                ""
+            };
+            println!(
+                "  {:<38} {:>8.0}/s  {:>7.2} µs  {:>5.1} MB{mark}",
+                variant.label(),
+                closed.rate,
+                closed.cpu_us(),
+                megabytes(closed.peak_kb),
+            );
+            results.closed.push(closed);
+        }
+    }
+    Ok(())
+}
+
+fn open_loop(suite: &Suite, results: &mut Results) -> Result<()> {
+    let cases = suite.open_cases();
+    let rounds = suite.extent.rounds;
+    let saturation = saturation(suite, results)?;
+    results.saturation = Some(saturation);
+    let needs_backlog = cases
+        .iter()
+        .find(|case| case.situation == Situation::Backlog);
+    let backlog = match needs_backlog {
+        Some(case) => {
+            println!("preparing a backlog");
+            Some(Backlog::prepare(suite, &case.variant)?)
+        }
+        None => None,
+    };
+    let mut allowance = Allowance::for_measurements(cases.len() * rounds);
+    for round in 0..rounds {
+        println!("open loop, round {} of {rounds}", round + 1);
+        for case in rotated(&cases, round) {
+            let rate = part_of(saturation, case.percent);
+            let name = crate::report::name_of(case);
+            let (mut open, repeats) = allowance
+                .measure(
+                    || open::measure(suite, case, rate, backlog.as_ref(), round),
+                    |open| open.disturbance,
+                )
+                .with_context(|| format!("{name}, round {}", round + 1))?;
+            open.repeats = repeats;
+            let latency = &open.latency;
+            let mark = if open.disturbance.is_too_much() {
+                "  disturbed"
+            } else {
+                ""
+            };
+            println!(
+                "  {name:<62} p50 {:>6.1}  p99 {:>7.1}  clean p99 {:>7.1} µs{mark}",
+                latency.p50_us, latency.p99_us, latency.clean.p99_us
+            );
+            results.open.push(open);
+        }
+    }
+    Ok(())
+}
+
+/// What bare can do, from this run's closed loop, or measured now.
+fn saturation(suite: &Suite, results: &Results) -> Result<f64> {
+    let bare = Variant::new("bare", false);
+    let rates = results.rounds_of(&bare, |closed| closed.rate);
+    match stats::spread(&rates) {
+        Some(spread) => Ok(spread.median),
+        None => {
+            println!("measuring the saturation of bare");
+            Ok(closed::measure(suite, &bare, 0)?.rate)
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is positive and far below 2^53; the fraction of a request does not matter"
+)]
+fn part_of(rate: f64, percent: u32) -> u64 {
+    (rate * f64::from(percent) / 100.0) as u64
+}
+
+pub(crate) fn megabytes(kilobytes: u64) -> f64 {
+    crate::read::wrk::count_as_f64(kilobytes) / 1000.0 * 1.024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_round_visits_all_and_begins_elsewhere() {
+        let all = [1, 2, 3];
+        let order = |round| rotated(&all, round).copied().collect::<Vec<_>>();
+        assert_eq!(order(0), [1, 2, 3]);
+        assert_eq!(order(1), [2, 3, 1]);
+        assert_eq!(order(5), [3, 1, 2]);
+        assert_eq!(rotated::<u8>(&[], 3).count(), 0);
+    }
+
+    fn others(share: f64) -> Disturbance {
+        Disturbance {
+            others: share,
+            steal: 0.0,
+        }
+    }
+
+    #[test]
+    fn a_disturbed_measurement_is_repeated_twice_at_most() {
+        let mut allowance = Allowance { left: 10 };
+        let mut loads = [0.5, 0.0, 0.9].into_iter();
+        let once = || Ok(others(loads.next().unwrap()));
+        assert_eq!(allowance.measure(once, |d| *d).unwrap(), (others(0.0), 1));
+        let mut n = 0;
+        let once = || {
+            n += 1;
+            Ok(others(0.5))
+        };
+        assert_eq!(allowance.measure(once, |d| *d).unwrap().1, 2);
+        assert_eq!((n, allowance.left), (3, 7));
+    }
+
+    #[test]
+    fn a_machine_that_is_always_disturbed_is_not_measured_thrice() {
+        let mut allowance = Allowance::for_measurements(10);
+        let mut n = 0;
+        for _ in 0..10 {
+            let once = || {
+                n += 1;
+                Ok(others(0.5))
+            };
+            allowance.measure(once, |d| *d).unwrap();
+        }
+        assert_eq!(n, 12);
+    }
+
+    #[test]
+    fn a_part_of_a_rate_is_a_whole_number() {
+        assert_eq!(part_of(123_456.7, 50), 61_728);
+        assert_eq!(part_of(0.0, 25), 0);
+    }
+}
