@@ -2,4 +2,4 @@
 
 // Before the frameworks load: they look at it once.
 process.env.NODE_ENV = 'production';
-await import('./dist/main.js');
+await import('./target/main.js');

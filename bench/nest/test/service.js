@@ -24,13 +24,6 @@ export async function startService(stack, receiver) {
   const port = Number(address[1]);
   return {
     get: (path, headers) => get({ host: '127.0.0.1', port, path, headers, agent }),
-    /** Sends a request and leaves without waiting for its answer. */
-    async abandon(path) {
-      const request = http.get({ host: '127.0.0.1', port, path, agent: false });
-      request.on('error', () => {});
-      await once(request, 'finish');
-      request.destroy();
-    },
     /** SIGTERM, then the last line and how the process ended. */
     async stop() {
       child.kill('SIGTERM');

@@ -95,16 +95,6 @@ for (const stack of ['nest-express', 'nest-fastify']) {
       assert.equal(sent.size, 0);
     }));
 
-  test(`${stack} keeps a client that left`, () =>
-    withStack(stack, { delivery: true }, async (service, receiver) => {
-      await service.abandon('/api/r00/gone');
-      await service.get('/api/r00/here', HEADERS);
-      const { account } = await service.stop();
-
-      assert.equal(account.rows_made, account.answered);
-      assert.equal(receiver.events.length, account.answered);
-    }));
-
   test(`${stack} runs without a receiver`, () =>
     withStack(stack, { delivery: false }, async (service, receiver) => {
       await sendMix(service);
