@@ -117,6 +117,7 @@ impl Ledger {
 }
 
 /// What sinks and look-ups read with.
+#[expect(missing_debug_implementations, reason = "any reader may be behind it")]
 pub struct LedgerReader(Box<dyn Reader>);
 
 impl LedgerReader {

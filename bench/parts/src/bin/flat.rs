@@ -1,0 +1,201 @@
+//! What the size of a ledger changes: the cost of a row, the start, and the look-ups that have a name.
+//!
+//! `flat [--quick] [--full] [--dir DIR]`: 1,000, 100,000 and 10 million rows; `--quick` ends at a million, `--full` at
+//! 100 million, which takes about 14 GB. One ledger grows through the store itself.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use audithog::Logger;
+use audithog::bench::ledger::Ledger;
+use audithog::inspect::LedgerFile;
+use bench_parts::Failure;
+use bench_parts::arguments::Arguments;
+use bench_parts::cpu::{Taken, measure};
+use bench_parts::report::figure;
+use bench_parts::requests::Requests;
+
+const GROUP: usize = 1_000;
+/// Rows that are measured at each size: a hundred groups.
+const MEASURED: usize = 100_000;
+const LOOKUPS: i64 = 200;
+const STARTS: usize = 5;
+const SIZES: [(i64, &str); 5] = [
+    (1_000, "1k"),
+    (100_000, "100k"),
+    (1_000_000, "1m"),
+    (10_000_000, "10m"),
+    (100_000_000, "100m"),
+];
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::of_program(&["--quick", "--full", "--dir"])?;
+    let largest = if arguments.has("--full") {
+        100_000_000
+    } else if arguments.has("--quick") {
+        1_000_000
+    } else {
+        10_000_000
+    };
+    let dir = tempfile::tempdir_in(arguments.directory())?;
+    let path = dir.path().join("audit.db");
+    let mut requests = Requests::default();
+    let mut first = None;
+    let begun = now();
+    for (rows, name) in SIZES {
+        if rows > largest || (rows == 1_000_000 && largest > rows) {
+            continue;
+        }
+        eprintln!("flat: {name} rows");
+        grow(&path, &mut requests, rows)?;
+        start(&path, name)?;
+        look_up(&path, begun, rows, name)?;
+        let costs = costs(&path, &mut requests)?;
+        figure(
+            "ledger",
+            &format!("flat_append_us_{name}"),
+            "us",
+            &costs,
+            "processor time of the appending thread a row",
+        );
+        let base = *first.get_or_insert_with(|| median(&costs));
+        let ratios: Vec<f64> = costs.iter().map(|cost| cost / base).collect();
+        figure(
+            "ledger",
+            &format!("flat_cost_ratio_{name}"),
+            "ratio",
+            &ratios,
+            "cost of a row against that at 1,000 rows",
+        );
+    }
+    Ok(())
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(1.0)
+}
+
+fn grow(path: &Path, requests: &mut Requests, upto: i64) -> Result<(), Failure> {
+    let mut ledger = Ledger::open(path)?;
+    while ledger.head() < upto {
+        ledger.append(&requests.rows(GROUP), false)?;
+    }
+    Ok(ledger.close()?)
+}
+
+/// Five times a fifth of the rows.
+fn costs(path: &Path, requests: &mut Requests) -> Result<Vec<f64>, Failure> {
+    let mut ledger = Ledger::open(path)?;
+    let mut costs = Vec::new();
+    for _ in 0..5 {
+        let mut taken = Taken::default();
+        for _ in 0..MEASURED / GROUP / 5 {
+            let rows = requests.rows(GROUP);
+            measure(&mut taken, || ledger.append(&rows, false))?;
+        }
+        costs.push(taken.thread.as_secs_f64() * 1e6 / (MEASURED / 5) as f64);
+    }
+    ledger.close()?;
+    Ok(costs)
+}
+
+/// From the builder to the first row that is accepted.
+fn start(path: &Path, name: &str) -> Result<(), Failure> {
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        let since = Instant::now();
+        let logger = Logger::builder()
+            .environment::<&str, &str>([])
+            .database(path)
+            .start()?;
+        logger.event("bench_started").log();
+        times.push(since.elapsed().as_secs_f64() * 1e3);
+        if !logger
+            .shutdown_blocking(Some(Duration::from_secs(30)))
+            .closed
+        {
+            return Err("the shutdown was not complete".into());
+        }
+    }
+    figure(
+        "ledger",
+        &format!("start_ms_{name}"),
+        "ms",
+        &times,
+        "Logger::start until a row is accepted",
+    );
+    Ok(())
+}
+
+/// Each look-up has a connection that was used before.
+fn look_up(path: &Path, begun: Duration, rows: i64, name: &str) -> Result<(), Failure> {
+    let ledger = Ledger::open(path)?;
+    let mut reader = ledger.reader()?;
+    let times =
+        |mut lookup: Box<dyn FnMut(i64) -> Result<(), Failure> + '_>| -> Result<Vec<f64>, Failure> {
+            (0..LOOKUPS)
+                .map(|at| {
+                    // Spread over the log by a number that shares no factor with its length.
+                    let seq = 1 + (at * 7_919 * (rows / 10_007 + 1)) % rows;
+                    let since = Instant::now();
+                    lookup(seq)?;
+                    Ok(since.elapsed().as_secs_f64() * 1e6)
+                })
+                .collect()
+        };
+    let tell = |what: &str, times: &[f64], note: &str| {
+        figure(
+            "ledger",
+            &format!("lookup_us_{what}_{name}"),
+            "us",
+            times,
+            note,
+        );
+    };
+    let by_seq = times(Box::new(|seq| expect(reader.rows(seq - 1, seq, 1)?, 1)))?;
+    tell("seq", &by_seq, "one row by its number");
+    let (begun, now) = (begun.as_micros() as i64, now().as_micros() as i64);
+    let by_time = times(Box::new(|seq| {
+        let at = begun + (now - begun) / rows * seq;
+        let after = reader.last_before(at)?;
+        reader
+            .rows(after, i64::MAX, 100)
+            .map(drop)
+            .map_err(Into::into)
+    }))?;
+    tell(
+        "time",
+        &by_time,
+        "a hundred rows from a time on, through blocks",
+    );
+    let head = ledger.head();
+    let last = times(Box::new(|_| {
+        expect(reader.rows(head - 100, head, 100)?, 100)
+    }))?;
+    tell("last_100", &last, "the last hundred rows");
+    let status = times(Box::new(|_| {
+        LedgerFile::open(path)?.status()?;
+        Ok(())
+    }))?;
+    tell(
+        "status",
+        &status,
+        "what `audithog status` reads, with opening the file",
+    );
+    Ok(ledger.close()?)
+}
+
+fn expect(found: usize, rows: usize) -> Result<(), Failure> {
+    if found == rows {
+        return Ok(());
+    }
+    Err(format!("{found} rows in the place of {rows}").into())
+}
+
+/// Since 1970.
+fn now() -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default()
+}
