@@ -1,0 +1,40 @@
+//! Figures, one JSON object a line.
+
+use serde_json::json;
+
+/// Prints the median of `values` with the smallest and the largest of them.
+pub fn figure(group: &str, name: &str, unit: &str, values: &[f64], note: &str) {
+    let Some((median, min, max)) = summary(values) else {
+        return;
+    };
+    println!(
+        "{}",
+        json!({ "group": group, "name": name, "value": median, "unit": unit, "min": min, "max": max, "note": note })
+    );
+}
+
+/// Median, smallest, largest.
+fn summary(values: &[f64]) -> Option<(f64, f64, f64)> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (min, max) = (*sorted.first()?, *sorted.last()?);
+    let middle = sorted.len() / 2;
+    let median = if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    };
+    Some((median, min, max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::summary;
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
+        assert_eq!(summary(&[4.0, 1.0, 3.0, 2.0]), Some((2.5, 1.0, 4.0)));
+        assert_eq!(summary(&[3.0, 1.0, 2.0]), Some((2.0, 1.0, 3.0)));
+        assert_eq!(summary(&[]), None);
+    }
+}
