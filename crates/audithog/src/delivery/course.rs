@@ -84,7 +84,12 @@ impl Course {
             line: Line::new(totals.cursor, slots),
             stragglers: Stragglers::new(totals.stragglers),
             breaker: Breaker::new(tuning.retry),
-            triggers: Triggers::new(tuning.batch_size, tuning.batch_interval, totals.cursor),
+            triggers: Triggers::new(
+                tuning.batch_size,
+                sink.limits().rows,
+                tuning.batch_interval,
+                totals.cursor,
+            ),
             sum: Settlement {
                 sink: sink.name(),
                 cursor: totals.cursor,
