@@ -60,6 +60,7 @@ fn run(arguments: Arguments, words: &[String]) -> Result<()> {
         machine: run::machine::describe(&suite.root),
         command: Arguments::line(words),
         quick: suite.arguments.quick,
+        partial: !suite.is_whole(),
         rounds: suite.extent.rounds,
         ..Results::default()
     };

@@ -16,6 +16,8 @@ pub(crate) struct Results {
     /// What was typed.
     pub(crate) command: String,
     pub(crate) quick: bool,
+    /// Only some groups or stacks were asked for, or a quick run.
+    pub(crate) partial: bool,
     pub(crate) rounds: usize,
     pub(crate) took_seconds: f64,
     #[serde(default)]

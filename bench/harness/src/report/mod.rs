@@ -132,7 +132,12 @@ fn goal_table(results: &Results) -> String {
             goal.verdict().words().to_owned(),
         ]
     };
-    let rows: Vec<Vec<String>> = goals::all(results).iter().map(row).collect();
+    let goals = goals::all(results);
+    // The page names what it has no figure for; who ran a part knows what is missing.
+    let shown = goals
+        .iter()
+        .filter(|goal| !results.partial || goal.verdict() != Verdict::NotMeasured);
+    let rows: Vec<Vec<String>> = shown.map(row).collect();
     format!(
         "## Goals\n\n\
          A floor has to be met, a goal is what the project is after. Measured is the median of the rounds, and the \
@@ -179,11 +184,6 @@ fn limits(results: &Results) -> String {
     );
     for gap in &results.gaps {
         text += &format!("* {gap}\n");
-    }
-    for goal in goals::all(results) {
-        if goal.verdict() == Verdict::NotMeasured {
-            text += &format!("* In this run: {}\n", goal.what);
-        }
     }
     text
 }
@@ -268,6 +268,19 @@ mod tests {
         let text = markdown(&Results::default());
         assert!(text.contains("not measured in this run"), "{text}");
         assert!(!text.contains("NaN"), "{text}");
+    }
+
+    #[test]
+    fn a_part_of_a_run_does_not_list_what_it_left_out() {
+        let partial = Results {
+            partial: true,
+            ..some_results()
+        };
+        let text = markdown(&partial);
+        assert!(
+            text.contains("ledger append") && !text.contains("not measured in this run"),
+            "{text}"
+        );
     }
 
     #[test]

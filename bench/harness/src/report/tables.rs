@@ -33,7 +33,7 @@ pub(super) fn closed(results: &Results) -> String {
     let cost_heads = [
         "stack",
         "requests/s",
-        "of bare's rate",
+        "rate kept",
         "CPU µs per request",
         "added µs",
         "added, against json-line",
