@@ -164,8 +164,10 @@ pub(crate) mod tests {
                 rows_made: None,
                 rows_delivered: None,
                 rows_lost: None,
+                rows_own: None,
                 books: None,
             },
+            lines: None,
             received: delivery.then_some(Count {
                 requests: 10_000,
                 events: 1_000_000,
@@ -262,7 +264,8 @@ pub(crate) mod tests {
         let mut lossy = closed("posthog-rs-v0", true, 0, 20.0, 1.0);
         lossy.received.as_mut().unwrap().distinct = 750_000;
         let mut ours = closed("audithog-memory", true, 0, 8.0, 1.0);
-        ours.last.rows_made = Some(1_000_002);
+        ours.last.rows_made = Some(1_000_000);
+        ours.last.rows_own = Some(2);
         ours.received.as_mut().unwrap().distinct = 1_000_001;
         let results = Results {
             closed: vec![lossy, ours, closed("bare", false, 0, 7.0, 1.0)],
@@ -275,6 +278,20 @@ pub(crate) mod tests {
         let share = results.delivered(&Variant::new("audithog-memory", true))[0].1;
         assert!(share < 1.0, "{share}");
         assert_eq!(results.delivered(&Variant::new("bare", false)), []);
+    }
+
+    #[test]
+    fn lines_in_a_file_are_delivered_rows_too() {
+        let mut file = closed("json-line", false, 0, 11.0, 1.0);
+        file.lines = Some(500_000);
+        let results = Results {
+            closed: vec![file],
+            ..Results::default()
+        };
+        assert_eq!(
+            results.delivered(&Variant::new("json-line", false)),
+            [(0, 0.5)]
+        );
     }
 
     #[test]

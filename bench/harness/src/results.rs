@@ -64,6 +64,8 @@ pub(crate) struct Closed {
     pub(crate) peak_kb: u64,
     pub(crate) last: Final,
     pub(crate) received: Option<Count>,
+    /// In the file of a stack that writes one line for each request.
+    pub(crate) lines: Option<u64>,
     /// It had come to rest before the measurement began.
     pub(crate) rested: bool,
     pub(crate) disturbance: Disturbance,
@@ -78,16 +80,19 @@ impl Closed {
 
     /// How many rows should have arrived, and how many did; none for a stack that delivers nothing.
     ///
-    /// audithog says how many rows it made, its own few among them. Of others one for each answer is expected.
+    /// audithog makes some rows besides those of requests, and they are delivered too.
     pub(crate) fn delivery(&self) -> Option<(u64, u64)> {
-        let received = self.received.as_ref()?;
+        let own = self.last.rows_own.unwrap_or(0);
+        let made = self.last.rows_made.unwrap_or(0).max(self.last.answered) + own;
+        let Some(received) = self.received.as_ref() else {
+            return Some((made, self.lines?));
+        };
         // Only PostHog's events have a uuid.
         let arrived = if received.distinct > 0 {
             received.distinct
         } else {
             received.events
         };
-        let made = self.last.rows_made.unwrap_or(0).max(self.last.answered);
         Some((made, arrived))
     }
 

@@ -13,7 +13,7 @@ pub(super) struct Chart {
     pub(super) rows: Vec<Row>,
     /// Where the scale ends; longer bars are drawn broken.
     pub(super) cap: Option<f64>,
-    /// The value at the right edge, if it has a meaning of its own.
+    /// A value that has a line of its own.
     pub(super) whole: Option<f64>,
 }
 
@@ -99,7 +99,7 @@ impl Chart {
     fn end(&self) -> f64 {
         let medians = self.rows.iter().flat_map(|row| &row.bars);
         let largest = medians.map(|bar| bar.spread.max).fold(0.0, f64::max);
-        let end = self.whole.or(self.cap).unwrap_or(largest);
+        let end = self.cap.unwrap_or(largest.max(self.whole.unwrap_or(0.0)));
         if end > 0.0 { end } else { 1.0 }
     }
 
@@ -174,7 +174,8 @@ impl Bar {
         }
         let _infallible = writeln!(
             out,
-            "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            // The ground around the letters, where a line crosses them.
+            "<text x=\"{:.1}\" y=\"{:.1}\" stroke=\"#f7f8f9\" stroke-width=\"4\" paint-order=\"stroke\">{}</text>",
             text_from + 7.0,
             y + BAR / 2.0 + 4.5,
             escaped(&self.text)
@@ -222,6 +223,27 @@ mod tests {
         assert!(!chart(&[1.0, 2.0], Some(2.0)).contains("stroke-width=\"3\""));
         let svg = chart(&[1.0, 200.0], Some(2.0));
         assert!(svg.contains("stroke-width=\"3\"") && svg.contains(">200<"));
+    }
+
+    #[test]
+    fn more_than_the_whole_is_not_cut() {
+        let mut chart = Chart {
+            title: String::new(),
+            subtitle: String::new(),
+            rows: Vec::new(),
+            cap: None,
+            whole: Some(1.0),
+        };
+        assert_eq!(chart.end(), 1.0);
+        chart.rows.push(Row {
+            label: String::new(),
+            bars: vec![Bar {
+                spread: Spread::exactly(1.03),
+                tone: Tone::Floor,
+                text: String::new(),
+            }],
+        });
+        assert_eq!(chart.end(), 1.03);
     }
 
     #[test]

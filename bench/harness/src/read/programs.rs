@@ -12,6 +12,9 @@ pub(crate) struct Final {
     pub(crate) rows_made: Option<u64>,
     pub(crate) rows_delivered: Option<u64>,
     pub(crate) rows_lost: Option<u64>,
+    /// Rows besides those of requests.
+    #[serde(default)]
+    pub(crate) rows_own: Option<u64>,
     /// What the conservation check says: `ok`, or what does not hold.
     pub(crate) books: Option<String>,
 }

@@ -159,7 +159,8 @@ const METHOD: &str = "\
   drained everything and has exited, divided by the requests it answered in that time. The count is exact to 64 requests.
 * What a stack adds is its cost less that of the same framework without an audit: bare axum, or bare NestJS.
 * Peak memory is the process's largest resident size, drain included. Idle is its resident size before the first request.
-* Delivered: different rows at the receiver against requests answered (audithog: against rows made, its own included).
+* Delivered: different rows at the receiver, or lines in the file, against requests answered (audithog: its own rows on
+  both sides).
 * The conservation check of audithog has to say `ok` after every measurement; otherwise the run stops without a report.
 * Open loop: a generator that spins on its core sends at a fixed rate and counts from the moment a request was due. 100 % is
   the median rate of bare in the closed loop of this run. \"Clean\" leaves out the requests during which the generator

@@ -7,6 +7,8 @@
 //! error of at most 64 requests in some hundred thousands.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -50,6 +52,7 @@ pub(crate) fn measure(suite: &Suite, variant: &Variant, round: Round) -> Result<
     let received = receiver.map(|receiver| receiver.count()).transpose()?;
     let answered =
         answered_since(ended.last.answered, &warm, &measured).with_context(|| variant.label())?;
+    let lines = lines_in(&directory.join("log.jsonl"))?;
     std::fs::remove_dir_all(&directory)?;
     Ok(Closed {
         round,
@@ -61,10 +64,31 @@ pub(crate) fn measure(suite: &Suite, variant: &Variant, round: Round) -> Result<
         peak_kb: ended.peak_kb,
         last: ended.last,
         received,
+        lines,
         rested,
         disturbance,
         repeats: 0,
     })
+}
+
+/// How many lines a file has, if there is one. The service does not count them itself: that would be charged to it.
+fn lines_in(file: &Path) -> Result<Option<u64>> {
+    let mut file = match File::open(file) {
+        Ok(file) => file,
+        Err(problem) if problem.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(problem) => return Err(problem.into()),
+    };
+    let mut slice = vec![0; 1 << 20];
+    let mut lines = 0;
+    loop {
+        match file.read(&mut slice)? {
+            0 => return Ok(Some(lines)),
+            n => {
+                let ends = slice[..n].iter().map(|&byte| u64::from(byte == b'\n'));
+                lines += ends.sum::<u64>();
+            }
+        }
+    }
 }
 
 /// The requests that the service answered after warm-up. Its own count and wrk's have to agree.
@@ -114,6 +138,14 @@ pub(crate) fn run_wrk(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_counted_if_there_is_a_file() {
+        let file = crate::tests::scratch().join("log.jsonl");
+        assert_eq!(lines_in(&file).unwrap(), None);
+        std::fs::write(&file, "{}\n{}\ncut").unwrap();
+        assert_eq!(lines_in(&file).unwrap(), Some(2));
+    }
 
     #[test]
     fn the_two_counts_of_answers_have_to_agree() {

@@ -24,9 +24,9 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Failure> {
         .layer(Authenticate(actor::into_slot))
         .layer(Audit(made.clone()));
     process::serve_with_peers(router).await?;
+    lines.close();
     process::finish(Rows {
         rows_made: Some(made.0.load(Ordering::Relaxed)),
-        rows_delivered: Some(lines.close()?),
         ..Rows::default()
     })
 }

@@ -49,9 +49,9 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Failure> {
         .layer(trace)
         .layer(SetRequestIdLayer::new(HEADER, UuidV7));
     process::serve_with_peers(router).await?;
+    lines.close();
     process::finish(Rows {
         rows_made: Some(made.load(Ordering::Relaxed)),
-        rows_delivered: Some(lines.close()?),
         ..Rows::default()
     })
 }
