@@ -208,6 +208,15 @@ impl Suite {
         })
     }
 
+    /// With the programs and all else in one directory.
+    #[cfg(test)]
+    pub(crate) fn in_directory(directory: &Path) -> Self {
+        let mut suite = Self::new(Arguments::default()).unwrap();
+        suite.programs = directory.to_owned();
+        suite.scratch = directory.join("scratch");
+        suite
+    }
+
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
     }

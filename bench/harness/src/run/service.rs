@@ -154,3 +154,75 @@ fn command(suite: &Suite, variant: &Variant) -> (PathBuf, Vec<OsString>) {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::tests::scratch;
+
+    /// Runs a shell script in the place of a stack, until it has ended.
+    fn ended(script: &str) -> Result<Ended> {
+        let directory = scratch();
+        let program = directory.join("stacks");
+        // Written by another process: a test beside this one that starts a child would keep the file busy for a moment.
+        let written = Command::new("sh")
+            .args([
+                "-c",
+                r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod +x "$2""#,
+                "sh",
+                script,
+            ])
+            .arg(&program)
+            .status()?;
+        assert!(written.success());
+        let variant = Variant::new("audithog-memory", false);
+        let suite = Suite::in_directory(&directory);
+        Service::start(&suite, &variant, &directory, None)?.end()
+    }
+
+    /// One that serves until it is told to end.
+    fn serving(last_words: &str) -> String {
+        format!("trap '{last_words}' TERM\necho ready 127.0.0.1:9\nwhile :; do :; done")
+    }
+
+    fn problem(script: &str) -> String {
+        format!("{:#}", ended(script).unwrap_err())
+    }
+
+    #[test]
+    fn a_service_tells_its_counts_at_the_end() {
+        let words = r#"echo draining; echo "{\"answered\":7,\"rows_made\":7,\"rows_delivered\":null,\"rows_lost\":0,\"books\":\"ok\"}"; exit 0"#;
+        let ended = ended(&serving(words)).unwrap();
+        assert_eq!((ended.last.answered, ended.last.rows_made), (7, Some(7)));
+        assert!(ended.peak_kb > 0);
+    }
+
+    #[test]
+    fn a_service_that_fails_is_named_with_what_it_did() {
+        let name = "the service `audithog-memory, no delivery`";
+        let unbalanced = r#"echo "{\"answered\":7,\"rows_made\":7,\"rows_delivered\":null,\"rows_lost\":0,\"books\":\"seen 7, accepted 6\"}"; exit 0"#;
+        for (script, what) in [
+            (
+                "echo no disk >&2; exit 1".to_owned(),
+                "ended before it was ready",
+            ),
+            ("echo hello".to_owned(), "said `hello`"),
+            (serving("exit 0"), "ended without a word"),
+            (serving("echo bye; exit 0"), "the last was `bye`"),
+            (serving("echo {7}; exit 0"), "answered `{7}`"),
+            (serving("exit 4"), "ended badly"),
+            (
+                serving(unbalanced),
+                "the books do not balance: seen 7, accepted 6",
+            ),
+        ] {
+            let problem = problem(&script);
+            assert!(
+                problem.contains(name) && problem.contains(what),
+                "{what}: {problem}"
+            );
+        }
+    }
+}
