@@ -1,6 +1,6 @@
 //! The stand-in for PostHog and for an OpenTelemetry collector.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -91,10 +91,34 @@ impl Receiver {
             body.len()
         );
         stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        read(&mut stream)
     }
+}
+
+/// Reads one answer, to the length that its head says: the receiver keeps connections open.
+fn read(stream: &mut impl Read) -> Result<String> {
+    let mut answer = Vec::new();
+    let mut slice = [0; 4096];
+    loop {
+        let n = stream.read(&mut slice)?;
+        answer.extend_from_slice(&slice[..n]);
+        let text = String::from_utf8_lossy(&answer);
+        if n == 0 || is_whole(&text) {
+            return Ok(text.into_owned());
+        }
+    }
+}
+
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.trim().parse::<usize>().ok())?
+    });
+    length.is_some_and(|length| body.len() >= length)
 }
 
 /// The body of an answer with 200.
@@ -112,6 +136,17 @@ fn content(answer: &str) -> Result<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_ends_where_its_head_says_or_with_the_connection() {
+        let whole = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+        assert!(is_whole(whole));
+        assert!(!is_whole(&whole[..whole.len() - 1]));
+        assert!(!is_whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"));
+        let without = "HTTP/1.1 200 OK\r\n\r\n{}";
+        assert!(!is_whole(without));
+        assert_eq!(read(&mut without.as_bytes()).unwrap(), without);
+    }
 
     #[test]
     fn only_an_answer_with_200_counts() {
