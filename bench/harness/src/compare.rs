@@ -33,11 +33,11 @@ fn figures(results: &Results) -> Figures {
         if case.variant.stack != "bare" {
             add(
                 format!("{name}: p50 µs added"),
-                results.latency_added(&case, |l| l.clean.p50_us),
+                results.latency_added(&case, |l| l.clean.p50()),
             );
             add(
                 format!("{name}: p99 µs added"),
-                results.latency_added(&case, |l| l.clean.p99_us),
+                results.latency_added(&case, |l| l.clean.p99()),
             );
         }
     }

@@ -182,8 +182,8 @@ pub(crate) mod tests {
 
     pub(crate) fn open(case: OpenCase, round: Round, p50_us: f64, p99_us: f64) -> Open {
         let latency = Latency {
-            sent: 1000,
-            answered: 1000,
+            sent: 10_000,
+            answered: 10_000,
             errors: 0,
             p50_us,
             p90_us: p50_us,
@@ -192,7 +192,7 @@ pub(crate) mod tests {
             max_us: p99_us * 3.0,
             late: 10,
             clean: Clean {
-                n: 990,
+                n: 9_990,
                 p50_us,
                 p99_us,
             },
@@ -313,9 +313,28 @@ pub(crate) mod tests {
             ..Results::default()
         };
         let added = results
-            .latency_added(&case, |latency| latency.clean.p99_us)
+            .latency_added(&case, |latency| latency.clean.p99())
             .unwrap();
         assert_eq!(added, Spread::exactly(20.0));
+    }
+
+    #[test]
+    fn a_run_without_clean_requests_is_no_good_latency() {
+        let case = goal_case(Layout::Shared, Situation::Healthy);
+        let mut late = open(case.clone(), 0, 0.0, 0.0);
+        late.latency.clean.n = 0;
+        let bare = OpenCase {
+            variant: Variant::new("bare", false),
+            ..case.clone()
+        };
+        let results = Results {
+            open: vec![open(bare, 0, 20.0, 50.0), late],
+            ..Results::default()
+        };
+        assert_eq!(
+            results.latency_added(&case, |latency| latency.clean.p99()),
+            None
+        );
     }
 
     #[test]

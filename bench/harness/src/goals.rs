@@ -282,10 +282,10 @@ fn latency(results: &Results) -> Vec<Goal> {
                 Layout::Apart => (30.0, 15.0),
             };
             if (layout, situation) == (Layout::Shared, Situation::Healthy) {
-                let p50 = added(|latency| latency.clean.p50_us);
+                let p50 = added(|latency| latency.clean.p50());
                 lines.push(at_most(&what("p50"), Unit::Micros, 10.0, 3.0, p50));
             }
-            let p99 = added(|latency| latency.clean.p99_us);
+            let p99 = added(|latency| latency.clean.p99());
             lines.push(at_most(&what("p99"), Unit::Micros, floor, goal, p99));
         }
     }

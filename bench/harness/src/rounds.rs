@@ -133,7 +133,9 @@ fn open_loop(suite: &Suite, results: &mut Results) -> Result<()> {
             };
             println!(
                 "  {name:<62} p50 {:>6.1}  p99 {:>7.1}  clean p99 {:>7.1} µs{mark}",
-                latency.p50_us, latency.p99_us, latency.clean.p99_us
+                latency.p50_us,
+                latency.p99_us,
+                latency.clean.p99()
             );
             results.open.push(open);
         }

@@ -93,8 +93,8 @@ fn latency(results: &Results) -> Chart {
         if case.percent != HALF || case.variant.stack == "bare" {
             continue;
         }
-        let p50 = results.latency_added(&case, |latency| latency.clean.p50_us);
-        let p99 = results.latency_added(&case, |latency| latency.clean.p99_us);
+        let p50 = results.latency_added(&case, |latency| latency.clean.p50());
+        let p99 = results.latency_added(&case, |latency| latency.clean.p99());
         let (Some(p50), Some(p99)) = (p50, p99) else {
             continue;
         };

@@ -53,6 +53,28 @@ pub(crate) struct Clean {
     pub(crate) p99_us: f64,
 }
 
+impl Clean {
+    /// Fewer say nothing of the slowest hundredth.
+    const ENOUGH: u64 = 1000;
+
+    pub(crate) fn p50(&self) -> f64 {
+        self.if_enough(self.p50_us)
+    }
+
+    pub(crate) fn p99(&self) -> f64 {
+        self.if_enough(self.p99_us)
+    }
+
+    /// Not a number, which no median counts, if too few requests were clean.
+    fn if_enough(&self, value: f64) -> f64 {
+        if self.n < Self::ENOUGH {
+            f64::NAN
+        } else {
+            value
+        }
+    }
+}
+
 /// One line of a program in bench/parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Part {

@@ -165,7 +165,8 @@ const METHOD: &str = "\
 * Open loop: a generator that spins on its core sends at a fixed rate and counts from the moment a request was due. 100 % is
   the median rate of bare in the closed loop of this run. \"Clean\" leaves out the requests during which the generator
   itself did not have its core, because the receiver shares it, and in the layout \"apart\" the audit threads too. Clean figures
-  can hide what happens to the service just then, so all are shown beside them. The goals are judged by the clean ones.
+  can hide what happens to the service just then, so all are shown beside them. The goals are judged by the clean ones; a
+  round with fewer than 1,000 of them has no clean figure.
 * A measurement is disturbed if other processes used more than 3 % of a core or the hypervisor took more than 1 %. It is
   repeated up to twice, a fifth of all measurements at most; what stays disturbed is kept and marked with `*`.
 ";

@@ -191,8 +191,8 @@ fn added_row(results: &Results, case: &OpenCase) -> Vec<String> {
         .collect();
     vec![
         case_label(results, case),
-        added(|latency| latency.clean.p50_us),
-        added(|latency| latency.clean.p99_us),
+        added(|latency| latency.clean.p50()),
+        added(|latency| latency.clean.p99()),
         added(|latency| latency.p50_us),
         added(|latency| latency.p99_us),
         cell(spread(&late), |share| format!("{share:.1} %")),
@@ -213,8 +213,8 @@ fn latency_row(results: &Results, case: &OpenCase) -> Vec<String> {
         figure(|latency| latency.p90_us),
         figure(|latency| latency.p99_us),
         figure(|latency| latency.p999_us),
-        figure(|latency| latency.clean.p50_us),
-        figure(|latency| latency.clean.p99_us),
+        figure(|latency| latency.clean.p50()),
+        figure(|latency| latency.clean.p99()),
     ]
 }
 
