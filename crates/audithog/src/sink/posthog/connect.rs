@@ -24,7 +24,7 @@ use tower_service::Service;
 type BoxError = Box<dyn StdError + Send + Sync>;
 type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;
 
-/// A connection that nobody uses is asked whether it still stands. The interval is reqwest's.
+/// An idle connection is probed after this, so that a host that went away without a word is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Connects to a host, or to the proxy that the environment or the system names for it.
