@@ -60,7 +60,7 @@
 //! | feature | default | adds | pulls in |
 //! |---|---|---|---|
 //! | `axum` | yes | route template, peer address, extractor, listener | axum with `http1` only |
-//! | `posthog` | yes | the PostHog sink | reqwest, rustls, ring |
+//! | `posthog` | yes | the PostHog sink | hyper, hyper-rustls, ring |
 //! | `zstd` | yes | zstd towards PostHog's capture v1 | zstd |
 //! | `bundled-sqlite` | yes | SQLite, built in; without it the system's is linked | SQLite's C source |
 //! | `opentelemetry` | no | the current OpenTelemetry trace where a request has no `traceparent` | opentelemetry |

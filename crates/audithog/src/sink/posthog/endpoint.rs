@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use reqwest::Url;
+use http::Uri;
 
 /// What PostHog's SDKs use when no host is given.
 const DEFAULT: &str = "https://us.i.posthog.com";
@@ -23,6 +23,7 @@ pub(crate) struct Endpoint {
     /// Without a trailing slash.
     base: String,
     host: String,
+    port: u16,
     region: Region,
     secure: bool,
     loopback: bool,
@@ -45,41 +46,57 @@ impl Endpoint {
     ///
     /// One sentence that says what is wrong, without the value: it may hold a password.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        let url = match text {
-            "" => Url::parse(DEFAULT),
-            _ if text.contains("://") => Url::parse(text),
-            _ => Url::parse(&format!("https://{text}")),
+        let text = match text.trim() {
+            "" => DEFAULT,
+            text => text,
+        };
+        if !text.is_ascii() {
+            return Err(
+                "contains characters outside ASCII (write such a host in its xn-- form)".to_owned(),
+            );
         }
-        .map_err(|error| format!("is not a URL ({error})"))?;
-        if !matches!(url.scheme(), "https" | "http") {
-            return Err("must begin with https:// (or http:// on a private network)".to_owned());
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("must not contain a user name or a password".to_owned());
-        }
-        if url.query().is_some() || url.fragment().is_some() {
+        if text.contains(['?', '#']) {
             return Err("must not contain a query or a fragment".to_owned());
         }
-        Self::from_url(&url)
+        let uri = match text.contains("://") {
+            true => text.parse(),
+            false => format!("https://{text}").parse(),
+        };
+        let uri: Uri = uri.map_err(|error| format!("is not a URL ({error})"))?;
+        if !matches!(uri.scheme_str(), Some("https" | "http")) {
+            return Err("must begin with https:// (or http:// on a private network)".to_owned());
+        }
+        if uri
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'))
+        {
+            return Err("must not contain a user name or a password".to_owned());
+        }
+        Self::from_uri(&uri)
     }
 
-    fn from_url(url: &Url) -> Result<Self, String> {
-        let name = url.host_str().ok_or("names no host")?;
-        let default_port = url.port().is_none_or(|port| port == 443 || port == 80);
+    fn from_uri(uri: &Uri) -> Result<Self, String> {
+        let name = uri.host().unwrap_or_default().to_ascii_lowercase();
+        if name.is_empty() {
+            return Err("names no host".to_owned());
+        }
+        let secure = uri.scheme_str() == Some("https");
+        let port = port(uri)?.filter(|port| *port != default_port(secure));
         let bare = name.trim_end_matches('.');
         let known = CLOUD.iter().find(|(cloud, ..)| *cloud == bare);
-        if let (Some(&(_, capture, region)), true) = (known, default_port) {
+        // Whatever the scheme says, both default ports lead to the same host.
+        let usual = port.is_none_or(|port| port == 443 || port == 80);
+        if let (Some(&(_, capture, region)), true) = (known, usual) {
             return Ok(Self {
                 base: format!("https://{capture}"),
                 host: capture.to_owned(),
+                port: 443,
                 region,
                 secure: true,
                 loopback: false,
             });
         }
-        let host = Host::of(name);
-        let secure = url.scheme() == "https";
+        let host = Host::of(&name);
         if !secure && !host.is_private() {
             return Err(
                 "must begin with https:// (http:// would show the key and the events to the network; \
@@ -87,12 +104,16 @@ impl Endpoint {
                     .to_owned(),
             );
         }
+        let scheme = if secure { "https" } else { "http" };
+        let shown_port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        let path = uri.path().trim_end_matches('/');
         Ok(Self {
-            base: url.as_str().trim_end_matches('/').to_owned(),
-            host: name.to_owned(),
+            base: format!("{scheme}://{name}{shown_port}{path}"),
+            port: port.unwrap_or(default_port(secure)),
             region: Region::Custom,
             secure,
             loopback: host.is_loopback(),
+            host: name,
         })
     }
 
@@ -118,10 +139,7 @@ impl Endpoint {
 
     /// Host and port to connect to.
     pub(super) fn socket(&self) -> (&str, u16) {
-        let port = Url::parse(&self.base)
-            .ok()
-            .and_then(|url| url.port_or_known_default());
-        (&self.host, port.unwrap_or(443))
+        (&self.host, self.port)
     }
 
     /// Where this project's events can be asked for, if `self` has the private API too. PostHog Cloud has it on the
@@ -152,6 +170,25 @@ impl Endpoint {
         let hint = if gzip { "?compression=gzip" } else { "" };
         format!("{}/batch/{hint}", self.base)
     }
+}
+
+fn port(uri: &Uri) -> Result<Option<u16>, String> {
+    let Some(authority) = uri.authority() else {
+        return Ok(None);
+    };
+    // `Uri` takes any digits, and says nothing of a number that is none.
+    let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
+    match (uri.port_u16(), after_host.split_once(':')) {
+        (None, Some((_, digits))) if !digits.is_empty() => {
+            Err("has a port that is none".to_owned())
+        }
+        (Some(0), _) => Err("has the port 0".to_owned()),
+        (port, _) => Ok(port),
+    }
+}
+
+fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
 }
 
 /// What is wrong with a project key, by the rules that PostHog's capture service checks.

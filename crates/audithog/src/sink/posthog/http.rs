@@ -1,17 +1,23 @@
 //! The HTTP client: TLS, proxies, time limits, bounded replies.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-use reqwest::{Client, redirect};
+use http::header::{PROXY_AUTHORIZATION, USER_AGENT as USER_AGENT_NAME};
+use http::{HeaderMap, HeaderValue, Request, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
+use super::connect::Connector;
 use super::endpoint::Endpoint;
 use super::verdict::Answer;
 use crate::error::{Error, Kind};
@@ -27,9 +33,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Below the 60 s after which common load balancers close an idle connection.
 const IDLE: Duration = Duration::from_secs(50);
 
-/// A client for one endpoint.
-#[derive(Debug)]
-pub(super) struct Http(Client);
+/// A client for one endpoint. It follows no redirect: a POST that does can become a GET, and end in a 200 that means nothing.
+pub(super) struct Http {
+    client: Client<Connector, Full<Bytes>>,
+    connector: Connector,
+    /// From the start of a request to the last byte of its reply.
+    timeout: Duration,
+}
 
 impl Http {
     /// The proxy variables (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`) are honoured,
@@ -44,22 +54,20 @@ impl Http {
         timeout: Duration,
         ca_file: Option<&Path>,
     ) -> Result<Self, Error> {
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(tls(endpoint, ca_file)?)
-            // A POST that follows a redirect can become a GET, and end in a 200 that means nothing.
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .user_agent(USER_AGENT)
-            .timeout(timeout)
-            .connect_timeout(timeout.min(CONNECT_TIMEOUT))
-            .pool_idle_timeout(IDLE);
-        if endpoint.is_loopback() {
-            builder = builder.no_proxy();
-        }
-        let client = builder.build().map_err(|error| {
-            Error::new(Kind::Config, "the HTTP client cannot be set up").with_source(error)
-        })?;
-        Ok(Self(client))
+        let connector = Connector::new(
+            tls(endpoint, ca_file)?,
+            !endpoint.is_loopback(),
+            timeout.min(CONNECT_TIMEOUT),
+        );
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .pool_timer(TokioTimer::new())
+            .build(connector.clone());
+        Ok(Self {
+            client,
+            connector,
+            timeout,
+        })
     }
 
     /// Posts `body`. An error says what happened; whether the server took the request is unknown.
@@ -69,24 +77,68 @@ impl Http {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Answer, String> {
-        let request = self.0.post(url).headers(headers).body(body);
-        let mut response = request.send().await.map_err(describe)?;
-        let status = response.status().as_u16();
-        let headers = std::mem::take(response.headers_mut());
+        match tokio::time::timeout(self.timeout, self.exchange(url, headers, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!(
+                "no reply in time ({} ms)",
+                self.timeout.as_millis()
+            )),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        url: &str,
+        mut headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Answer, String> {
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| "its address is no URL".to_owned())?;
+        headers.insert(USER_AGENT_NAME, HeaderValue::from_static(USER_AGENT));
+        if let Some(value) = self.connector.authorization(&uri) {
+            headers.insert(PROXY_AUTHORIZATION, value);
+        }
+        let mut request = Request::post(uri)
+            .body(Full::from(body))
+            .map_err(|_| "its address is no URL".to_owned())?;
+        *request.headers_mut() = headers;
+        let reply = self.client.request(request).await.map_err(|error| {
+            let what = match error.is_connect() {
+                true => "cannot connect",
+                false => "the connection broke",
+            };
+            describe(what, &error)
+        })?;
+        let (head, mut incoming) = reply.into_parts();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(describe)? {
-            if REPLY_LIMIT < body.len() + chunk.len() {
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| describe("the connection broke", &error))?;
+            let Some(data) = frame.data_ref() else {
+                continue;
+            };
+            if REPLY_LIMIT < body.len() + data.len() {
+                let status = head.status.as_u16();
                 return Err(format!(
                     "status {status} with a reply above {REPLY_LIMIT} bytes"
                 ));
             }
-            body.extend_from_slice(&chunk);
+            body.extend_from_slice(data);
         }
         Ok(Answer {
-            status,
-            headers,
+            status: head.status.as_u16(),
+            headers: head.headers,
             body,
         })
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nothing of the connector: a proxy's URL may hold a password.
+        f.debug_struct("Http")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,16 +196,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     Ok(certificates)
 }
 
-/// What happened, down to the cause. Without the URL: a proxy's may hold a password.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let what = if error.is_connect() {
-        "cannot connect"
-    } else if error.is_timeout() {
-        "no reply in time"
-    } else {
-        "the connection broke"
-    };
+/// What happened, down to the cause.
+fn describe(what: &str, error: &dyn StdError) -> String {
     let mut text = what.to_owned();
     let mut source = error.source();
     while let Some(cause) = source {

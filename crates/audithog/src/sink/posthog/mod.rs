@@ -6,7 +6,7 @@
 //! | `endpoint` | where do events go, and can this key be one? |
 //! | `event`, `events`, `distinct_id`, `business`, `object`, `json` | what does PostHog see of a row? |
 //! | `body`, `v1`, `v0` | what does a request look like? |
-//! | `http` | how does it get there? |
+//! | `http`, `connect` | how does it get there? |
 //! | `verdict`, `all_ok`, `text` | what does a reply mean? |
 //! | `memory` | what has the host shown so far? |
 //! | `probe` | does it take events with this key, and can they be read back? |
@@ -17,6 +17,7 @@
 mod all_ok;
 mod body;
 mod business;
+mod connect;
 mod distinct_id;
 pub(crate) mod endpoint;
 mod event;

@@ -1,7 +1,7 @@
 //! What lies between the sink and PostHog: TLS and proxies.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, mpsc};
@@ -199,6 +199,82 @@ fn proxy_variables_are_honoured() {
             "POST http://posthog.internal/ph/batch/?compression=gzip HTTP/1.1",
         ]
     );
+}
+
+/// A proxy that opens a tunnel to the one host it knows, whatever it is asked for. What it was asked comes out of the channel.
+fn tunnel(host: SocketAddr) -> (SocketAddr, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, received) = mpsc::channel();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut head = BufReader::new(client.try_clone().unwrap());
+            let mut request = String::new();
+            while !request.ends_with("\r\n\r\n") {
+                head.read_line(&mut request).unwrap();
+            }
+            asked.send(request).unwrap();
+            let mut server = TcpStream::connect(host).unwrap();
+            client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut server, &mut client);
+                let _ = client.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    (address, received)
+}
+
+/// Like the test above: the child's host is an address that no test could reach, so the tunnel is the only way.
+#[test]
+fn a_secure_host_is_reached_through_the_proxys_tunnel() {
+    if std::env::var_os(CHILD).is_some() {
+        let mut settings = settings("https://10.0.0.1:8443/ph");
+        settings.ca_file = Some(file("ca.pem"));
+        let Reply::Retry { reason, .. } = send(&settings) else {
+            panic!("the certificate is of another host");
+        };
+        assert!(reason.contains("certificate"), "{reason}");
+        return;
+    }
+    let (host, lines) = serve(Some(tls()));
+    let (proxy, asked) = tunnel(host);
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            &format!("{module}::a_secure_host_is_reached_through_the_proxys_tunnel"),
+        ])
+        .env(CHILD, "1")
+        .env("https_proxy", format!("http://me:s3cret@{proxy}"))
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
+        .output()
+        .unwrap();
+    assert!(
+        child.status.success(),
+        "{}",
+        String::from_utf8_lossy(&child.stdout)
+    );
+    let asked = asked.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(
+        asked.starts_with("CONNECT 10.0.0.1:8443 HTTP/1.1\r\n"),
+        "{asked}"
+    );
+    // me:s3cret
+    assert!(
+        asked.contains("Proxy-Authorization: Basic bWU6czNjcmV0\r\n"),
+        "{asked}"
+    );
+    // TLS was spoken through the tunnel, with the host and not with the proxy; its certificate is another's.
+    let line = lines.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(line.contains("BadCertificate"), "{line}");
 }
 
 /// The child of the test above cannot show this: its host is no loopback address.
