@@ -124,6 +124,14 @@ impl RowSink for Collector {
 
     fn request_refused(&self) {}
 
+    fn may_refuse(&self) -> bool {
+        false
+    }
+
+    fn may_give_back(&self) -> bool {
+        false
+    }
+
     fn answers(&self) -> &Answers {
         &self.answers
     }

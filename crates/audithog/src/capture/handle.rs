@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::context::Scoped;
 use super::recorder::RowSink;
 use super::upgrade::UpgradeGuard;
@@ -64,6 +66,11 @@ impl RequestHandle {
     #[must_use]
     pub fn request_id(&self) -> &str {
         self.0.request_id_text()
+    }
+
+    /// The request id, to be sent.
+    pub(crate) fn request_id_bytes(&self) -> Bytes {
+        self.0.request_id_bytes()
     }
 
     /// Runs a future as part of this request, so that [`current()`](crate::current) finds it there. For spawned

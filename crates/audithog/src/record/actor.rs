@@ -159,7 +159,8 @@ impl Actor {
 
 /// Empty means not set: an empty id in a row would look like an identity.
 fn bounded(text: &str) -> Option<Text> {
-    if text.trim().is_empty() {
+    let begins = text.as_bytes().first().is_some_and(u8::is_ascii_graphic);
+    if !begins && text.trim().is_empty() {
         return None;
     }
     Some((&*limits::cut(text, limits::ACTOR)).into())
