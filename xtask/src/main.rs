@@ -11,6 +11,7 @@ mod command;
 mod deny;
 mod features;
 mod fuzz;
+mod instructions;
 mod neighbours;
 mod setup;
 mod steps;
@@ -49,6 +50,7 @@ enum Task {
     Test,
     Step(&'static str),
     UpdateNeighbours,
+    UpdateInstructions,
     Fuzz(fuzz::Fuzz),
     /// Faults against a running service, with these arguments.
     Chaos(Vec<String>),
@@ -69,6 +71,7 @@ impl Task {
             ["test", "--only"] => bail!("`--only` needs the name of a step"),
             ["test", "--only", name] => Self::step(name),
             ["neighbours", "--update"] => Ok(Self::UpdateNeighbours),
+            ["instructions", "--update"] => Ok(Self::UpdateInstructions),
             ["fuzz", rest @ ..] => Ok(Self::Fuzz(fuzz::Fuzz::parse(rest)?)),
             ["chaos", rest @ ..] => Ok(Self::Chaos(
                 rest.iter().map(|&word| word.to_owned()).collect(),
@@ -98,6 +101,7 @@ impl Task {
             Self::Test => steps::run_all(&root),
             Self::Step(name) => steps::run_one(&root, name),
             Self::UpdateNeighbours => neighbours::update(&root),
+            Self::UpdateInstructions => instructions::update(&root),
             Self::Fuzz(fuzz) => fuzz.run(&root),
             Self::Chaos(arguments) => chaos::run(&root, arguments),
             Self::Bench(arguments) => bench::run(&root, arguments),

@@ -43,6 +43,12 @@ const TOOLS: &[Tool] = &[
         packages: &["strace"],
         present: || find("strace").is_some(),
     },
+    // The ceiling of the request path.
+    Tool {
+        name: "valgrind",
+        packages: &["valgrind"],
+        present: || find("valgrind").is_some(),
+    },
     // The tests of the alert rules.
     Tool {
         name: "promtool",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::Run;
-use crate::{bench, chaos, deny, features, neighbours, setup, suite, tidy};
+use crate::{bench, chaos, deny, features, instructions, neighbours, setup, suite, tidy};
 
 /// One thing that has to hold.
 #[derive(Debug)]
@@ -57,6 +57,11 @@ pub(crate) const STEPS: &[Step] = &[
         run: suite::run,
     },
     Step {
+        name: "instructions",
+        what: "a request takes no more instructions than its ceiling",
+        run: instructions::run,
+    },
+    Step {
         name: "deny",
         what: "licences, banned crates, sources",
         run: deny::run,
@@ -78,6 +83,8 @@ Set-up, tests and checks of this repository.
     cargo xtask STEP               the same, shorter
     cargo xtask neighbours --update
                                    brings the lock files of checks/neighbours up to date
+    cargo xtask instructions --update
+                                   makes the present figure of the request path its ceiling
     cargo xtask fuzz [TARGET] [--seconds N]
                                    looks for inputs that break a parser, 60 s for each, and adds what it met to fuzz/corpus
 ",
@@ -87,7 +94,7 @@ Set-up, tests and checks of this repository.
     help.push_str("\nSteps:\n\n");
     for step in STEPS {
         // Writing to a string cannot fail.
-        let _infallible = writeln!(help, "    {:<11} {}", step.name, step.what);
+        let _infallible = writeln!(help, "    {:<12} {}", step.name, step.what);
     }
     help.push_str(
         "

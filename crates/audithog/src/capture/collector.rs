@@ -124,6 +124,14 @@ impl RowSink for Collector {
 
     fn request_refused(&self) {}
 
+    fn may_refuse(&self) -> bool {
+        false
+    }
+
+    fn may_give_back(&self) -> bool {
+        false
+    }
+
     fn answers(&self) -> &Answers {
         &self.answers
     }
@@ -135,5 +143,5 @@ impl RowSink for Collector {
 
 /// The HTTP side of a row.
 pub(crate) fn exchange(row: &Row) -> &Exchange {
-    row.exchange.as_deref().expect("a request's row")
+    row.exchange.as_ref().expect("a request's row")
 }

@@ -1,6 +1,6 @@
 //! The current request: which request this thread is working on right now.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,7 +11,7 @@ use super::handle::RequestHandle;
 use crate::record::Actor;
 
 thread_local! {
-    static CURRENT: RefCell<Option<RequestHandle>> = const { RefCell::new(None) };
+    static CURRENT: Cell<Option<RequestHandle>> = const { Cell::new(None) };
 }
 
 /// The request that this thread is working on, if there is one.
@@ -22,8 +22,18 @@ thread_local! {
 /// there, or wrap the future with [`RequestHandle::scope`].
 #[must_use]
 pub fn current() -> Option<RequestHandle> {
-    // None also while the thread is being torn down.
-    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+    look(RequestHandle::clone)
+}
+
+/// Shows the current request. None also while the thread is being torn down.
+fn look<T>(at: impl FnOnce(&RequestHandle) -> T) -> Option<T> {
+    let look = |current: &Cell<Option<RequestHandle>>| {
+        let handle = current.take()?;
+        let seen = at(&handle);
+        current.set(Some(handle));
+        Some(seen)
+    };
+    CURRENT.try_with(look).ok().flatten()
 }
 
 /// Says who made the [`current`] request, for middleware and handlers that have no [`RequestHandle`] at hand.
@@ -36,7 +46,7 @@ pub fn current() -> Option<RequestHandle> {
 /// audithog::set_actor(Actor::user("u_17").role_in("admin", "acme"));
 /// ```
 pub fn set_actor(actor: Actor) -> bool {
-    current().is_some_and(|request| request.set_actor(actor))
+    look(|request| request.set_actor(actor)).unwrap_or(false)
 }
 
 /// Makes `handle` the current request until the guard is dropped, which brings back the one before, also when
@@ -58,8 +68,8 @@ impl Drop for Entered {
     }
 }
 
-/// The handle that comes out is dropped by the caller, after the cell is free again.
-fn swap(handle: Option<RequestHandle>) -> Option<RequestHandle> {
+/// Makes `handle` the current request, and gives the one before.
+pub(super) fn swap(handle: Option<RequestHandle>) -> Option<RequestHandle> {
     CURRENT
         .try_with(|current| current.replace(handle))
         .unwrap_or(None)

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::client_ip::fuzz::client_ip_from_bytes;
 use super::client_ip::{ClientIpHeader, TrustedProxies};
+use super::known::Known;
 use super::recorder::{Arrival, Headers, Sent};
 use super::settings::{CaptureSettings, RequestIdPolicy};
 use super::{path, trace_context};
@@ -52,8 +53,11 @@ fn expected_trace_id(line: &[u8]) -> Option<[u8; 16]> {
 struct Lines<'a>(Vec<(String, &'a [u8])>);
 
 impl Headers for Lines<'_> {
-    fn values<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-        let lines = self.0.iter().filter(move |(known, _)| known == name);
+    fn values<'a>(&'a self, name: &http::HeaderName) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        let lines = self
+            .0
+            .iter()
+            .filter(move |(known, _)| known == name.as_str());
         lines
             .map(|(_, value)| *value)
             .collect::<Vec<_>>()
@@ -105,12 +109,14 @@ pub(crate) fn request_headers(data: &[u8]) {
             assert!(text.len() <= limit && is_clean(text), "{text:?}");
         }
     };
-    said(&sent.user_agent, limits::USER_AGENT);
+    let agent = lines.values(&http::header::USER_AGENT).next();
+    let agent = agent.map(|agent| Known::default().agent(agent));
+    said(&agent, limits::USER_AGENT);
     if !from_proxy {
         assert_eq!((sent.request_id.is_none(), sent.ip), (true, Some(peer)));
     }
     let given = lines
-        .values("x-request-id")
+        .values(&http::HeaderName::from_static("x-request-id"))
         .next_back()
         .map(<[u8]>::trim_ascii);
     let own = Uuid::from_u128(7);

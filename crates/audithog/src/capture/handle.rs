@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::context::Scoped;
 use super::recorder::RowSink;
 use super::upgrade::UpgradeGuard;
@@ -45,7 +47,7 @@ impl RequestHandle {
     ///
     /// Returns false if the row was made before.
     pub fn set_error_code(&self, code: impl Into<Cow<'static, str>>) -> bool {
-        self.0.set_error_code(code.into())
+        self.0.set_error_code(code.into().into())
     }
 
     /// Masks a parameter of the route in the stored path: `/magic/{link}` instead of the link. For
@@ -57,13 +59,18 @@ impl RequestHandle {
     ///
     /// Returns false if the row was made before.
     pub fn mask_path_param(&self, name: impl Into<Cow<'static, str>>) -> bool {
-        self.0.mask_path_param(name.into())
+        self.0.mask_path_param(name.into().into())
     }
 
     /// The request's id, as in the `x-request-id` header: a UUID, or what a trusted proxy sent.
     #[must_use]
     pub fn request_id(&self) -> &str {
         self.0.request_id_text()
+    }
+
+    /// The request id, to be sent.
+    pub(crate) fn request_id_bytes(&self) -> Bytes {
+        self.0.request_id_bytes()
     }
 
     /// Runs a future as part of this request, so that [`current()`](crate::current) finds it there. For spawned

@@ -5,14 +5,17 @@
 //! bits are SipHash of the time under a key that the operating system gave: unique across
 //! processes, and not to be guessed from other ids.
 
+use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::{Bytes, BytesMut};
+use uuid::fmt::Hyphenated;
 use uuid::{Builder, Uuid};
 
-use crate::record::Micros;
+use crate::record::{Micros, RequestId};
 
 /// Units of [`stamp`] in a second: 4096 in a millisecond.
 const PER_SECOND: u64 = 4096 * 1000;
@@ -21,6 +24,13 @@ const PER_SECOND: u64 = 4096 * 1000;
 /// that once ran in the future would stay there.
 const MAX_LEAD: u64 = 10 * PER_SECOND;
 
+/// In bytes: a dozen ids.
+const BUFFER: usize = 512;
+
+thread_local! {
+    static TEXTS: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
 static LAST: AtomicU64 = AtomicU64::new(0);
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
@@ -28,6 +38,28 @@ static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 pub(crate) fn next(now: Micros) -> Uuid {
     let stamp = advance(&LAST, stamp(now));
     build(stamp, KEY.hash_one(stamp))
+}
+
+/// An id as text, for headers. Ids that are written one after the other share a buffer, which is used again once none of
+/// them is in use: so the usual request pays no allocation for two headers, and one that stays open for long holds
+/// [`BUFFER`] bytes.
+pub(super) fn text(id: &RequestId) -> Bytes {
+    let mut digits = [0; Hyphenated::LENGTH];
+    let text = match id {
+        RequestId::Uuid(id) => &*id.as_hyphenated().encode_lower(&mut digits),
+        RequestId::Adopted(text) => text,
+    };
+    let shared = TEXTS.try_with(|texts| {
+        let mut texts = texts.try_borrow_mut().ok()?;
+        if texts.capacity() < text.len() {
+            texts.reserve(BUFFER.max(text.len()));
+        }
+        texts.extend_from_slice(text.as_bytes());
+        Some(texts.split().freeze())
+    });
+    // While the thread is being torn down nothing is shared.
+    let shared = shared.ok().flatten();
+    shared.unwrap_or_else(|| Bytes::copy_from_slice(text.as_bytes()))
 }
 
 /// Time since the epoch in 1/4096 of a millisecond: 60 bits.
@@ -73,8 +105,8 @@ mod tests {
     use std::sync::atomic::AtomicU64;
     use std::thread;
 
-    use super::{MAX_LEAD, advance, build, next, stamp};
-    use crate::record::Micros;
+    use super::{BUFFER, MAX_LEAD, advance, build, next, stamp, text};
+    use crate::record::{Micros, RequestId};
 
     #[test]
     fn an_id_is_a_version_7_uuid_of_its_time() {
@@ -95,6 +127,29 @@ mod tests {
         assert_eq!(advance(&last, 99_999_000), 100_000_002);
         let long_ago = 100_000_002 - MAX_LEAD - 1;
         assert_eq!(advance(&last, long_ago), long_ago);
+    }
+
+    #[test]
+    fn a_text_that_is_in_use_is_never_written_over() {
+        let mut kept = Vec::new();
+        for n in 0..10 * BUFFER {
+            let id = match n % 7 {
+                0 => RequestId::Adopted("x".repeat(n % 128 + 1).into()),
+                _ => RequestId::Uuid(next(Micros::now())),
+            };
+            let written = text(&id);
+            assert_eq!(written, id.to_string().as_bytes());
+            // Now and then none is kept, so that the buffer is used again.
+            match n % 100 {
+                99 => kept.clear(),
+                at if at < 50 => kept.push((id, written)),
+                _ => {}
+            }
+            assert!(
+                kept.iter()
+                    .all(|(id, text)| *text == *id.to_string().as_bytes())
+            );
+        }
     }
 
     #[test]

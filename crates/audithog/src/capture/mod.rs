@@ -23,6 +23,7 @@ pub(crate) mod fuzz;
 mod guarantee;
 mod handle;
 mod ids;
+mod known;
 mod path;
 mod promise;
 mod recorder;

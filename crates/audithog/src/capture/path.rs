@@ -24,6 +24,16 @@ pub(super) fn stored(path: &str, route: Option<&str>, is_masked: impl Fn(&str) -
     sanitize::text(&masked, limits::PATH)
 }
 
+/// Whether the template has a parameter whose value is a secret.
+pub(super) fn has_secret(route: &str, is_masked: impl Fn(&str) -> bool) -> bool {
+    let is_secret = |name: &str| mask::is_secret_name(name) || is_masked(name);
+    let has_params = route.contains(['{', ':', '*']);
+    has_params
+        && template_segments(route)
+            .map(Segment::parse)
+            .any(|segment| segment.params.iter().any(|name| is_secret(name)))
+}
+
 fn masked<'a>(path: &'a str, route: &str, is_secret: impl Fn(&str) -> bool) -> Cow<'a, str> {
     if !route.contains(['{', ':', '*']) {
         return path.into();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use super::Guarantee;
 use super::waits::{Answers, Signal, Verdict, Wait};
 use super::watch::Watch;
+use super::{Guarantee, RequestHandle};
 
 /// A response's row is on its way, and the response waits for it. Dropped before it is ready: the client is gone.
 pub(crate) struct Promise {
@@ -78,6 +78,11 @@ impl Promise {
             // A loss, and counted there.
             (Verdict::Lost, _) => Release::Go,
         })
+    }
+
+    /// Whose row it is.
+    pub(crate) fn handle(&self) -> RequestHandle {
+        RequestHandle(Arc::clone(&self.watch))
     }
 
     /// Says in a row of its own that the client did not get what the request's row says.

@@ -6,8 +6,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::HeaderName;
+use http::header::USER_AGENT;
+
 use super::client_ip::client_ip;
 use super::guarantee::Guarantee;
+use super::known::Known;
 use super::registry::Registry;
 use super::settings::{CaptureSettings, SentId};
 use super::trace_context;
@@ -15,7 +19,10 @@ use super::waits::{Answers, Waits};
 use super::watch::{Guard, Watch};
 use crate::books::{RoomCall, Unplaced, Waiter};
 use crate::clock::Clock;
-use crate::record::{End, Row, Text, limits, sanitize};
+use crate::record::{End, Row};
+
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Where finished rows go. The logger implements it.
 ///
@@ -48,6 +55,12 @@ pub(crate) trait RowSink: Send + Sync + 'static {
     /// A request that was seen is refused: its row counts as accepted and as a loss.
     fn request_refused(&self);
 
+    /// [`refuses`](Self::refuses) may say yes to requests that are not fail-closed.
+    fn may_refuse(&self) -> bool;
+
+    /// [`offer`](Self::offer) may give a row back.
+    fn may_give_back(&self) -> bool;
+
     fn answers(&self) -> &Answers;
 
     fn clock(&self) -> &Clock;
@@ -64,6 +77,10 @@ pub(super) struct Inner {
     pub(super) sink: Arc<dyn RowSink>,
     pub(super) registry: Registry,
     pub(super) waits: Waits,
+    /// No request is ever refused, and none is announced.
+    pub(super) admits_all: bool,
+    /// No response ever waits: neither for its row nor for room.
+    pub(super) holds_none: bool,
     told_of_no_peer: AtomicBool,
     sees_closes: AtomicBool,
 }
@@ -82,13 +99,12 @@ pub(crate) struct Arrival<'a, H> {
 
 /// The headers of a request, whatever the framework's type.
 pub(crate) trait Headers {
-    /// The lines of one header, in order. `name` is in lower case.
-    fn values<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]>;
+    /// The lines of one header, in order.
+    fn values<'a>(&'a self, name: &HeaderName) -> impl DoubleEndedIterator<Item = &'a [u8]>;
 }
 
 /// What the headers say, as far as the peer is believed.
 pub(super) struct Sent {
-    pub(super) user_agent: Option<Text>,
     pub(super) ip: Option<IpAddr>,
     /// The peer is a trusted proxy.
     pub(super) trusted: bool,
@@ -101,7 +117,10 @@ pub(super) struct Sent {
 
 impl Recorder {
     pub(crate) fn new(settings: CaptureSettings, sink: Arc<dyn RowSink>) -> Self {
+        let strongest = settings.guarantees.strongest();
         Self(Arc::new(Inner {
+            admits_all: strongest != Guarantee::FailClosed && !sink.may_refuse(),
+            holds_none: !strongest.waits() && !sink.may_give_back(),
             waits: Waits::new(settings.guarantees.timeout),
             settings,
             sink,
@@ -124,11 +143,19 @@ impl Recorder {
     pub(crate) fn start<H: Headers>(&self, arrival: &Arrival<'_, H>) -> Guard {
         let inner = &self.0;
         let clock = inner.sink.clock();
-        let (arrived, started) = (clock.wall(), clock.monotonic());
+        let times = clock.now();
         let sent = Sent::by(arrival, &inner.settings);
         inner.sink.request_seen();
-        Guard::new(inner, |ticket| {
-            Watch::new(Arc::clone(inner), ticket, (arrived, started), arrival, sent)
+        let agent = arrival.headers.values(&USER_AGENT).next();
+        let known = |texts: &mut Known| {
+            let route = arrival
+                .route
+                .map(|route| texts.route(route, &inner.settings));
+            (agent.map(|agent| texts.agent(agent)), route)
+        };
+        Guard::new(inner, known, |ticket, (agent, route)| {
+            let texts = (agent, route);
+            Watch::new(Arc::clone(inner), ticket, times, arrival, sent, texts)
         })
     }
 
@@ -178,14 +205,12 @@ impl Sent {
         let proxies = &settings.trusted_proxies;
         let trusted = arrival.peer.is_some_and(|peer| proxies.contains(peer));
         let header = &settings.client_ip_header;
-        let forwarded = headers.values(header.as_str());
-        let user_agent = headers.values("user-agent").next();
+        let forwarded = headers.values(header.name());
         Self {
-            user_agent: user_agent.map(|value| sanitize::bytes(value, limits::USER_AGENT)),
             ip: client_ip(arrival.peer, proxies, header, forwarded).ip,
             trusted,
             request_id: if trusted { request_id(headers) } else { None },
-            trace_id: trace_context::trace_id_of_request(headers.values("traceparent"))
+            trace_id: trace_context::trace_id_of_request(headers.values(&TRACEPARENT))
                 .or_else(trace_context::current),
         }
     }
@@ -193,5 +218,5 @@ impl Sent {
 
 fn request_id(headers: &impl Headers) -> Option<SentId> {
     // Several lines: the last one is the nearest hop's.
-    SentId::read(headers.values("x-request-id").next_back()?)
+    SentId::read(headers.values(&X_REQUEST_ID).next_back()?)
 }

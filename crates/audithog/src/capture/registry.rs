@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::known::Known;
 use super::watch::Watch;
 
 /// Enough that threads of a large machine seldom meet; a power of two.
@@ -31,10 +32,16 @@ struct Shard(Mutex<Slots>);
 struct Slots {
     entries: Vec<Option<Weak<Watch>>>,
     free: Vec<usize>,
+    known: Known,
 }
 
 impl Registry {
-    pub(super) fn insert(&self, watch: Weak<Watch>) -> Ticket {
+    /// Gives the texts of the request too, because they are kept under the same lock.
+    pub(super) fn insert<T>(
+        &self,
+        watch: Weak<Watch>,
+        texts: impl FnOnce(&mut Known) -> T,
+    ) -> (Ticket, T) {
         let shard = home_shard();
         let mut slots = self.lock(shard);
         let index = match slots.free.pop() {
@@ -47,7 +54,7 @@ impl Registry {
                 slots.entries.len() - 1
             }
         };
-        Ticket { shard, index }
+        (Ticket { shard, index }, texts(&mut slots.known))
     }
 
     /// Whose ticket this is, until it is given back.

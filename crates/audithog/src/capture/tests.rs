@@ -19,8 +19,8 @@ const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-
 struct Sent(Vec<(&'static str, Vec<u8>)>);
 
 impl Headers for Sent {
-    fn values<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-        let lines = self.0.iter().filter(move |(own, _)| *own == name);
+    fn values<'a>(&'a self, name: &http::HeaderName) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        let lines = self.0.iter().filter(move |(own, _)| *own == name.as_str());
         // Collected, because the name does not live as long as the headers.
         let lines: Vec<&[u8]> = lines.map(|(_, value)| value.as_slice()).collect();
         lines.into_iter()
@@ -179,8 +179,9 @@ fn a_dropped_guard_is_a_client_that_left() {
 #[test]
 fn a_panic_makes_the_row_before_it_goes_on_and_the_context_ends() {
     let fixture = fixture(CaptureSettings::default());
-    let outer = fixture.start("/outer", None);
-    let inner = fixture.start("/inner", None);
+    let mut outer = fixture.start("/outer", None);
+    let outer_id = outer.handle().request_id().to_owned();
+    let mut inner = fixture.start("/inner", None);
     outer.run(|| {
         let caught = catch_unwind(AssertUnwindSafe(|| {
             inner.run(|| {
@@ -191,7 +192,7 @@ fn a_panic_makes_the_row_before_it_goes_on_and_the_context_ends() {
         assert!(caught.is_err());
         assert_eq!(fixture.sink.rows().len(), 1);
         let now = current().expect("the outer request");
-        assert_eq!(now.request_id(), outer.handle().request_id());
+        assert_eq!(now.request_id(), outer_id);
     });
     assert!(current().is_none());
     drop(inner);

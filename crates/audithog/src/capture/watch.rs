@@ -9,13 +9,16 @@ use waiting::{Parked, wish};
 use std::any::Any;
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::guarantee::Guarantee;
 use super::handle::{RequestHandle, Snapshot};
+use super::known::{Known, Route};
 use super::promise::Promise;
 use super::recorder::{Arrival, Inner, Sent};
 use super::registry::Ticket;
@@ -38,14 +41,20 @@ pub(super) struct Watch {
     ticket: Ticket,
     row_id: Uuid,
     request_id: RequestId,
-    request_id_text: Box<str>,
+    /// Made when somebody asks for it.
+    request_id_text: OnceLock<Box<str>>,
     arrived: Micros,
     started: Duration,
     method: Text,
     /// Not masked yet: the route may still be unknown.
     path: Text,
+    user_agent: Option<Text>,
     upstream_request_id: Option<Text>,
     sent: Sent,
+    /// 0 before the head of the response.
+    status: AtomicU16,
+    /// The one flag: the row was made. Set under the lock of `state`, so that what is learnt before it is in the row.
+    finished: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -54,12 +63,9 @@ pub(super) struct Watch {
 struct State {
     actor: Actor,
     error_code: Option<Text>,
-    route: Option<Text>,
+    route: Option<Route>,
     masked: Vec<Text>,
-    status: Option<u16>,
     grpc_status: Option<u32>,
-    /// The one flag: the row was made.
-    finished: bool,
     /// The connection's stream will tell of its close.
     close_is_seen: bool,
     /// The `api_connection_closed` row was made.
@@ -82,37 +88,52 @@ enum Holder {
 }
 
 /// The one owner of a watched request. Dropped before its end, it ends the request as abandoned by the client.
-pub(crate) struct Guard(Arc<Watch>);
+pub(crate) struct Guard {
+    watch: Arc<Watch>,
+    /// A reference that is lent to the thread while it runs the application's code, and taken back: a poll counts
+    /// none. None before the first time.
+    lent: Option<RequestHandle>,
+}
 
 // === impl Guard ===
 
 impl Guard {
-    /// Registers the watch that `make` makes.
-    pub(super) fn new(inner: &Inner, make: impl FnOnce(Ticket) -> Watch) -> Self {
-        Self(Arc::new_cyclic(|watch| {
-            make(inner.registry.insert(watch.clone()))
-        }))
+    /// Registers the watch that `make` makes of its place and its `texts`.
+    pub(super) fn new<T>(
+        inner: &Inner,
+        texts: impl FnOnce(&mut Known) -> T,
+        make: impl FnOnce(Ticket, T) -> Watch,
+    ) -> Self {
+        let watch = Arc::new_cyclic(|watch| {
+            let (ticket, texts) = inner.registry.insert(watch.clone(), texts);
+            make(ticket, texts)
+        });
+        Self { watch, lent: None }
     }
 
     pub(crate) fn handle(&self) -> RequestHandle {
-        RequestHandle(Arc::clone(&self.0))
+        RequestHandle(Arc::clone(&self.watch))
     }
 
     /// Runs the application's code with this request as the current one. A panic ends the request and is raised again.
-    pub(crate) fn run<T>(&self, code: impl FnOnce() -> T) -> T {
+    pub(crate) fn run<T>(&mut self, code: impl FnOnce() -> T) -> T {
         self.try_run(code)
             .unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Like [`Guard::run`], for code whose panic can wait for its row ([`Guard::promise`]) before it is raised again.
-    pub(crate) fn try_run<T>(&self, code: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
-        let entered = context::enter(self.handle());
+    pub(crate) fn try_run<T>(
+        &mut self,
+        code: impl FnOnce() -> T,
+    ) -> Result<T, Box<dyn Any + Send>> {
+        let own = self.lent.take().unwrap_or_else(|| self.handle());
+        let before = context::swap(Some(own));
         // Nothing that the closure leaves half-done is looked at here: the panic goes on.
         let result = catch_unwind(AssertUnwindSafe(code));
         if result.is_err() {
-            self.0.finish(End::Panic);
+            self.watch.finish(End::Panic);
         }
-        drop(entered);
+        self.lent = context::swap(before);
         result
     }
 
@@ -120,68 +141,67 @@ impl Guard {
     ///
     /// A request that is refused has ended: it is counted and gets no row of its own.
     pub(crate) fn admit(&self) -> Result<Option<Announcement>, Refused> {
-        self.0.admit()
+        if self.watch.inner.admits_all {
+            return Ok(None);
+        }
+        self.watch.admit()
     }
 
     /// A response without a body, or the end of a body, waits for the row now.
     pub(crate) fn waits(&self) -> bool {
-        self.0.guarantee().waits()
+        !self.watch.inner.holds_none && self.watch.guarantee().waits()
     }
 
     /// The request was not handled: its answer is a 503, and nothing waits.
     pub(crate) fn finish_unhandled(self, status: u16) {
-        {
-            let mut state = self.0.lock();
-            state.status = Some(status);
-            state.error_code = Some(AUDIT_UNAVAILABLE.into());
-        }
-        self.0.finish_for(Holder::Nobody, End::Complete);
+        self.set_status(status);
+        self.watch.lock().error_code = Some(Text::constant(AUDIT_UNAVAILABLE));
+        self.watch.finish_for(Holder::Nobody, End::Complete);
     }
 
     /// The request has ended some other way than through this guard, by a shutdown: its row was made.
     pub(crate) fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        self.watch.is_finished()
     }
 
     /// The response's head is known.
     pub(crate) fn set_status(&self, status: u16) {
-        self.0.lock().status = Some(status);
+        self.watch.status.store(status, Ordering::Release);
     }
 
     pub(crate) fn set_grpc_status(&self, status: u32) {
-        self.0.lock().grpc_status = Some(status);
+        self.watch.lock().grpc_status = Some(status);
     }
 
     /// The response says why it is a failure.
     pub(crate) fn set_error_code(&self, code: Text) {
-        self.0.set_error_code(code);
+        self.watch.set_error_code(code);
     }
 
     /// Ends the request. Only the first end counts. Some if the response has to wait for the row.
     #[must_use = "the response waits for it"]
     pub(crate) fn finish(self, end: End) -> Option<Promise> {
-        self.0.finish(end);
+        self.watch.finish(end);
         self.promise()
     }
 
     /// What the response has to wait for, once the row was made, by whomever.
     pub(crate) fn promise(&self) -> Option<Promise> {
-        let (wait, guarantee) = self.0.lock().wait.take()?;
-        Some(Promise::new(Arc::clone(&self.0), wait, guarantee))
+        if self.watch.inner.holds_none {
+            return None;
+        }
+        let (wait, guarantee) = self.watch.lock().wait.take()?;
+        Some(Promise::new(Arc::clone(&self.watch), wait, guarantee))
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let (finished, waits) = {
-            let state = self.0.lock();
-            (state.finished, state.wait.is_some())
-        };
-        if !finished {
-            self.0.abandon();
-        } else if waits {
+        if !self.watch.is_finished() {
+            self.watch.abandon();
+        } else if !self.watch.inner.holds_none && self.watch.lock().wait.is_some() {
             // Made while the response was dropped: nobody will hold it.
-            self.0.give_up();
+            self.watch.give_up();
         }
     }
 }
@@ -195,6 +215,7 @@ impl Watch {
         (arrived, started): (Micros, Duration),
         arrival: &Arrival<'_, H>,
         mut sent: Sent,
+        (user_agent, route): (Option<Text>, Option<Route>),
     ) -> Self {
         let row_id = ids::next(arrived);
         let policy = inner.settings.request_id;
@@ -203,16 +224,19 @@ impl Watch {
             inner,
             ticket,
             row_id,
-            request_id_text: request_id.to_string().into(),
+            request_id_text: OnceLock::new(),
             request_id,
             arrived,
             started,
             method: method(arrival.method),
             path: sanitize::bytes(arrival.path, RAW_PATH),
+            user_agent,
             upstream_request_id,
             sent,
+            status: AtomicU16::new(0),
+            finished: AtomicBool::new(false),
             state: Mutex::new(State {
-                route: arrival.route.map(route),
+                route,
                 ..State::default()
             }),
         }
@@ -224,7 +248,7 @@ impl Watch {
     }
 
     pub(super) fn set_error_code(&self, code: Text) -> bool {
-        let code = sanitize::cow(code, limits::ERROR_CODE);
+        let code = sanitize::kept(code, limits::ERROR_CODE);
         self.update(|state| state.error_code = Some(code).filter(|code| !code.trim().is_empty()))
     }
 
@@ -234,16 +258,27 @@ impl Watch {
 
     pub(super) fn set_route_if_unknown(&self, template: &str) {
         self.update(|state| {
-            state.route.get_or_insert_with(|| route(template));
+            let route = || Route::new(template, &self.inner.settings);
+            state.route.get_or_insert_with(route);
         });
     }
 
     pub(super) fn request_id_text(&self) -> &str {
-        &self.request_id_text
+        match &self.request_id {
+            RequestId::Adopted(text) => text,
+            RequestId::Uuid(id) => {
+                let text = || id.as_hyphenated().to_string().into();
+                self.request_id_text.get_or_init(text)
+            }
+        }
+    }
+
+    pub(super) fn request_id_bytes(&self) -> Bytes {
+        ids::text(&self.request_id)
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        self.lock().finished
+        self.finished.load(Ordering::Acquire)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -273,10 +308,10 @@ impl Watch {
         let wait = OnceCell::new();
         let (row, waiter, guarantee) = {
             let mut state = self.lock();
-            if state.finished {
+            if self.finished.load(Ordering::Relaxed) {
                 return false;
             }
-            state.finished = true;
+            self.finished.store(true, Ordering::Release);
             let row = self.request_row(&state, end);
             let guarantee = self.guarantee_in(&state);
             let waits = holder != Holder::Nobody && row.is_some() && guarantee.waits();
@@ -314,7 +349,7 @@ impl Watch {
 
     /// The server dropped the request before its end: the client is gone.
     fn abandon(&self) {
-        let end = match self.lock().status {
+        let end = match self.status() {
             None => End::ClientClosedBeforeResponse,
             Some(_) => End::ClientClosedMidBody,
         };
@@ -374,10 +409,10 @@ impl Watch {
             id,
             caller_id: false,
             ts,
-            event: event.into(),
+            event: Text::constant(event),
             request_id: Some(self.request_id.clone()),
             actor: state.actor.clone(),
-            exchange: Some(Box::new(exchange)),
+            exchange: Some(exchange),
             trace_id: self.sent.trace_id,
             trace_trusted: self.sent.trace_trusted(),
             distinct_id: None,
@@ -388,17 +423,18 @@ impl Watch {
 
     /// None if the route is excluded.
     fn exchange(&self, state: &State, end: End) -> Option<Exchange> {
-        let route = state.route.as_deref();
+        let route = state.route();
         if self.inner.settings.excludes(&self.method, route) {
             return None;
         }
         let now = self.inner.sink.clock().monotonic();
         let duration = now.saturating_sub(self.started).as_micros();
-        let outcome = Outcome::of(end, state.status, state.grpc_status);
+        let status = self.status();
+        let outcome = Outcome::of(end, status, state.grpc_status);
         Some(Exchange {
-            status_code: state.status,
+            status_code: status,
             outcome,
-            error_code: error_code(state, end, outcome),
+            error_code: error_code(state, status, end, outcome),
             duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
             ..self.exchange_so_far(state)
         })
@@ -406,31 +442,41 @@ impl Watch {
 
     /// Without its end.
     fn exchange_so_far(&self, state: &State) -> Exchange {
-        let settings = &self.inner.settings;
-        let route = state.route.as_deref();
-        let is_masked = |name: &str| {
-            state.masked.iter().any(|masked| masked == name)
-                || route.is_some_and(|route| settings.masks(route, name))
-        };
         Exchange {
             method: self.method.clone(),
-            path: path::stored(&self.path, route, is_masked),
-            route: state.route.clone(),
+            path: self.stored_path(state),
+            route: state.route.as_ref().map(|route| route.text.clone()),
             status_code: None,
             outcome: Outcome::Open,
             error_code: None,
             duration_us: 0,
-            user_agent: self.sent.user_agent.clone(),
+            user_agent: self.user_agent.clone(),
             ip: self.sent.ip,
             upstream_request_id: self.upstream_request_id.clone(),
         }
+    }
+
+    fn stored_path(&self, state: &State) -> Text {
+        let has_secret = state.route.as_ref().is_some_and(|route| route.has_secret);
+        if !has_secret && state.masked.is_empty() && self.path.len() <= limits::PATH {
+            return self.path.clone();
+        }
+        let (settings, route) = (&self.inner.settings, state.route());
+        path::stored(&self.path, route, |name| {
+            state.masked.iter().any(|masked| *masked == *name)
+                || route.is_some_and(|route| settings.masks(route, name))
+        })
+    }
+
+    fn status(&self) -> Option<u16> {
+        Some(self.status.load(Ordering::Acquire)).filter(|status| *status != 0)
     }
 
     /// True if the row was not made yet, so that the change shows in it.
     fn update(&self, change: impl FnOnce(&mut State)) -> bool {
         let mut state = self.lock();
         change(&mut state);
-        !state.finished
+        !self.finished.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -438,20 +484,22 @@ impl Watch {
     }
 }
 
-/// Only a failure has one: the application's own, or what the end says when there was no response at all.
-fn error_code(state: &State, end: End, outcome: Outcome) -> Option<Text> {
-    if outcome == Outcome::Success {
-        return None;
-    }
-    let derived = || derived_error_code(end, state.status, state.grpc_status);
-    match (&state.error_code, state.status) {
-        (Some(code), Some(_)) => Some(code.clone()),
-        _ => derived(),
+impl State {
+    fn route(&self) -> Option<&str> {
+        self.route.as_ref().map(|route| &*route.text)
     }
 }
 
-fn route(template: &str) -> Text {
-    sanitize::text(template, limits::ROUTE)
+/// Only a failure has one: the application's own, or what the end says when there was no response at all.
+fn error_code(state: &State, status: Option<u16>, end: End, outcome: Outcome) -> Option<Text> {
+    if outcome == Outcome::Success {
+        return None;
+    }
+    let derived = || derived_error_code(end, status, state.grpc_status);
+    match (&state.error_code, status) {
+        (Some(code), Some(_)) => Some(code.clone()),
+        _ => derived(),
+    }
 }
 
 /// The registered methods need no copy.
@@ -460,7 +508,7 @@ fn method(method: &str) -> Text {
         "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE",
     ];
     match KNOWN.into_iter().find(|known| *known == method) {
-        Some(known) => known.into(),
+        Some(known) => Text::constant(known),
         None => sanitize::text(method, limits::METHOD),
     }
 }

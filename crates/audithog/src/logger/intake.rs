@@ -97,6 +97,14 @@ impl RowSink for Intake {
         self.queue.refuse(self.clock.wall());
     }
 
+    fn may_refuse(&self) -> bool {
+        self.queue_full == QueueFull::Refuse
+    }
+
+    fn may_give_back(&self) -> bool {
+        self.queue_full == QueueFull::Wait
+    }
+
     fn answers(&self) -> &Answers {
         &self.answers
     }

@@ -1,6 +1,6 @@
 //! How a request ended.
 
-use super::row::Text;
+use super::text::Text;
 
 /// The way an exchange came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub(crate) fn derived_error_code(
     grpc_status: Option<u32>,
 ) -> Option<Text> {
     if let Some(code) = end.error_code() {
-        return Some(code.into());
+        return Some(Text::constant(code));
     }
     match (status, grpc_status) {
         (Some(status), _) if status >= 400 => Some(status_code(status)),
@@ -81,8 +81,27 @@ pub(crate) fn derived_error_code(
     }
 }
 
-/// `NOT_FOUND` for 404 (the reason phrase of RFC 9110), `HTTP_499` where there is none.
 fn status_code(status: u16) -> Text {
+    // What is common needs no making.
+    match status {
+        400 => Text::constant("BAD_REQUEST"),
+        401 => Text::constant("UNAUTHORIZED"),
+        403 => Text::constant("FORBIDDEN"),
+        404 => Text::constant("NOT_FOUND"),
+        405 => Text::constant("METHOD_NOT_ALLOWED"),
+        409 => Text::constant("CONFLICT"),
+        422 => Text::constant("UNPROCESSABLE_ENTITY"),
+        429 => Text::constant("TOO_MANY_REQUESTS"),
+        500 => Text::constant("INTERNAL_SERVER_ERROR"),
+        502 => Text::constant("BAD_GATEWAY"),
+        503 => Text::constant("SERVICE_UNAVAILABLE"),
+        504 => Text::constant("GATEWAY_TIMEOUT"),
+        _ => made_of_reason(status),
+    }
+}
+
+/// `NOT_FOUND` for 404 (the reason phrase of RFC 9110), `HTTP_499` where there is none.
+fn made_of_reason(status: u16) -> Text {
     let reason = http::StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason());
@@ -121,7 +140,19 @@ fn grpc_code(code: u32) -> Text {
         "GRPC_UNAUTHENTICATED",
     ];
     match NAMES.get(code as usize) {
-        Some(name) => (*name).into(),
+        Some(name) => Text::constant(name),
         None => format!("GRPC_{code}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{made_of_reason, status_code};
+
+    #[test]
+    fn a_common_code_is_the_one_that_would_be_made() {
+        for status in 400..600 {
+            assert_eq!(status_code(status), made_of_reason(status), "{status}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use super::body::{ResponseBody, Streaming};
 use super::held::{BoxError, Panic, Unavailable};
-use super::service::{X_REQUEST_ID, request_id_header};
+use super::service::X_REQUEST_ID;
 use super::{AuditConnectInfo, ErrorCode};
 use crate::capture::{Announcement, Guard, Instead, Promise, Release, RequestHandle};
 use crate::record::End;
@@ -92,6 +92,8 @@ enum Answer<R, E> {
 
 pub(super) struct Watching {
     pub(super) guard: Guard,
+    /// The request's id, for the response.
+    id: Option<HeaderValue>,
     asked_for: AskedFor,
     version: Version,
     /// Of a request that may end HTTP on it.
@@ -180,7 +182,7 @@ where
                         return Poll::Pending;
                     };
                     let Announced {
-                        watching,
+                        mut watching,
                         mut service,
                         request,
                         ..
@@ -274,7 +276,7 @@ enum Head<B, E> {
 }
 
 impl Watching {
-    pub(super) fn new<B>(guard: Guard, request: &Request<B>) -> Self {
+    pub(super) fn new<B>(guard: Guard, id: Option<HeaderValue>, request: &Request<B>) -> Self {
         let asked_for = match *request.method() {
             Method::HEAD => AskedFor::Head,
             Method::CONNECT => AskedFor::Tunnel,
@@ -282,6 +284,7 @@ impl Watching {
         };
         Self {
             guard,
+            id,
             asked_for,
             version: request.version(),
             connection: AuditConnectInfo::of_upgrade(request),
@@ -299,12 +302,11 @@ impl Watching {
             Ok(response) => return self.head(response),
             Err(error) => error,
         };
-        let handle = self.guard.handle();
         match self.guard.finish(End::ServiceError) {
             None => Head::Ready(Err(error)),
             Some(promise) => Head::Held(Box::new(Held {
+                handle: promise.handle(),
                 promise,
-                handle,
                 answer: Answer::Error(error),
             })),
         }
@@ -314,15 +316,16 @@ impl Watching {
     fn head<B: Body, E>(self, mut response: Response<B>) -> Head<B, E> {
         let Self {
             guard,
+            id,
             asked_for,
             version,
             connection,
         } = self;
         guard.set_status(response.status().as_u16());
         if let Some(code) = response.extensions().get::<ErrorCode>() {
-            guard.set_error_code(code.0.clone());
+            guard.set_error_code(code.0.clone().into());
         }
-        if let Some(id) = request_id_header(&guard.handle()) {
+        if let Some(id) = id {
             // Replaces what a propagating layer inside set: one header, not two.
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
@@ -339,16 +342,17 @@ impl Watching {
         // A gRPC response ends with its trailers, whatever length it announced.
         let is_empty = response.body().is_end_stream() || (length == Some(0) && !grpc);
         if sends_no_body || is_empty {
-            let handle = guard.handle();
-            let connection = connection.filter(|_| ends_http(response.status(), asked_for));
+            let connection = connection
+                .filter(|_| ends_http(response.status(), asked_for))
+                .map(|connection| (connection, guard.handle()));
             if let Some(promise) = guard.finish(End::Complete) {
                 return Head::Held(Box::new(Held {
+                    handle: promise.handle(),
                     promise,
-                    handle,
-                    answer: Answer::Response(response, connection),
+                    answer: Answer::Response(response, connection.map(|(of, _)| of)),
                 }));
             }
-            if let Some(connection) = connection {
+            if let Some((connection, handle)) = connection {
                 connection.upgraded(handle);
             }
             return Head::Ready(Ok(response.map(ResponseBody::pass_through)));

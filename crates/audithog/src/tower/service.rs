@@ -28,7 +28,7 @@ impl<S> AuditService<S> {
     }
 
     /// Counts the request and puts its handle and its id on it.
-    fn start<B>(&self, request: &mut Request<B>) -> Guard {
+    fn start<B>(&self, request: &mut Request<B>) -> (Guard, Option<HeaderValue>) {
         let facts = Facts::of(request);
         if facts.peer.is_none() && self.recorder.tell_of_no_peer() {
             tracing::warn!(
@@ -45,15 +45,16 @@ impl<S> AuditService<S> {
             headers: request.headers(),
         });
         let handle = guard.handle();
-        match request_id_header(&handle) {
-            Some(id) => request.headers_mut().insert(X_REQUEST_ID, id),
+        let id = request_id_header(&handle);
+        match &id {
+            Some(id) => request.headers_mut().insert(X_REQUEST_ID, id.clone()),
             // Not reached: ids are visible ASCII. What the client sent must not stay in any case.
             None => request.headers_mut().remove(X_REQUEST_ID),
         };
         request.extensions_mut().insert(handle);
         #[cfg(feature = "axum")]
         super::axum::set_address(request.extensions_mut());
-        guard
+        (guard, id)
     }
 }
 
@@ -75,7 +76,8 @@ where
         if is_watched(&request) {
             return ResponseFuture::pass_through(self.inner.call(request));
         }
-        let watching = Watching::new(self.start(&mut request), &request);
+        let (guard, id) = self.start(&mut request);
+        let mut watching = Watching::new(guard, id, &request);
         match watching.guard.admit() {
             Ok(None) => match watching.guard.try_run(|| self.inner.call(request)) {
                 Ok(inner) => ResponseFuture::watched(inner, watching),
@@ -106,11 +108,11 @@ fn is_watched<B>(request: &Request<B>) -> bool {
 }
 
 pub(super) fn request_id_header(handle: &RequestHandle) -> Option<HeaderValue> {
-    HeaderValue::from_str(handle.request_id()).ok()
+    HeaderValue::from_maybe_shared(handle.request_id_bytes()).ok()
 }
 
 impl Headers for HeaderMap {
-    fn values<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+    fn values<'a>(&'a self, name: &HeaderName) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.get_all(name).iter().map(HeaderValue::as_bytes)
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn client_ip_from_bytes(data: &[u8]) -> ClientIp {
     let header = match choice % 3 {
         0 => ClientIpHeader::XForwardedFor,
         1 => ClientIpHeader::Forwarded,
-        _ => ClientIpHeader::Other("x-real-ip".into()),
+        _ => ClientIpHeader::Other(http::HeaderName::from_static("x-real-ip")),
     };
     let Ok(trusted) = "private".parse::<TrustedProxies>() else {
         panic!("a documented word");

@@ -4,8 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
-const FORWARDED: &str = "forwarded";
+use http::HeaderName;
+
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED: HeaderName = http::header::FORWARDED;
 
 /// The one header that is read: `AUDITHOG_CLIENT_IP_HEADER`. Default: `x-forwarded-for`, what most proxies append to.
 ///
@@ -19,18 +21,22 @@ pub(crate) enum ClientIpHeader {
     /// `forwarded`: RFC 7239.
     Forwarded,
     /// Any other header that holds one address or a list like `x-forwarded-for`: `x-real-ip`,
-    /// `cf-connecting-ip`. The name is in lower case.
-    Other(Box<str>),
+    /// `cf-connecting-ip`.
+    Other(HeaderName),
 }
 
 impl ClientIpHeader {
-    /// The header's name in lower case, as HTTP/2 and the `http` crate want it.
-    pub(crate) fn as_str(&self) -> &str {
+    pub(crate) fn name(&self) -> &HeaderName {
         match self {
-            Self::XForwardedFor => X_FORWARDED_FOR,
-            Self::Forwarded => FORWARDED,
+            Self::XForwardedFor => &X_FORWARDED_FOR,
+            Self::Forwarded => &FORWARDED,
             Self::Other(name) => name,
         }
+    }
+
+    /// The header's name in lower case.
+    pub(crate) fn as_str(&self) -> &str {
+        self.name().as_str()
     }
 }
 
@@ -53,10 +59,13 @@ impl FromStr for ClientIpHeader {
         if name.is_empty() || !name.bytes().all(is_token_byte) {
             return Err(ClientIpHeaderError { name: name.into() });
         }
-        Ok(match name.to_ascii_lowercase() {
+        let Ok(name) = name.parse::<HeaderName>() else {
+            return Err(ClientIpHeaderError { name: name.into() });
+        };
+        Ok(match name {
             name if name == X_FORWARDED_FOR => Self::XForwardedFor,
             name if name == FORWARDED => Self::Forwarded,
-            name => Self::Other(name.into()),
+            name => Self::Other(name),
         })
     }
 }

@@ -39,7 +39,7 @@ pub(crate) enum ClientIpSource {
 /// Finds the address of the client. The rule is in the [module's documentation](super).
 ///
 /// `peer` is the other end of the connection. `values` are the lines of the header named by
-/// [`header.as_str()`](ClientIpHeader::as_str), and of no other, in the order of the request.
+/// [`header.name()`](ClientIpHeader::name), and of no other, in the order of the request.
 pub(crate) fn client_ip<'a, I>(
     peer: Option<IpAddr>,
     trusted: &TrustedProxies,

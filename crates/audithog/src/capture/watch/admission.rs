@@ -30,7 +30,7 @@ impl Watch {
         let sink = &self.inner.sink;
         let (row, guarantee) = {
             let state = self.lock();
-            let route = state.route.as_deref();
+            let route = state.route();
             if self.inner.settings.excludes(&self.method, route) {
                 return Ok(None);
             }
@@ -69,7 +69,10 @@ impl Watch {
             tracing::error!("requests are refused with 503: the audit ledger takes no rows");
         }
         // By a shutdown: it has a row then.
-        let ended = std::mem::replace(&mut self.lock().finished, true);
+        let ended = {
+            let _state = self.lock();
+            self.finished.swap(true, Ordering::AcqRel)
+        };
         if ended {
             return Refused;
         }

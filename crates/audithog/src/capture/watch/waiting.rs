@@ -86,7 +86,7 @@ impl Watch {
 
     pub(super) fn guarantee_in(&self, state: &State) -> Guarantee {
         let guarantees = &self.inner.settings.guarantees;
-        guarantees.of(&self.method, state.route.as_deref())
+        guarantees.of(&self.method, state.route())
     }
 }
 

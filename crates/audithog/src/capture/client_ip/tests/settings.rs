@@ -170,7 +170,7 @@ fn the_header_is_one_name_in_any_case() {
         ("FORWARDED", ClientIpHeader::Forwarded),
         (
             "CF-Connecting-IP",
-            ClientIpHeader::Other("cf-connecting-ip".into()),
+            ClientIpHeader::Other(http::HeaderName::from_static("cf-connecting-ip")),
         ),
     ] {
         let header: ClientIpHeader = text.parse().unwrap();

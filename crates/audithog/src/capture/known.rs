@@ -1,0 +1,139 @@
+//! Texts that come with request after request: user agents and route templates.
+//!
+//! Rows share them, so that a long one costs no allocation and no second look at its characters; and what follows from a
+//! route template, whether it has a secret parameter, is found out once. The number of places is fixed, and who has a
+//! place is decided by a hash that anybody can compute: what a client can do with that is to make others' texts be
+//! copied again.
+
+use super::path;
+use super::settings::CaptureSettings;
+use crate::record::{Text, limits, sanitize};
+
+/// How many texts are kept of each kind: more than the routes of most services.
+const PLACES: usize = 256;
+
+/// Where a text can be, from the place that its hash names on: so that two do not drive each other out for ever.
+const TRIED: usize = 4;
+
+/// What is kept.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    agents: Places<Text>,
+    routes: Places<Route>,
+}
+
+/// Values by the hash of their text. Takes no memory until the first one comes.
+#[derive(Debug)]
+struct Places<T>(Vec<Option<T>>);
+
+/// A route template, fit for a row.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) text: Text,
+    /// A parameter of it is never stored.
+    pub(super) has_secret: bool,
+}
+
+impl Known {
+    /// The text of a `User-Agent` header.
+    pub(super) fn agent(&mut self, raw: &[u8]) -> Text {
+        let is_it = |text: &Text| text.as_bytes() == raw;
+        let make = || sanitize::bytes(raw, limits::USER_AGENT);
+        self.agents.get(raw, is_it, make)
+    }
+
+    pub(super) fn route(&mut self, template: &str, settings: &CaptureSettings) -> Route {
+        let is_it = |route: &Route| route.text == *template;
+        let make = || Route::new(template, settings);
+        self.routes.get(template.as_bytes(), is_it, make)
+    }
+}
+
+impl<T> Default for Places<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Clone> Places<T> {
+    fn get(&mut self, raw: &[u8], is_it: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> T {
+        let home = home(raw);
+        let mut free = home;
+        for at in (home..home + TRIED).rev() {
+            match self.0.get(at) {
+                Some(Some(value)) if is_it(value) => return value.clone(),
+                Some(Some(_)) => {}
+                Some(None) | None => free = at,
+            }
+        }
+        let value = make();
+        if self.0.is_empty() {
+            self.0.resize(PLACES + TRIED, None);
+        }
+        self.0[free] = Some(value.clone());
+        value
+    }
+}
+
+impl Route {
+    pub(super) fn new(template: &str, settings: &CaptureSettings) -> Self {
+        let text = sanitize::text(template, limits::ROUTE);
+        let has_secret = path::has_secret(&text, |name| settings.masks(&text, name));
+        Self { text, has_secret }
+    }
+}
+
+/// Eight bytes at a time: a place is worth no more.
+fn home(raw: &[u8]) -> usize {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = raw.as_chunks::<8>();
+    let mut tail = [0; 8];
+    tail[..rest.len()].copy_from_slice(rest);
+    let hash = words
+        .iter()
+        .chain([&tail])
+        .fold(raw.len() as u64, |hash, word| {
+            (hash.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(ODD)
+        });
+    // The best bits of a product are the upper ones.
+    usize::try_from(hash >> 32).unwrap_or(0) % PLACES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Known, PLACES};
+    use crate::capture::CaptureSettings;
+
+    #[test]
+    fn a_text_reads_the_same_however_often_and_among_however_many_it_comes() {
+        let mut known = Known::default();
+        let agents: Vec<String> = (0..4 * PLACES)
+            .map(|n| format!("agent/{n} (a comment that is longer than what is kept in place)"))
+            .collect();
+        for agent in agents.iter().chain(&agents) {
+            assert_eq!(known.agent(agent.as_bytes()), agent.as_str());
+            assert_eq!(known.agent(agent.as_bytes()), agent.as_str());
+        }
+        assert_eq!(known.agent(b"a\nb"), "a\\u{a}b");
+        assert_eq!(known.agent(b"a\nb"), "a\\u{a}b");
+        assert_eq!(known.agent(b""), "");
+    }
+
+    #[test]
+    fn a_long_text_that_was_seen_is_shared() {
+        let mut known = Known::default();
+        let agent = [b'x'; 100];
+        let first = known.agent(&agent);
+        assert_eq!(first.as_ptr(), known.agent(&agent).as_ptr());
+    }
+
+    #[test]
+    fn a_route_knows_whether_it_has_a_secret() {
+        let (mut known, settings) = (Known::default(), CaptureSettings::default());
+        for _ in 0..2 {
+            assert!(!known.route("/agents/{id}", &settings).has_secret);
+            assert!(known.route("/reset/{token}", &settings).has_secret);
+            assert!(!known.route("/token", &settings).has_secret);
+        }
+    }
+}
