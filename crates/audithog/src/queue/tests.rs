@@ -208,7 +208,7 @@ fn a_full_queue_does_not_hold_commands_up() {
 fn what_is_urgent_is_taken_without_waiting_for_more() {
     let urgent: [fn(&Queue); 3] = [
         |queue| queue.push(plain(1), Some(Box::new(|_| {})), || NOW),
-        |queue| queue.command(Command::Sync),
+        |queue| queue.command(flush()),
         |queue| (0..5).for_each(|n| push(queue, plain(n))),
     ];
     for act in urgent {
@@ -224,7 +224,7 @@ fn what_is_urgent_is_taken_without_waiting_for_more() {
 fn a_waiter_and_a_command_end_the_wait_for_more() {
     let urgent: [fn(&Queue); 2] = [
         |queue| queue.push(plain(1), Some(Box::new(|_| {})), || NOW),
-        |queue| queue.command(Command::Sync),
+        |queue| queue.command(flush()),
     ];
     for act in urgent {
         let queue = queue(10, usize::MAX);
@@ -238,6 +238,26 @@ fn a_waiter_and_a_command_end_the_wait_for_more() {
             act(&queue);
         });
         assert!(taken.into_inner() && begin.elapsed() < LONG);
+    }
+}
+
+/// Delivery wishes an fsync for every hundred rows: the rows must still come in groups.
+#[test]
+fn a_wish_of_delivery_does_not_end_the_wait_for_more() {
+    let queue = queue(10, usize::MAX);
+    queue.command(Command::Sync);
+    let mut work = Work::default();
+    let begin = Instant::now();
+    let linger = Duration::from_millis(20);
+    queue.take(&mut work, None, linger);
+    assert!(begin.elapsed() >= linger);
+    assert_eq!(work.commands.len(), 1);
+}
+
+fn flush() -> Command {
+    Command::Flush {
+        last: false,
+        answer: Box::new(|_| {}),
     }
 }
 
