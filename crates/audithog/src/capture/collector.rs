@@ -135,5 +135,5 @@ impl RowSink for Collector {
 
 /// The HTTP side of a row.
 pub(crate) fn exchange(row: &Row) -> &Exchange {
-    row.exchange.as_deref().expect("a request's row")
+    row.exchange.as_ref().expect("a request's row")
 }

@@ -45,7 +45,7 @@ impl RequestHandle {
     ///
     /// Returns false if the row was made before.
     pub fn set_error_code(&self, code: impl Into<Cow<'static, str>>) -> bool {
-        self.0.set_error_code(code.into())
+        self.0.set_error_code(code.into().into())
     }
 
     /// Masks a parameter of the route in the stored path: `/magic/{link}` instead of the link. For
@@ -57,7 +57,7 @@ impl RequestHandle {
     ///
     /// Returns false if the row was made before.
     pub fn mask_path_param(&self, name: impl Into<Cow<'static, str>>) -> bool {
-        self.0.mask_path_param(name.into())
+        self.0.mask_path_param(name.into().into())
     }
 
     /// The request's id, as in the `x-request-id` header: a UUID, or what a trusted proxy sent.

@@ -224,7 +224,7 @@ impl Watch {
     }
 
     pub(super) fn set_error_code(&self, code: Text) -> bool {
-        let code = sanitize::cow(code, limits::ERROR_CODE);
+        let code = sanitize::kept(code, limits::ERROR_CODE);
         self.update(|state| state.error_code = Some(code).filter(|code| !code.trim().is_empty()))
     }
 
@@ -377,7 +377,7 @@ impl Watch {
             event: event.into(),
             request_id: Some(self.request_id.clone()),
             actor: state.actor.clone(),
-            exchange: Some(Box::new(exchange)),
+            exchange: Some(exchange),
             trace_id: self.sent.trace_id,
             trace_trusted: self.sent.trace_trusted(),
             distinct_id: None,

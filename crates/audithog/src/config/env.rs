@@ -283,7 +283,7 @@ fn read_bounded(path: &str) -> std::io::Result<String> {
 
 /// A wrong value in a message: bounded and without control characters.
 pub(crate) fn shorten(text: &str) -> String {
-    crate::record::sanitize::text(text, 80).into_owned()
+    crate::record::sanitize::text(text, 80).to_string()
 }
 
 /// `90s`, `15m`, `12h`, `400d`; a bare number is refused, because nobody knows its unit.

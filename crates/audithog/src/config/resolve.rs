@@ -322,6 +322,8 @@ fn database(values: &mut Values) -> Database {
 /// A path in a message.
 fn shown(path: &Path) -> Cow<'static, str> {
     sanitize::text(&path.to_string_lossy(), limits::PATH)
+        .to_string()
+        .into()
 }
 
 fn care(values: &mut Values) -> LedgerCare {
@@ -400,7 +402,7 @@ fn run(values: &mut Values) -> Run {
         .text(var::INSTANCE)
         .or_else(|| attribute(&["service.instance.id"]))
         .or_else(host_name);
-    let clean = |text: String| sanitize::text(&text, limits::ACTOR).into_owned();
+    let clean = |text: String| sanitize::text(&text, limits::ACTOR).to_string();
     Run {
         service: clean(service),
         environment: environment.map(clean),

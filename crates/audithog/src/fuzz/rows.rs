@@ -29,7 +29,7 @@ pub(crate) fn row(input: &mut Input<'_>) -> Row {
             kind: input.optional(kind),
             on_behalf_of: input.optional(text),
         },
-        exchange: input.optional(exchange).map(Box::new),
+        exchange: input.optional(exchange),
         trace_id: input.optional(|input| uuid(input).into_bytes()),
         trace_trusted: input.byte() & 1 == 1,
         distinct_id: input.optional(text),

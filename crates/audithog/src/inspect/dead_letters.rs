@@ -93,7 +93,7 @@ impl DeadLetter {
         let row = stored.map(|stored| &stored.row);
         let run = stored.map(|stored| &*stored.run);
         let actor = row.map(Row::actor);
-        let http = row.and_then(|row| row.exchange.as_deref());
+        let http = row.and_then(|row| row.exchange.as_ref());
         let id = row.map(|row| row.id().as_hyphenated().to_string());
         let properties: Option<Value> = row
             .and_then(Row::properties_json)

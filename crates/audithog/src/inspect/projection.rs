@@ -98,7 +98,7 @@ fn project(sample: &[StoredRow], rows: u64, span: Duration, rules: Vec<String>) 
     let mut kinds: BTreeMap<Kind, (f64, f64)> = BTreeMap::new();
     for stored in sample {
         let row = &stored.row;
-        let exchange = row.exchange.as_deref();
+        let exchange = row.exchange.as_ref();
         let kind = (
             row.event.to_string(),
             exchange.map(|exchange| exchange.method.to_string()),

@@ -31,7 +31,7 @@ pub(crate) fn full_row(n: u32) -> Row {
             .role("admin")
             .org("acme")
             .on_behalf_of("u_9"),
-        exchange: Some(Box::new(Exchange {
+        exchange: Some(Exchange {
             method: "POST".into(),
             path: format!("/agents/{n}").into(),
             route: Some("/agents/{id}".into()),
@@ -42,7 +42,7 @@ pub(crate) fn full_row(n: u32) -> Row {
             user_agent: Some("Mozilla/5.0 (X11; Linux x86_64)".into()),
             ip: Some([203, 0, 113, 9].into()),
             upstream_request_id: Some("edge-1".into()),
-        })),
+        }),
         trace_id: Some([0xab; 16]),
         trace_trusted: true,
         distinct_id: Some("d-1".into()),
@@ -105,7 +105,7 @@ fn request_id(id: Uuid) -> BoxedStrategy<Option<RequestId>> {
         Just(None),
         Just(Some(RequestId::Uuid(id))),
         any::<u128>().prop_map(|id| Some(RequestId::Uuid(Uuid::from_u128(id)))),
-        text().prop_map(|text| Some(RequestId::Adopted(text.into_owned().into()))),
+        text().prop_map(|text| Some(RequestId::Adopted((&*text).into()))),
     ]
     .boxed()
 }
@@ -199,7 +199,7 @@ fn row() -> BoxedStrategy<Row> {
                 event,
                 request_id,
                 actor,
-                exchange: exchange.map(Box::new),
+                exchange,
                 trace_id,
                 trace_trusted,
                 distinct_id,

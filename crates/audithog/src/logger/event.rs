@@ -190,9 +190,9 @@ fn refused(refusal: Refusal) -> Error {
 
 /// PostHog refuses an empty name; the row is worth more than the complaint.
 fn event_name(name: Cow<'static, str>) -> Text {
-    let name = sanitize::cow(name, limits::EVENT);
+    let name = sanitize::kept(name.into(), limits::EVENT);
     if name.trim().is_empty() {
-        UNNAMED.into()
+        Text::constant(UNNAMED)
     } else {
         name
     }

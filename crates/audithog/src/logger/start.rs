@@ -9,6 +9,8 @@ use super::shutdown::Ending;
 use super::{Logger, Shared, lock};
 use crate::capture::{CaptureSettings, Recorder, RowSink as _};
 use crate::clock::Clock;
+#[cfg(any(test, feature = "testing", feature = "__bench"))]
+use crate::config::QueueSettings;
 use crate::config::{Builder, Database, QueueFull, Resolved, Settings};
 use crate::delivery::{Delivery, Plan, Tuning};
 use crate::error::{Error, Kind};
@@ -43,8 +45,17 @@ impl Builder {
     /// A logger without a ledger, threads or sinks: its rows are for a test to look at.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn detached(self) -> Result<(Logger, Arc<Queue>), Error> {
+        self.in_front_of(Queue::detached)
+    }
+
+    /// A logger in front of a queue that nothing of it empties.
+    #[cfg(any(test, feature = "testing", feature = "__bench"))]
+    pub(crate) fn in_front_of(
+        self,
+        queue: fn(QueueSettings) -> Queue,
+    ) -> Result<(Logger, Arc<Queue>), Error> {
         let resolved = self.resolve()?;
-        let queue = Arc::new(Queue::detached(resolved.settings.queue));
+        let queue = Arc::new(queue(resolved.settings.queue));
         let intake = Intake {
             queue: Arc::clone(&queue),
             board: Arc::new(Board::new(crate::ledger::Totals::default())),

@@ -1,7 +1,7 @@
 //! Who made a request or caused an event.
 
 use super::limits;
-use super::row::Text;
+use super::text::Text;
 
 /// Who did it: a user, a service, an API key, nobody known, or the system itself.
 ///
@@ -52,18 +52,18 @@ impl ActorType {
 
 impl Actor {
     /// A person, by the application's own user id. Ids are cut at 200 bytes.
-    pub fn user(id: impl Into<String>) -> Self {
-        Self::identified(ActorType::User, id.into())
+    pub fn user(id: impl AsRef<str>) -> Self {
+        Self::identified(ActorType::User, id.as_ref())
     }
 
     /// Another program, by its service name or client id.
-    pub fn service(id: impl Into<String>) -> Self {
-        Self::identified(ActorType::Service, id.into())
+    pub fn service(id: impl AsRef<str>) -> Self {
+        Self::identified(ActorType::Service, id.as_ref())
     }
 
     /// The holder of an API key. Pass the key's id, never the key.
-    pub fn api_key(id: impl Into<String>) -> Self {
-        Self::identified(ActorType::ApiKey, id.into())
+    pub fn api_key(id: impl AsRef<str>) -> Self {
+        Self::identified(ActorType::ApiKey, id.as_ref())
     }
 
     /// Nobody: the application checked, and no one is signed in.
@@ -86,8 +86,8 @@ impl Actor {
 
     /// The role the actor acts in, `userRole`. Cut at 200 bytes.
     #[must_use]
-    pub fn role(mut self, role: impl Into<String>) -> Self {
-        self.user_role = bounded(role.into());
+    pub fn role(mut self, role: impl AsRef<str>) -> Self {
+        self.user_role = bounded(role.as_ref());
         self
     }
 
@@ -100,21 +100,21 @@ impl Actor {
     /// assert_eq!(actor, Actor::user("u_17").role("admin").org("acme"));
     /// ```
     #[must_use]
-    pub fn role_in(self, role: impl Into<String>, org: impl Into<String>) -> Self {
+    pub fn role_in(self, role: impl AsRef<str>, org: impl AsRef<str>) -> Self {
         self.role(role).org(org)
     }
 
     /// The active organisation, `orgId`. Cut at 200 bytes.
     #[must_use]
-    pub fn org(mut self, org: impl Into<String>) -> Self {
-        self.org_id = bounded(org.into());
+    pub fn org(mut self, org: impl AsRef<str>) -> Self {
+        self.org_id = bounded(org.as_ref());
         self
     }
 
     /// The person for whom the actor acts (support staff, delegated tokens). Cut at 200 bytes.
     #[must_use]
-    pub fn on_behalf_of(mut self, id: impl Into<String>) -> Self {
-        self.on_behalf_of = bounded(id.into());
+    pub fn on_behalf_of(mut self, id: impl AsRef<str>) -> Self {
+        self.on_behalf_of = bounded(id.as_ref());
         self
     }
 
@@ -148,7 +148,7 @@ impl Actor {
         self.on_behalf_of.as_deref()
     }
 
-    fn identified(kind: ActorType, id: String) -> Self {
+    fn identified(kind: ActorType, id: &str) -> Self {
         Self {
             user_id: bounded(id),
             kind: Some(kind),
@@ -158,12 +158,9 @@ impl Actor {
 }
 
 /// Empty means not set: an empty id in a row would look like an identity.
-fn bounded(text: String) -> Option<Text> {
+fn bounded(text: &str) -> Option<Text> {
     if text.trim().is_empty() {
         return None;
     }
-    if text.len() <= limits::ACTOR {
-        return Some(text.into());
-    }
-    Some(limits::cut(&text, limits::ACTOR).into_owned().into())
+    Some((&*limits::cut(text, limits::ACTOR)).into())
 }

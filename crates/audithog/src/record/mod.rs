@@ -11,6 +11,7 @@ mod outcome;
 pub(crate) mod properties;
 mod row;
 pub(crate) mod sanitize;
+mod text;
 mod time;
 
 pub use actor::{Actor, ActorType};
@@ -18,5 +19,6 @@ pub use row::Row;
 
 pub(crate) use id::RequestId;
 pub(crate) use outcome::{End, Outcome, derived_error_code};
-pub(crate) use row::{Exchange, Run, StoredRow, Text};
+pub(crate) use row::{Exchange, Run, StoredRow};
+pub(crate) use text::Text;
 pub(crate) use time::Micros;

@@ -1,6 +1,6 @@
 //! How a request ended.
 
-use super::row::Text;
+use super::text::Text;
 
 /// The way an exchange came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub(crate) fn derived_error_code(
     grpc_status: Option<u32>,
 ) -> Option<Text> {
     if let Some(code) = end.error_code() {
-        return Some(code.into());
+        return Some(Text::constant(code));
     }
     match (status, grpc_status) {
         (Some(status), _) if status >= 400 => Some(status_code(status)),
@@ -121,7 +121,7 @@ fn grpc_code(code: u32) -> Text {
         "GRPC_UNAUTHENTICATED",
     ];
     match NAMES.get(code as usize) {
-        Some(name) => (*name).into(),
+        Some(name) => Text::constant(name),
         None => format!("GRPC_{code}").into(),
     }
 }

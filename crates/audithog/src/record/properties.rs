@@ -78,7 +78,7 @@ fn fields(given: Map<String, Value>, depth: usize) -> Map<String, Value> {
 
 fn bounded(value: Value, depth: usize) -> Value {
     match value {
-        Value::String(text) => sanitize::cow(text.into(), limits::PROPERTY_TEXT).into(),
+        Value::String(text) => sanitize::owned(text, limits::PROPERTY_TEXT).into(),
         Value::Array(_) | Value::Object(_) if depth >= MAX_DEPTH => "…".into(),
         Value::Array(values) => values
             .into_iter()

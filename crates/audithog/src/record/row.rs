@@ -1,15 +1,11 @@
 //! One entry of the audit log.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Actor, Micros, Outcome, RequestId};
-
-/// Text that is often a constant.
-pub(crate) type Text = Cow<'static, str>;
+use super::{Actor, Micros, Outcome, RequestId, Text};
 
 /// One entry of the audit log, frozen when it was recorded: nothing about it changes afterwards.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +21,7 @@ pub struct Row {
     pub(crate) request_id: Option<RequestId>,
     pub(crate) actor: Actor,
     /// Present on `api_request`, `api_request_started` and `api_connection_closed` rows.
-    pub(crate) exchange: Option<Box<Exchange>>,
+    pub(crate) exchange: Option<Exchange>,
     pub(crate) trace_id: Option<[u8; 16]>,
     /// The trace id came from a trusted peer, so sampling may hash it.
     pub(crate) trace_trusted: bool,
@@ -109,8 +105,7 @@ impl Row {
     pub(crate) fn size(&self) -> usize {
         let text = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
         let exchange = self.exchange.as_ref().map_or(0, |http| {
-            size_of::<Exchange>()
-                + http.method.len()
+            http.method.len()
                 + http.path.len()
                 + text(&http.route)
                 + text(&http.error_code)

@@ -10,10 +10,15 @@ use std::fmt::Write;
 
 use super::Actor;
 use super::limits::{ACTOR, cut};
-use super::row::Text;
+use super::text::Text;
 
 /// Bounded, escaped copy of bytes from outside. Reads no more of them than the limit can show.
 pub(crate) fn bytes(raw: &[u8], limit: usize) -> Text {
+    if raw.len() <= limit
+        && let Some(text) = plain(raw)
+    {
+        return text.into();
+    }
     // A character takes up to four bytes. One that this cuts in half lies beyond the limit.
     let seen = &raw[..raw.len().min(limit.saturating_add(4))];
     let text = escaped(seen);
@@ -29,7 +34,7 @@ pub(crate) fn text(text: &str, limit: usize) -> Text {
 }
 
 /// Like [`text`], without a copy where nothing has to change.
-pub(crate) fn cow(value: Text, limit: usize) -> Text {
+pub(crate) fn kept(value: Text, limit: usize) -> Text {
     if fits(&value, limit) {
         value
     } else {
@@ -37,14 +42,38 @@ pub(crate) fn cow(value: Text, limit: usize) -> Text {
     }
 }
 
+/// Like [`text`], for what is no text of a row.
+pub(super) fn owned(value: String, limit: usize) -> String {
+    if fits(&value, limit) {
+        value
+    } else {
+        text(&value, limit).to_string()
+    }
+}
+
 /// True if `text` stays as it is.
 pub(super) fn fits(text: &str, limit: usize) -> bool {
-    text.len() <= limit && !text.contains(needs_escape)
+    text.len() <= limit && (is_plain(text.as_bytes()) || !text.contains(needs_escape))
+}
+
+/// Text that needs no look at its characters one by one: nearly all that arrives.
+fn plain(raw: &[u8]) -> Option<&str> {
+    if is_plain(raw) {
+        str::from_utf8(raw).ok()
+    } else {
+        None
+    }
+}
+
+/// True for printable ASCII. Looks at all bytes in any case, so that the compiler can take many at a step.
+fn is_plain(raw: &[u8]) -> bool {
+    raw.iter()
+        .fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
 }
 
 /// An actor as the application passed it: what it holds may come from outside.
 pub(crate) fn actor(actor: Actor) -> Actor {
-    let bounded = |value: Option<Text>| value.map(|value| cow(value, ACTOR));
+    let bounded = |value: Option<Text>| value.map(|value| kept(value, ACTOR));
     Actor {
         user_id: bounded(actor.user_id),
         user_role: bounded(actor.user_role),
@@ -91,9 +120,7 @@ fn needs_escape(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
-    use super::{bytes, cow, text};
+    use super::{bytes, kept, owned, text};
 
     #[test]
     fn ordinary_text_stays_as_it_is() {
@@ -117,7 +144,7 @@ mod tests {
             assert_eq!(bytes(raw, 512), shown);
         }
         assert_eq!(text("a\r\nb", 512), r"a\u{d}\u{a}b");
-        assert_eq!(cow("a\r\nb".into(), 512), r"a\u{d}\u{a}b");
+        assert_eq!(kept("a\r\nb".into(), 512), r"a\u{d}\u{a}b");
     }
 
     #[test]
@@ -126,7 +153,7 @@ mod tests {
         assert_eq!(bytes("ääääää".as_bytes(), 8), "ää…");
         assert_eq!(bytes(&b"\n".repeat(9), 8), r"\u{a}…");
         assert_eq!(text("123456789", 8), "12345…");
-        assert_eq!(cow("12345678".into(), 8), "12345678");
+        assert_eq!(kept("12345678".into(), 8), "12345678");
         // The last character that is looked at is cut in half there, and does not show.
         for pad in 0..8 {
             let value = format!("{}{}", "x".repeat(pad), "€".repeat(20));
@@ -137,7 +164,11 @@ mod tests {
 
     #[test]
     fn a_text_that_needs_no_change_is_not_copied() {
-        assert!(matches!(cow("fine".into(), 10), Cow::Borrowed("fine")));
-        assert_eq!(cow(Cow::Owned("x".repeat(20)), 10), "xxxxxxx…");
+        let fine = "fine".to_owned();
+        let at = fine.as_ptr();
+        let kept_whole = owned(fine, 10);
+        assert_eq!(kept_whole.as_ptr(), at);
+        assert_eq!(owned("x".repeat(20), 10), "xxxxxxx…");
+        assert_eq!(kept("x".repeat(20).into(), 10), "xxxxxxx…");
     }
 }

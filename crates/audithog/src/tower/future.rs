@@ -320,7 +320,7 @@ impl Watching {
         } = self;
         guard.set_status(response.status().as_u16());
         if let Some(code) = response.extensions().get::<ErrorCode>() {
-            guard.set_error_code(code.0.clone());
+            guard.set_error_code(code.0.clone().into());
         }
         if let Some(id) = request_id_header(&guard.handle()) {
             // Replaces what a propagating layer inside set: one header, not two.

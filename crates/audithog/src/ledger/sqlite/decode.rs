@@ -85,11 +85,11 @@ impl Decoder {
                     kind,
                     on_behalf_of,
                 },
-                exchange: exchange.map(Box::new),
+                exchange,
                 trace_id,
                 trace_trusted: flags & flag::TRACE_TRUSTED != 0,
                 distinct_id,
-                properties: properties.map(|text| text.into_owned().into_boxed_str()),
+                properties: properties.map(|text| (&*text).into()),
                 on_request_of: None,
             },
         })
@@ -148,7 +148,7 @@ impl Decoder {
     ) -> Result<Option<Text>, StoreError> {
         match value {
             ValueRef::Null => Ok(None),
-            ValueRef::Text(bytes) => Ok(Some(utf8(bytes)?.to_owned().into())),
+            ValueRef::Text(bytes) => Ok(Some(utf8(bytes)?.into())),
             ValueRef::Integer(name) => self.name(connection, name).map(Some),
             ValueRef::Blob(bytes) => Ok(Some(blob_uuid(bytes)?.as_hyphenated().to_string().into())),
             ValueRef::Real(_) => Err(damaged("a row has a number in place of a text")),

@@ -65,7 +65,7 @@ impl<'a> Binder<'a> {
         row: &Row,
     ) -> rusqlite::Result<()> {
         self.column = 0;
-        let exchange = row.exchange.as_deref();
+        let exchange = row.exchange.as_ref();
         self.opt_int(to, seq)?;
         self.int(to, run)?;
         self.int(to, flags(row))?;
@@ -196,7 +196,7 @@ impl<'a> Binder<'a> {
 }
 
 fn flags(row: &Row) -> i64 {
-    let exchange = row.exchange.as_deref();
+    let exchange = row.exchange.as_ref();
     let set = |condition: bool, bit: i64| if condition { bit } else { 0 };
     let open = exchange.is_some_and(|e| e.outcome == Outcome::Open);
     set(exchange.is_some() && !open, flag::HTTP)

@@ -21,7 +21,7 @@ fn row(id: Uuid, status: u16) -> Row {
         event: "api_request".into(),
         request_id: Some(RequestId::Uuid(id)),
         actor: Actor::default(),
-        exchange: Some(Box::new(Exchange {
+        exchange: Some(Exchange {
             method: "GET".into(),
             path: "/healthz".into(),
             route: Some("/healthz".into()),
@@ -36,7 +36,7 @@ fn row(id: Uuid, status: u16) -> Row {
             user_agent: None,
             ip: None,
             upstream_request_id: None,
-        })),
+        }),
         trace_id: None,
         trace_trusted: false,
         distinct_id: None,

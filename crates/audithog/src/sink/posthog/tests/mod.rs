@@ -47,7 +47,7 @@ pub(super) fn request_row(n: u64) -> StoredRow {
                 .role("admin")
                 .org("acme")
                 .on_behalf_of("u_4"),
-            exchange: Some(Box::new(Exchange {
+            exchange: Some(Exchange {
                 method: "GET".into(),
                 path: "/agents/7".into(),
                 route: Some("/agents/{id}".into()),
@@ -58,7 +58,7 @@ pub(super) fn request_row(n: u64) -> StoredRow {
                 user_agent: Some("curl/8".into()),
                 ip: Some("203.0.113.9".parse().unwrap()),
                 upstream_request_id: Some("up-1".into()),
-            })),
+            }),
             trace_id: Some([0xab; 16]),
             trace_trusted: false,
             distinct_id: None,
