@@ -148,3 +148,36 @@ fn add(connection: &Connection, text: &str, origin: Origin) -> rusqlite::Result<
         .execute(rusqlite::params![last + 1, text])?;
     Ok(Some(last + 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts that `place` cannot tell apart: what they differ in is in none of its words.
+    #[test]
+    fn texts_with_one_place_have_numbers_of_their_own() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE audit_names (name INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
+            )
+            .unwrap();
+        let mut names = Names::new();
+        let texts = ["a", "b", "c"].map(|differs| format!("{:9}{differs}{:30}", "", ""));
+        assert!(texts.iter().all(|text| place(text) == place(&texts[0])));
+        let mut numbers = |names: &mut Names| {
+            let number = |text: &String| names.number(&connection, text, Origin::Peer).unwrap();
+            texts.iter().map(number).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&mut names), [None, None, None]);
+        for _ in 0..3 {
+            assert_eq!(numbers(&mut names), [Some(1), Some(2), Some(3)]);
+        }
+        names.forget();
+        connection
+            .execute_batch("UPDATE audit_names SET name = name + 10")
+            .unwrap();
+        // Not seen for the first time, and read again.
+        assert_eq!(numbers(&mut names), [Some(11), Some(12), Some(13)]);
+    }
+}
