@@ -197,11 +197,15 @@ fn a_full_queue_does_not_hold_commands_up() {
     push(&queue, plain(1));
     let mut commands = Vec::new();
     queue.command(Command::Sync);
+    queue.command(flush());
     queue.take_commands(&mut commands, Instant::now() + LONG);
-    assert!(matches!(commands[..], [Command::Sync]));
+    assert!(matches!(
+        commands[..],
+        [Command::Sync, Command::Flush { .. }]
+    ));
     drop(hand);
     queue.take_commands(&mut commands, Instant::now());
-    assert_eq!(commands.len(), 1);
+    assert_eq!(commands.len(), 2);
 }
 
 #[test]

@@ -165,7 +165,7 @@ mod tests {
         let mut names = Names::new();
         let texts = ["a", "b", "c"].map(|differs| format!("{:9}{differs}{:30}", "", ""));
         assert!(texts.iter().all(|text| place(text) == place(&texts[0])));
-        let mut numbers = |names: &mut Names| {
+        let numbers = |names: &mut Names| {
             let number = |text: &String| names.number(&connection, text, Origin::Peer).unwrap();
             texts.iter().map(number).collect::<Vec<_>>()
         };
