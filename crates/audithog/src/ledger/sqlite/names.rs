@@ -28,13 +28,15 @@ pub(super) enum Origin {
     Peer,
 }
 
+type Known = (Arc<str>, i64);
+
 /// The writer's side of the dictionary.
 #[derive(Debug)]
 pub(super) struct Names {
     known: HashMap<Arc<str>, i64>,
     /// Some of `known`, each at its [`place`]: a row has seven texts, and hashing them so that nobody can make them
     /// collide costs as much as binding them. Whoever does make them collide here gets that hash.
-    recent: Box<[Option<(Arc<str>, i64)>]>,
+    recent: Box<[Option<Known>]>,
     /// Hashes of texts seen once; a slot is simply overwritten.
     seen: Box<[u64; SEEN]>,
     hasher: RandomState,
