@@ -11,9 +11,8 @@ use super::error::failed;
 use super::{busy, open};
 use crate::ledger::{StoreError, StoreErrorKind};
 
-/// Growth of the log after which a checkpoint is asked for: one of 256 pages is over in about a millisecond of the
-/// processor, which requests may be waiting for. SQLite's own default is 1,000 pages.
-const NUDGE: u64 = 1 << 20;
+/// Growth of the log after which a checkpoint is asked for. SQLite's own default is 1,000 pages.
+const NUDGE: u64 = 4 << 20;
 /// A log of this size means that readers or a slow disk keep checkpoints from completing: the
 /// writer stops for one.
 pub(super) const LARGE: u64 = 64 << 20;
