@@ -21,6 +21,9 @@ use crate::ledger::progress::Ticket;
 use crate::ledger::{Settlement, SinkState, SinkTotals};
 use crate::record::{Micros, Row};
 
+/// How often a writer that somebody waits for lets others come in.
+const GATHERINGS: usize = 3;
+
 /// What delivery, flush and shutdown ask of the writer.
 pub(crate) enum Command {
     /// Fsync what is committed.
@@ -43,6 +46,14 @@ pub(crate) enum Command {
         deadline: Instant,
         answer: Box<dyn FnOnce(bool) + Send>,
     },
+}
+
+impl Command {
+    /// Whether somebody waits for it. The others go along with the next group: at full rate delivery sends several
+    /// of them for each group, and a commit for each would cost more than the rows.
+    fn is_pressing(&self) -> bool {
+        !matches!(self, Self::Sync | Self::Settle(..) | Self::Report(_))
+    }
 }
 
 /// A wish to drive a sink.
@@ -94,6 +105,8 @@ struct State {
     failed: bool,
     /// The writer sleeps until somebody wakes it.
     idle: bool,
+    /// The writer sleeps for a moment, for more rows. Only what is urgent wakes it.
+    lingers: bool,
     /// No writer: rows stay until they are taken by hand (the recording logger).
     detached: bool,
 }
@@ -208,7 +221,7 @@ impl Queue {
             return Ok(());
         }
         // Someone waits for the commit: the writer shall not linger for more rows.
-        let wake = std::mem::take(&mut state.idle) || waiter.is_some();
+        let wake = state.wakes(waiter.is_some());
         state.waiters.extend(waiter.map(|waiter| (index, waiter)));
         drop(state);
         if wake {
@@ -273,10 +286,12 @@ impl Queue {
             drop(command);
             return;
         }
+        let wake = state.wakes(command.is_pressing());
         state.commands.push(command);
-        state.idle = false;
         drop(state);
-        self.wake.notify_one();
+        if wake {
+            self.wake.notify_one();
+        }
     }
 
     /// Refuses rows from now on.
@@ -323,12 +338,33 @@ impl Queue {
         while !state.is_urgent(self.settings) {
             // Not idle: a push does not wake a writer that wakes by itself in a moment.
             state.idle = false;
+            state.lingers = true;
             state = match self.wait(state, Some(until)) {
                 Ok(state) => state,
                 Err(mut state) => return state.hand_over(work),
             };
         }
-        state.hand_over(work);
+        self.gather(state).hand_over(work);
+    }
+
+    /// Lets others who are about to wait come in, so that they share the fsync. Where requests run on the writer's own
+    /// core, they get it for that; on another core this is over at once.
+    fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        // Nobody needs to wake the writer now.
+        state.lingers = false;
+        for _ in 0..GATHERINGS {
+            let waiting = state.waiters.len();
+            if waiting == 0 || state.is_pressed() {
+                break;
+            }
+            drop(state);
+            std::thread::yield_now();
+            state = self.lock();
+            if state.waiters.len() == waiting {
+                break;
+            }
+        }
+        state
     }
 
     /// `Err` once the deadline has passed.
@@ -384,16 +420,21 @@ impl Queue {
         self.lock().counts.accepted += n;
     }
 
-    /// Takes what commands there are without waiting; for a writer that cannot write.
+    /// Takes the commands once somebody waits for one of them; for a writer that cannot write.
     pub(crate) fn take_commands(&self, commands: &mut Vec<Command>, deadline: Instant) {
         let mut state = self.lock();
-        while state.commands.is_empty() {
+        while !state.is_pressed() {
             state.idle = false;
+            state.lingers = true;
             state = match self.wait(state, Some(deadline)) {
                 Ok(state) => state,
-                Err(_) => return,
+                Err(mut state) => {
+                    state.lingers = false;
+                    return;
+                }
             };
         }
+        state.lingers = false;
         commands.append(&mut state.commands);
     }
 
@@ -435,12 +476,22 @@ impl State {
     fn is_urgent(&self, settings: QueueSettings) -> bool {
         let half_full =
             self.rows.len() >= settings.max_rows / 2 || self.bytes >= settings.max_bytes / 2;
-        !self.commands.is_empty() || !self.waiters.is_empty() || half_full
+        self.is_pressed() || !self.waiters.is_empty() || half_full
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.commands.iter().any(Command::is_pressing)
+    }
+
+    /// Whether the writer has to be woken now that something comes in.
+    fn wakes(&mut self, urgent: bool) -> bool {
+        std::mem::take(&mut self.idle) || (urgent && std::mem::take(&mut self.lingers))
     }
 
     /// Swaps buffers, so that the lock is held for a moment whatever the number of rows.
     fn hand_over(&mut self, work: &mut Work) {
         self.idle = false;
+        self.lingers = false;
         self.taken_bytes = std::mem::take(&mut self.bytes);
         self.shares.hand_over();
         std::mem::swap(&mut self.rows, &mut work.rows);

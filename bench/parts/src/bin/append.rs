@@ -47,12 +47,7 @@ fn main() -> Result<(), Failure> {
         let contender = contender(only).ok_or("--only: ours, plain, fields or compact")?;
         let rows = arguments.number("--rows", 100_000)?;
         let group = arguments.number("--group", GROUP)?;
-        let round = round(contender, &dir, rows, group)?;
-        eprintln!(
-            "{only}: {} ns a row of the thread",
-            round.nanos(round.taken.thread)
-        );
-        return Ok(());
+        return append(contender, &dir, rows, group, &mut None).map(drop);
     }
     let (rounds, rows) = if quick { (3, 50_000) } else { (9, 200_000) };
     against(&dir, rounds, rows)?;
@@ -197,29 +192,45 @@ fn each(rounds: &[Round], of: impl Fn(&Round) -> f64) -> Vec<f64> {
 
 /// A new file, so that no round has a larger one than the other.
 fn round(contender: Contender, dir: &Path, rows: usize, group: usize) -> Result<Round, Failure> {
+    let (process, thread) = (cpu::of_process(), cpu::of_thread());
+    let mut taken = Some(Taken::default());
+    let (rows, bytes) = append(contender, dir, rows, group, &mut taken)?;
+    let mut taken = taken.unwrap_or_default();
+    // Other threads work while this one makes rows, too.
+    let others = (cpu::of_process() - process).saturating_sub(cpu::of_thread() - thread);
+    taken.process = taken.thread + others;
+    Ok(Round { rows, taken, bytes })
+}
+
+/// How many rows were appended, and how large the file is.
+fn append(
+    contender: Contender,
+    dir: &Path,
+    rows: usize,
+    group: usize,
+    taken: &mut Option<Taken>,
+) -> Result<(usize, u64), Failure> {
     let dir = tempfile::tempdir_in(dir)?;
     let path = dir.path().join("audit.db");
     let mut requests = Requests::default();
     let groups = rows.div_ceil(group);
-    let (process, thread) = (cpu::of_process(), cpu::of_thread());
-    let mut taken = Taken::default();
     match contender {
         Contender::Ours => {
             let mut ledger = Ledger::open(&path)?;
             for _ in 0..groups {
                 let rows = requests.rows(group);
-                measure(&mut taken, || ledger.append(&rows, false))?;
+                measure(taken.as_mut(), || ledger.append(&rows, false))?;
             }
-            measure(&mut taken, || ledger.close())?;
+            measure(taken.as_mut(), || ledger.close())?;
         }
         Contender::Plain(columns) => {
             let mut plain = Plain::create(&path, columns)?;
             for _ in 0..groups {
                 let rows: Vec<PlainRow> =
                     requests.by_ref().take(group).map(PlainRow::from).collect();
-                measure(&mut taken, || plain.append(&rows))?;
+                measure(taken.as_mut(), || plain.append(&rows))?;
             }
-            measure(&mut taken, || plain.close())?;
+            measure(taken.as_mut(), || plain.close())?;
         }
         Contender::Compact => {
             let mut compact = Compact::create(&path)?;
@@ -230,18 +241,10 @@ fn round(contender: Contender, dir: &Path, rows: usize, group: usize) -> Result<
                     .take(group)
                     .map(|sample| numbers.row(sample))
                     .collect();
-                measure(&mut taken, || compact.append(&rows))?;
+                measure(taken.as_mut(), || compact.append(&rows))?;
             }
-            measure(&mut taken, || compact.close())?;
+            measure(taken.as_mut(), || compact.close())?;
         }
     }
-    // Other threads work while this one makes rows, too.
-    let others = (cpu::of_process() - process).saturating_sub(cpu::of_thread() - thread);
-    taken.process = taken.thread + others;
-    let bytes = std::fs::metadata(&path)?.len();
-    Ok(Round {
-        rows: groups * group,
-        taken,
-        bytes,
-    })
+    Ok((groups * group, std::fs::metadata(&path)?.len()))
 }

@@ -93,7 +93,7 @@ fn costs(path: &Path, requests: &mut Requests) -> Result<Vec<f64>, Failure> {
         let mut taken = Taken::default();
         for _ in 0..MEASURED / GROUP / 5 {
             let rows = requests.rows(GROUP);
-            measure(&mut taken, || ledger.append(&rows, false))?;
+            measure(Some(&mut taken), || ledger.append(&rows, false))?;
         }
         costs.push(taken.thread.as_secs_f64() * 1e6 / (MEASURED / 5) as f64);
     }

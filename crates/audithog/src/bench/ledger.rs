@@ -35,21 +35,21 @@ pub fn request_row(request: &Request<'_>) -> Row {
     let id = uuid::Uuid::from_u128(request.id);
     let mut row = Row::event(id, Micros(request.ts), "api_request".into());
     row.request_id = Some(RequestId::Uuid(id));
-    row.actor = Actor::user(request.user.to_owned())
+    row.actor = Actor::user(request.user)
         .role(request.role)
-        .org(request.org.to_owned());
-    row.exchange = Some(Box::new(Exchange {
+        .org(request.org);
+    row.exchange = Some(Exchange {
         method: request.method.into(),
-        path: request.path.to_owned().into(),
-        route: request.route.map(|route| route.to_owned().into()),
+        path: request.path.into(),
+        route: request.route.map(Into::into),
         status_code: Some(request.status),
         outcome: Outcome::of(End::Complete, Some(request.status), None),
         error_code: derived_error_code(End::Complete, Some(request.status), None),
         duration_us: request.duration_us,
-        user_agent: Some(request.user_agent.to_owned().into()),
+        user_agent: Some(request.user_agent.into()),
         ip: Some(request.ip.into()),
         upstream_request_id: None,
-    }));
+    });
     row
 }
 

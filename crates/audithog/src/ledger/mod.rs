@@ -51,6 +51,8 @@ pub(crate) struct Group<'a> {
     pub(crate) sync: bool,
     /// Rows that tell of losses or of what was removed: they may use the reserve of a full disk.
     pub(crate) urgent: bool,
+    /// Nobody waits for it and more is not coming in than goes out: the core is offered to requests every 100 µs or so.
+    pub(crate) gives_way: bool,
 }
 
 /// What the process says of itself and of its sinks, for other processes to read in the file.

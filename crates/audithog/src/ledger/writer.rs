@@ -30,6 +30,8 @@ use crate::record::Row;
 const LINGER: Duration = Duration::from_millis(10);
 /// What is committed is fsynced at least this often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// A sink's wish for an fsync is fulfilled after at least this long: a sink that is quick has one for every hundred rows.
+const SYNC_REST: Duration = Duration::from_millis(50);
 /// Most rows in one commit: a short commit keeps the core free for requests.
 const GROUP_ROWS: usize = 1_024;
 /// Delays between tries of a ledger that cannot be written.
@@ -67,6 +69,10 @@ pub(crate) struct Writer {
     last_sign: Instant,
     unsynced: bool,
     sync_asked: bool,
+    /// A sink shall get what is committed; nobody waits.
+    sync_wished: bool,
+    /// More rows came than fit into one group: they are written without pauses.
+    behind: bool,
     flushes: Vec<Box<dyn FnOnce(i64) + Send>>,
     /// Arrived while a commit was tried again: for the next round, which takes the rows that were
     /// accepted before them.
@@ -150,6 +156,8 @@ impl Writer {
             last_sign: now,
             unsynced: true,
             sync_asked: false,
+            sync_wished: false,
+            behind: false,
             flushes: Vec::new(),
             deferred: Vec::new(),
             held: BTreeMap::new(),
@@ -195,6 +203,9 @@ impl Writer {
         if self.unsynced {
             at = at.min(self.last_sync + SYNC_EVERY);
         }
+        if self.sync_wished {
+            at = at.min(self.last_sync + SYNC_REST);
+        }
         let chores = self.next_chores.saturating_sub(self.clock.monotonic());
         at.min(Instant::now() + chores)
             .min(self.last_sign + notes::SIGN_EVERY)
@@ -224,7 +235,7 @@ impl Writer {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Sync => self.sync_asked = true,
+            Command::Sync => self.sync_wished = true,
             Command::Settle(settlement, ticket) => {
                 if !self.stale.contains_key(settlement.sink) {
                     self.settlements.push(settlement);
@@ -259,11 +270,14 @@ impl Writer {
 
     /// The last `own` rows are audithog's.
     fn commit(&mut self, rows: &[Row], own: usize, waiters: Vec<(usize, Waiter)>) {
-        let due = self.unsynced && self.last_sync.elapsed() >= SYNC_EVERY;
+        let since = self.last_sync.elapsed();
+        let due =
+            (self.unsynced && since >= SYNC_EVERY) || (self.sync_wished && since >= SYNC_REST);
         let something = !rows.is_empty() || !self.settlements.is_empty();
         if something || self.sync_asked || due {
             let mut waiters = waiters.into_iter().peekable();
             let mut done = 0;
+            self.behind = rows.len() > GROUP_ROWS;
             loop {
                 let chunk = &rows[done..rows.len().min(done + GROUP_ROWS)];
                 let last = done + chunk.len() == rows.len();
@@ -280,6 +294,7 @@ impl Writer {
                 if last {
                     break;
                 }
+                std::thread::yield_now();
             }
         }
         let progress = self.board.progress();
@@ -338,6 +353,7 @@ impl Writer {
         let books = self.books_due(rows.is_empty());
         let ticket = self.ticket;
         let requests = self.board.requests_seen();
+        let gives_way = waiters.is_empty() && !self.behind;
         let mut group = Group {
             rows,
             losses: self.own.take_untold(),
@@ -350,6 +366,7 @@ impl Writer {
             },
             sync,
             urgent: false,
+            gives_way,
         };
         let mut pause = RETRY_FIRST;
         loop {
@@ -448,6 +465,7 @@ impl Writer {
         if synced {
             self.last_sync = Instant::now();
             self.sync_asked = false;
+            self.sync_wished = false;
         }
         self.trouble = self.board.trouble().or(self.trouble.take());
         self.board.committed(self.store.totals(), synced, ticket);

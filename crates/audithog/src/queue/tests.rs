@@ -197,18 +197,22 @@ fn a_full_queue_does_not_hold_commands_up() {
     push(&queue, plain(1));
     let mut commands = Vec::new();
     queue.command(Command::Sync);
+    queue.command(flush());
     queue.take_commands(&mut commands, Instant::now() + LONG);
-    assert!(matches!(commands[..], [Command::Sync]));
+    assert!(matches!(
+        commands[..],
+        [Command::Sync, Command::Flush { .. }]
+    ));
     drop(hand);
     queue.take_commands(&mut commands, Instant::now());
-    assert_eq!(commands.len(), 1);
+    assert_eq!(commands.len(), 2);
 }
 
 #[test]
 fn what_is_urgent_is_taken_without_waiting_for_more() {
     let urgent: [fn(&Queue); 3] = [
         |queue| queue.push(plain(1), Some(Box::new(|_| {})), || NOW),
-        |queue| queue.command(Command::Sync),
+        |queue| queue.command(flush()),
         |queue| (0..5).for_each(|n| push(queue, plain(n))),
     ];
     for act in urgent {
@@ -224,7 +228,7 @@ fn what_is_urgent_is_taken_without_waiting_for_more() {
 fn a_waiter_and_a_command_end_the_wait_for_more() {
     let urgent: [fn(&Queue); 2] = [
         |queue| queue.push(plain(1), Some(Box::new(|_| {})), || NOW),
-        |queue| queue.command(Command::Sync),
+        |queue| queue.command(flush()),
     ];
     for act in urgent {
         let queue = queue(10, usize::MAX);
@@ -238,6 +242,26 @@ fn a_waiter_and_a_command_end_the_wait_for_more() {
             act(&queue);
         });
         assert!(taken.into_inner() && begin.elapsed() < LONG);
+    }
+}
+
+/// Delivery wishes an fsync for every hundred rows: the rows must still come in groups.
+#[test]
+fn a_wish_of_delivery_does_not_end_the_wait_for_more() {
+    let queue = queue(10, usize::MAX);
+    queue.command(Command::Sync);
+    let mut work = Work::default();
+    let begin = Instant::now();
+    let linger = Duration::from_millis(20);
+    queue.take(&mut work, None, linger);
+    assert!(begin.elapsed() >= linger);
+    assert_eq!(work.commands.len(), 1);
+}
+
+fn flush() -> Command {
+    Command::Flush {
+        last: false,
+        answer: Box::new(|_| {}),
     }
 }
 
@@ -331,9 +355,7 @@ fn whose_row_it_is() {
     let event = |ip: Option<&str>, user: Option<&str>| {
         let mut row = plain(1);
         row.on_request_of = ip.map(|ip| ip.parse().unwrap());
-        row.actor = user
-            .map(|user| Actor::user(user.to_owned()))
-            .unwrap_or_default();
+        row.actor = user.map(Actor::user).unwrap_or_default();
         places.of(&row)
     };
     let same = [

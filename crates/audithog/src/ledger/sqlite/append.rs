@@ -11,6 +11,8 @@ use crate::record::{Micros, Row};
 
 /// Rows that share one line of `audit_blocks`.
 pub(super) const BLOCK_ROWS: i64 = 1_000;
+/// Rows that are appended in about 100 µs.
+const SLICE: usize = 64;
 
 /// A line of `audit_blocks`.
 #[derive(Clone, Copy, Debug)]
@@ -22,14 +24,39 @@ pub(super) struct Block {
     pub(super) high: i64,
 }
 
-/// Appends `rows` after `totals.head` and moves it. Returns the positions of refused duplicates.
+/// Rows to append.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows<'a> {
+    pub(super) rows: &'a [Row],
+    pub(super) run: i64,
+    pub(super) now: Micros,
+    /// See `Group::gives_way`.
+    pub(super) gives_way: bool,
+}
+
+impl<'a> Rows<'a> {
+    /// A few that the store makes itself.
+    pub(super) fn own(run: i64, rows: &'a [Row], now: Micros) -> Self {
+        Self {
+            rows,
+            run,
+            now,
+            gives_way: false,
+        }
+    }
+}
+
+/// Appends rows after `totals.head` and moves it. Returns the positions of refused duplicates.
 pub(super) fn append(
     connection: &Connection,
     names: &mut Names,
     totals: &mut Totals,
-    run: i64,
-    rows: &[Row],
-    now: Micros,
+    Rows {
+        rows,
+        run,
+        now,
+        gives_way,
+    }: Rows<'_>,
 ) -> rusqlite::Result<Vec<usize>> {
     let mut duplicates = Vec::new();
     if rows.is_empty() {
@@ -38,14 +65,23 @@ pub(super) fn append(
     let mut insert = connection.prepare_cached(insert_sql())?;
     let mut binder = Binder::new(connection, names);
     let mut block = last_block(connection)?;
+    let mut first = true;
     for (at, row) in rows.iter().enumerate() {
+        if gives_way && at % SLICE == SLICE - 1 {
+            std::thread::yield_now();
+        }
         let seq = totals.head + 1;
         if row.caller_id && !claim(connection, row, seq)? {
             duplicates.push(at);
             continue;
         }
-        binder.row(&mut insert, seq, run, row)?;
+        // The log may be empty; after its first row the next number is the last one's successor.
+        binder.row(&mut insert, first.then_some(seq), run, row)?;
         insert.raw_execute()?;
+        first = false;
+        if connection.last_insert_rowid() != seq {
+            return Err(out_of_sequence());
+        }
         totals.head = seq;
         block = Some(extend(connection, block, seq, row.ts.0, now.0)?);
     }
@@ -70,6 +106,15 @@ pub(super) fn of_run(
             Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
         })?
         .collect()
+}
+
+/// A row beyond the head was in the way.
+fn out_of_sequence() -> rusqlite::Error {
+    let code = rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY;
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(code),
+        Some("audit_rows has rows after the head".to_owned()),
+    )
 }
 
 fn insert_sql() -> &'static str {

@@ -34,7 +34,12 @@ impl SqliteStore {
         self.transact("dismiss dead letters", true, |connection, names, totals| {
             let done = dismiss(connection, sink, seqs, by, now)?;
             if done.letters > 0 {
-                append::append(connection, names, totals, run, &[record(&done)], now)?;
+                append::append(
+                    connection,
+                    names,
+                    totals,
+                    append::Rows::own(run, &[record(&done)], now),
+                )?;
                 settle::save_head(connection, totals)?;
             }
             Ok(done)

@@ -30,10 +30,19 @@ pub(super) const COLUMN_COUNT: usize = 24;
 pub(super) struct Binder<'a> {
     pub(super) connection: &'a Connection,
     pub(super) names: &'a mut Names,
-    /// Columns that hold something else than null: most columns of most rows are null, and a
-    /// binding stays until it is replaced.
-    bound: u32,
+    /// What each parameter holds: a binding stays until it is replaced, and many columns are the same in row after
+    /// row.
+    held: [Held; COLUMN_COUNT],
     column: usize,
+}
+
+/// What a parameter of the statement holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Null,
+    Int(i64),
+    /// Not worth comparing.
+    Bytes,
 }
 
 impl<'a> Binder<'a> {
@@ -42,21 +51,22 @@ impl<'a> Binder<'a> {
         Self {
             connection,
             names,
-            bound: 0,
+            held: [Held::Null; COLUMN_COUNT],
             column: 0,
         }
     }
 
+    /// Without a `seq` SQLite gives the next number, which saves it the search for a place.
     pub(super) fn row(
         &mut self,
         to: &mut Statement<'_>,
-        seq: i64,
+        seq: Option<i64>,
         run: i64,
         row: &Row,
     ) -> rusqlite::Result<()> {
         self.column = 0;
         let exchange = row.exchange.as_ref();
-        self.int(to, seq)?;
+        self.opt_int(to, seq)?;
         self.int(to, run)?;
         self.int(to, flags(row))?;
         self.blob(to, row.id.as_bytes())?;
@@ -155,31 +165,33 @@ impl<'a> Binder<'a> {
     }
 
     fn text(&mut self, to: &mut Statement<'_>, text: &str) -> rusqlite::Result<()> {
-        self.bind(to, ValueRef::Text(text.as_bytes()))
+        self.bind(to, Held::Bytes, ValueRef::Text(text.as_bytes()))
     }
 
     fn blob(&mut self, to: &mut Statement<'_>, bytes: &[u8]) -> rusqlite::Result<()> {
-        self.bind(to, ValueRef::Blob(bytes))
+        self.bind(to, Held::Bytes, ValueRef::Blob(bytes))
     }
 
     fn int(&mut self, to: &mut Statement<'_>, number: i64) -> rusqlite::Result<()> {
-        self.bind(to, ValueRef::Integer(number))
-    }
-
-    fn bind(&mut self, to: &mut Statement<'_>, value: ValueRef<'_>) -> rusqlite::Result<()> {
-        self.bound |= 1 << self.column;
-        self.column += 1;
-        to.raw_bind_parameter(self.column, ToSqlOutput::Borrowed(value))
+        self.bind(to, Held::Int(number), ValueRef::Integer(number))
     }
 
     fn null(&mut self, to: &mut Statement<'_>) -> rusqlite::Result<()> {
-        let bit = 1 << self.column;
+        self.bind(to, Held::Null, ValueRef::Null)
+    }
+
+    fn bind(
+        &mut self,
+        to: &mut Statement<'_>,
+        held: Held,
+        value: ValueRef<'_>,
+    ) -> rusqlite::Result<()> {
+        let before = std::mem::replace(&mut self.held[self.column], held);
         self.column += 1;
-        if self.bound & bit == 0 {
+        if held == before && held != Held::Bytes {
             return Ok(());
         }
-        self.bound &= !bit;
-        to.raw_bind_parameter(self.column, ToSqlOutput::Borrowed(ValueRef::Null))
+        to.raw_bind_parameter(self.column, ToSqlOutput::Borrowed(value))
     }
 }
 

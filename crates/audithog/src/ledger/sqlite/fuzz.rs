@@ -86,7 +86,7 @@ fn round_trip(ledger: &Connection, row: &Row) {
         let marks = vec!["?"; COLUMN_COUNT].join(", ");
         let sql = format!("INSERT INTO audit_rows ({COLUMNS}) VALUES ({marks})");
         let mut insert = ledger.prepare_cached(&sql)?;
-        Binder::new(ledger, &mut names).row(&mut insert, seq, 1, row)?;
+        Binder::new(ledger, &mut names).row(&mut insert, Some(seq), 1, row)?;
         insert.raw_execute().map(drop)
     };
     let in_vain = |error: rusqlite::Error| -> () { panic!("{error}") };

@@ -24,6 +24,8 @@ pub(super) struct Open {
     pub(super) turnstile: Turnstile,
     /// `synchronous` is FULL.
     full: bool,
+    /// Of a page; never changes.
+    page_bytes: u64,
 }
 
 impl Open {
@@ -37,12 +39,14 @@ impl Open {
         let (connection, path, created) = open::writer(path, known, locked)?;
         let checkpointer = Checkpointer::start(&path)?;
         let files = Files::opened(&path)?;
+        let page_bytes = number(&connection, "PRAGMA page_size").map_err(failed("be measured"))?;
         let open = Self {
             connection,
             files,
             checkpointer,
             turnstile: Turnstile::of(&path),
             full: false,
+            page_bytes,
         };
         Ok((open, created))
     }
@@ -61,17 +65,10 @@ impl Open {
     /// Whether the file has all of its pages, or the log can have the rest. A truncated file is
     /// found so before SQLite needs one of the pages that are gone.
     pub(super) fn check_length(&self) -> Result<Sizes, StoreError> {
-        let number = |sql: &str| -> Result<u64, StoreError> {
-            let number = self
-                .connection
-                .prepare_cached(sql)
-                .and_then(|mut found| found.query_row([], |row| row.get::<_, i64>(0)));
-            Ok(number.map_err(failed("be measured"))?.unsigned_abs())
-        };
-        let whole = number("PRAGMA page_count")? * number("PRAGMA page_size")?;
+        let pages = pages(&self.connection).map_err(failed("be measured"))?;
+        let whole = pages * self.page_bytes;
         // Measured after the pages were counted: a checkpoint between the two only helps.
-        let sizes = self.files.check()?;
-        self.files.check_log(sizes.wal)?;
+        let sizes = self.check_log()?;
         if sizes.db + sizes.wal < whole {
             return Err(damaged(format_args!(
                 "the file {} has {} bytes of {whole}: it was truncated",
@@ -79,6 +76,22 @@ impl Open {
                 sizes.db
             )));
         }
+        Ok(sizes)
+    }
+
+    /// The same after a commit that has counted its pages, which spares a transaction for counting. What another
+    /// process has given back since is no damage, so a file that is too short is counted again.
+    pub(super) fn check_committed(&self, pages: u64) -> Result<Sizes, StoreError> {
+        let sizes = self.check_log()?;
+        if sizes.db + sizes.wal < pages * self.page_bytes {
+            return self.check_length();
+        }
+        Ok(sizes)
+    }
+
+    fn check_log(&self) -> Result<Sizes, StoreError> {
+        let sizes = self.files.check()?;
+        self.files.check_log(sizes.wal)?;
         Ok(sizes)
     }
 
@@ -105,6 +118,18 @@ impl Open {
         }
         closed
     }
+}
+
+/// How many pages the file has, or will have once the log is moved into it; in a transaction, with its own.
+pub(super) fn pages(connection: &Connection) -> rusqlite::Result<u64> {
+    number(connection, "PRAGMA page_count")
+}
+
+fn number(connection: &Connection, sql: &str) -> rusqlite::Result<u64> {
+    let number: i64 = connection
+        .prepare_cached(sql)?
+        .query_row([], |row| row.get(0))?;
+    Ok(number.unsigned_abs())
 }
 
 /// Whether a last connection leaves the log as it is when it is closed.

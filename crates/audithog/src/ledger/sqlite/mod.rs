@@ -5,7 +5,8 @@
 //! * `audit_rows` is the log: one compact line per row, by `seq`. `audit_logs` is the view for
 //!   people: every column as text, number or time. `schema.sql` has the tables.
 //! * `seq` is given here, from `audit_head.head`, which moves in the same transaction. It has no
-//!   gaps and no number comes twice, also after retention has emptied the table.
+//!   gaps and no number comes twice, also after retention has emptied the table. Only a group's
+//!   first row is inserted with its number; SQLite counts on from there, and each number is compared.
 //! * Ids are 16-byte blobs; a text that is not a UUID stays text. So a row is found by
 //!   `… FROM audit_logs WHERE id = '0192…'` (text, reads the whole log) and by
 //!   `… FROM audit_rows WHERE id = x'0192…'` (blob). There is no index on ids: keeping one in

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -17,6 +18,8 @@ const LIMIT: i64 = 65_536;
 const PEER_LIMIT: i64 = LIMIT / 2;
 /// Texts remembered as seen once.
 const SEEN: usize = 4_096;
+/// Places for texts that come all the time: a power of two.
+const RECENT: usize = 2_048;
 
 /// Who decides what the text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +28,15 @@ pub(super) enum Origin {
     Peer,
 }
 
+type Known = (Arc<str>, i64);
+
 /// The writer's side of the dictionary.
 #[derive(Debug)]
 pub(super) struct Names {
-    known: HashMap<Box<str>, i64>,
+    known: HashMap<Arc<str>, i64>,
+    /// Some of `known`, each at its [`place`]: a row has seven texts, and hashing them so that nobody can make them
+    /// collide costs as much as binding them. Whoever does make them collide here gets that hash.
+    recent: Box<[Option<Known>]>,
     /// Hashes of texts seen once; a slot is simply overwritten.
     seen: Box<[u64; SEEN]>,
     hasher: RandomState,
@@ -38,6 +46,7 @@ impl Names {
     pub(super) fn new() -> Self {
         Self {
             known: HashMap::new(),
+            recent: vec![None; RECENT].into(),
             seen: Box::new([0; SEEN]),
             hasher: RandomState::new(),
         }
@@ -46,6 +55,7 @@ impl Names {
     /// After a rollback: what it knows may not exist.
     pub(super) fn forget(&mut self) {
         self.known.clear();
+        self.recent.fill(None);
     }
 
     /// The text's number, if it has one or is given one now.
@@ -55,7 +65,14 @@ impl Names {
         text: &str,
         origin: Origin,
     ) -> rusqlite::Result<Option<i64>> {
-        if let Some(name) = self.known.get(text) {
+        let place = place(text);
+        if let Some((known, name)) = &self.recent[place]
+            && **known == *text
+        {
+            return Ok(Some(*name));
+        }
+        if let Some((known, name)) = self.known.get_key_value(text) {
+            self.recent[place] = Some((Arc::clone(known), *name));
             return Ok(Some(*name));
         }
         if text.len() > LONGEST || !self.seen_before(text) {
@@ -83,6 +100,32 @@ impl Names {
     }
 }
 
+/// Where a text is in `Names::recent`: by its length and three words of it, which costs next to nothing.
+fn place(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let length = bytes.len();
+    let word = |at: usize| {
+        let word = bytes.get(at..at + 8)?;
+        Some(u64::from_ne_bytes(word.try_into().ok()?))
+    };
+    let short = || {
+        bytes
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte))
+    };
+    let first = word(0).unwrap_or_else(short);
+    let middle = word(length / 2).unwrap_or(0);
+    let last = word(length.saturating_sub(8)).unwrap_or(0);
+    let mixed = (first ^ middle.rotate_left(19) ^ last.rotate_left(41) ^ length as u64)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the upper bits, which all bits of the words have moved"
+    )]
+    let place = (mixed >> (u64::BITS - RECENT.trailing_zeros())) as usize;
+    place
+}
+
 fn lookup(connection: &Connection, text: &str) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT name FROM audit_names WHERE text = ?1")?
@@ -106,4 +149,37 @@ fn add(connection: &Connection, text: &str, origin: Origin) -> rusqlite::Result<
         .prepare_cached("INSERT INTO audit_names (name, text) VALUES (?1, ?2)")?
         .execute(rusqlite::params![last + 1, text])?;
     Ok(Some(last + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts that `place` cannot tell apart: what they differ in is in none of its words.
+    #[test]
+    fn texts_with_one_place_have_numbers_of_their_own() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE audit_names (name INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
+            )
+            .unwrap();
+        let mut names = Names::new();
+        let texts = ["a", "b", "c"].map(|differs| format!("{:9}{differs}{:30}", "", ""));
+        assert!(texts.iter().all(|text| place(text) == place(&texts[0])));
+        let numbers = |names: &mut Names| {
+            let number = |text: &String| names.number(&connection, text, Origin::Peer).unwrap();
+            texts.iter().map(number).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&mut names), [None, None, None]);
+        for _ in 0..3 {
+            assert_eq!(numbers(&mut names), [Some(1), Some(2), Some(3)]);
+        }
+        names.forget();
+        connection
+            .execute_batch("UPDATE audit_names SET name = name + 10")
+            .unwrap();
+        // Not seen for the first time, and read again.
+        assert_eq!(numbers(&mut names), [Some(11), Some(12), Some(13)]);
+    }
 }

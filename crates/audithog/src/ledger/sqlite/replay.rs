@@ -37,7 +37,12 @@ impl SqliteStore {
             |connection, names, totals| {
                 let done = replay(connection, totals, sink, seqs, now)?;
                 if done.letters > 0 {
-                    append::append(connection, names, totals, run, &[record(&done)], now)?;
+                    append::append(
+                        connection,
+                        names,
+                        totals,
+                        append::Rows::own(run, &[record(&done)], now),
+                    )?;
                     settle::save_head(connection, totals)?;
                 }
                 Ok(done)

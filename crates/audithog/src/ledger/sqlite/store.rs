@@ -17,7 +17,7 @@ use super::read::{Seated, SqliteReader};
 use super::reserve::Reserve;
 use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
 use super::unclean::Teller;
-use super::{append, busy, checkpoint, damage, notes, open, retention, settle, sinks};
+use super::{append, busy, checkpoint, damage, handle, notes, open, retention, settle, sinks};
 use crate::clock::Clock;
 use crate::config::LedgerCare;
 use crate::ledger::{
@@ -315,14 +315,15 @@ impl SqliteStore {
             };
             let (head, pruned) = (totals.head, totals.pruned);
             let done = work(&transaction, &mut self.names, &mut totals)?;
+            let pages = handle::pages(&transaction)?;
             transaction.commit()?;
-            Ok((done, totals, version, head, pruned))
+            Ok((done, totals, version, pages, head, pruned))
         };
-        let (done, totals, version, head, pruned) =
+        let (done, totals, version, pages, head, pruned) =
             busy::with_patience(busy::PATIENCE.saturating_sub(turn.waited), attempt)
                 .map_err(failed(doing))?;
         // Into files that are gone nothing was written.
-        let sizes = open.check_length()?;
+        let sizes = open.check_committed(pages)?;
         self.log_bytes = sizes.wal;
         // Removing costs the log about as much as adding.
         let changed = (totals.head - head).saturating_add(totals.pruned - pruned);
@@ -390,7 +391,13 @@ impl Store for SqliteStore {
                     totals.losses.add(reason, rows);
                 }
                 totals.requests += group.requests;
-                let duplicates = append::append(connection, names, totals, run, group.rows, now)?;
+                let rows = append::Rows {
+                    rows: group.rows,
+                    run,
+                    now,
+                    gives_way: group.gives_way,
+                };
+                let duplicates = append::append(connection, names, totals, rows)?;
                 for settlement in group.settlements {
                     if sinks::may_settle(connection, settlement.sink, run)? {
                         settle::settle(connection, totals, settlement, now)?;

@@ -42,7 +42,12 @@ impl Teller<'_> {
                 loss_row(self.clock, &loss)
             })
             .collect();
-        append::append(connection, names, totals, self.run, &rows, now)?;
+        append::append(
+            connection,
+            names,
+            totals,
+            append::Rows::own(self.run, &rows, now),
+        )?;
         settle::save_losses(connection, &before, &totals.losses, now)?;
         settle::save_head(connection, totals)?;
         Ok(stops)

@@ -161,3 +161,30 @@ fn a_tail_that_does_not_fit_the_head_is_told_at_the_start() {
         raw.execute_batch(repair).unwrap();
     }
 }
+
+/// SQLite counts within a group, by the last row that is there.
+#[test]
+fn a_row_beyond_the_head_stops_a_group_and_gives_no_other_number() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &[full_row(1)]);
+    let raw = place.raw();
+    crate::ledger::sqlite::open::triggers(&raw, false).unwrap();
+    raw.execute_batch(
+        "INSERT INTO audit_rows (seq, run, flags, id, ts, event) VALUES (9, 1, 0, x'00', 0, 'forged')",
+    )
+    .unwrap();
+    let rows = [full_row(2), full_row(3)];
+    let group = Group {
+        rows: &rows,
+        ..Group::default()
+    };
+    let error = store.commit(&group).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Corrupt);
+    let last: i64 = raw
+        .query_row("SELECT max(seq) FROM audit_rows WHERE seq < 9", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(last, 1);
+}
