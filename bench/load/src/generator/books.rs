@@ -1,0 +1,195 @@
+//! The pure part: when requests are due, what a latency is, which samples are the generator's own fault.
+
+use std::fmt::Write as _;
+use std::num::NonZeroU64;
+
+use hdrhistogram::Histogram;
+
+/// A longer gap between two looks at the sockets means that the generator was off its core.
+const GAP_NS: u64 = 20_000;
+/// Latencies up to a minute, with three digits.
+const LONGEST_NS: u64 = 60_000_000_000;
+
+/// Times are nanoseconds since the start.
+#[derive(Debug)]
+pub(super) struct Books {
+    rate: NonZeroU64,
+    last_look: u64,
+    gap_end: u64,
+    all: Histogram<u64>,
+    clean: Histogram<u64>,
+    pub(super) sent: u64,
+    answered: u64,
+    pub(super) errors: u64,
+    late: u64,
+}
+
+impl Books {
+    pub(super) fn new(rate: u64) -> Option<Self> {
+        let histogram = || Histogram::new_with_bounds(1, LONGEST_NS, 3).ok();
+        Some(Self {
+            rate: NonZeroU64::new(rate)?,
+            last_look: 0,
+            gap_end: 0,
+            all: histogram()?,
+            clean: histogram()?,
+            sent: 0,
+            answered: 0,
+            errors: 0,
+            late: 0,
+        })
+    }
+
+    /// When a request shall be sent.
+    pub(super) fn due(&self, number: u64) -> u64 {
+        u64::try_from(u128::from(number) * 1_000_000_000 / u128::from(self.rate.get()))
+            .unwrap_or(u64::MAX)
+    }
+
+    /// The generator looks at its sockets.
+    pub(super) fn look(&mut self, now: u64) {
+        if now.saturating_sub(self.last_look) > GAP_NS {
+            self.gap_end = now;
+        }
+        self.last_look = now;
+    }
+
+    /// A response is whole. The last gap is the one that matters: if it ended after the request was due, the two overlap.
+    pub(super) fn answered(&mut self, due: u64, now: u64, status_is_right: bool) {
+        let latency = now.saturating_sub(due).clamp(1, LONGEST_NS);
+        self.answered += 1;
+        self.errors += u64::from(!status_is_right);
+        self.all.saturating_record(latency);
+        if self.gap_end > due {
+            self.late += 1;
+        } else {
+            self.clean.saturating_record(latency);
+        }
+    }
+
+    /// What is still open will not be answered.
+    pub(super) fn into_report(self) -> Report {
+        let at = |histogram: &Histogram<u64>, quantile| {
+            microseconds(histogram.value_at_quantile(quantile))
+        };
+        Report {
+            sent: self.sent,
+            answered: self.answered,
+            errors: self.errors,
+            percentiles_us: [0.5, 0.9, 0.99, 0.999].map(|quantile| at(&self.all, quantile)),
+            max_us: microseconds(self.all.max()),
+            late: self.late,
+            clean: self.clean.len(),
+            clean_us: [0.5, 0.9, 0.99, 0.999].map(|quantile| at(&self.clean, quantile)),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a minute in nanoseconds is far below 2^53"
+)]
+fn microseconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1000.0
+}
+
+/// What a run measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Requests written.
+    pub sent: u64,
+    /// Responses read.
+    pub answered: u64,
+    /// Responses with another status than the list expects, and requests without a response.
+    pub errors: u64,
+    /// p50, p90, p99, p99.9 of all samples.
+    pub percentiles_us: [f64; 4],
+    /// The longest.
+    pub max_us: f64,
+    /// Samples that the generator itself may have made longer.
+    pub late: u64,
+    /// The other samples.
+    pub clean: u64,
+    /// p50, p90, p99, p99.9 of these.
+    pub clean_us: [f64; 4],
+}
+
+impl Report {
+    /// One line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let [p50, p90, p99, p999] = self.percentiles_us;
+        let mut line = format!(
+            "{{\"sent\":{},\"answered\":{},\"errors\":{}",
+            self.sent, self.answered, self.errors
+        );
+        // Writing to a string cannot fail.
+        let _ = write!(
+            line,
+            ",\"p50_us\":{p50:.2},\"p90_us\":{p90:.2},\"p99_us\":{p99:.2},\"p999_us\":{p999:.2}"
+        );
+        let _ = write!(
+            line,
+            ",\"max_us\":{:.2},\"late\":{}",
+            self.max_us, self.late
+        );
+        let [p50, p90, p99, p999] = self.clean_us;
+        let _ = write!(
+            line,
+            ",\"clean\":{{\"n\":{},\"p50_us\":{p50:.2},\"p90_us\":{p90:.2},\"p99_us\":{p99:.2},\"p999_us\":{p999:.2}}}}}",
+            self.clean
+        );
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_due_at_even_distances_without_drift() {
+        let books = Books::new(30_000).expect("a rate");
+        assert_eq!(books.due(0), 0);
+        assert_eq!(books.due(1), 33_333);
+        // A distance in whole nanoseconds would be 10 µs short by now.
+        assert_eq!(books.due(30_000), 1_000_000_000);
+        assert!(Books::new(0).is_none());
+    }
+
+    #[test]
+    fn latency_counts_from_the_schedule() {
+        let mut books = Books::new(1000).expect("a rate");
+        books.answered(5_000_000, 5_250_000, true);
+        books.answered(6_000_000, 6_000_000, false);
+        let report = books.into_report();
+        assert_eq!((report.answered, report.errors, report.late), (2, 1, 0));
+        assert!((report.max_us - 250.0).abs() < 0.5, "{report:?}");
+    }
+
+    #[test]
+    fn a_gap_spoils_the_requests_it_overlaps_and_no_others() {
+        let mut books = Books::new(1000).expect("a rate");
+        books.look(10_000);
+        books.look(30_000);
+        books.answered(5_000, 30_000, true);
+        // Off the core until 60,000.
+        books.look(60_000);
+        books.answered(20_000, 60_000, true);
+        books.answered(59_999, 61_000, true);
+        books.answered(60_001, 70_000, true);
+        let report = books.into_report();
+        assert_eq!((report.answered, report.late, report.clean), (4, 2, 2));
+        assert!(report.clean_us[3] < 26.0, "{report:?}");
+    }
+
+    #[test]
+    fn a_report_is_one_json_object() {
+        let line = Books::new(1).expect("a rate").into_report().to_json();
+        assert_eq!(
+            line,
+            "{\"sent\":0,\"answered\":0,\"errors\":0,\"p50_us\":0.00,\"p90_us\":0.00,\"p99_us\":0.00,\"p999_us\":0.00,\
+             \"max_us\":0.00,\"late\":0,\"clean\":{\"n\":0,\"p50_us\":0.00,\"p90_us\":0.00,\"p99_us\":0.00,\"p999_us\":0.00}}"
+        );
+    }
+}
