@@ -19,7 +19,7 @@ use crate::error::{Error, Kind};
 /// `User-Agent`; capture v1 requires one.
 pub(super) const USER_AGENT: &str = concat!("audithog/", env!("CARGO_PKG_VERSION"));
 
-/// A reply for a full request is about 40 KiB. More than this is not PostHog.
+/// A reply for a full request is about 140 KiB. More than this is not PostHog.
 const REPLY_LIMIT: usize = 1 << 20;
 /// A host that does not answer a connect within this will not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,9 +1,8 @@
-//! JSON, written straight into the request body: no tree of values in between.
-
-use std::fmt::{self, Display};
-use std::io::Write as _;
+//! A JSON object, written straight into the request body: no tree of values in between.
 
 use serde_json::value::RawValue;
+
+use super::json;
 
 /// A JSON object under construction. Writing to memory does not fail, so nothing is returned.
 pub(super) struct Object<'a> {
@@ -17,6 +16,11 @@ impl<'a> Object<'a> {
         Self { out, empty: true }
     }
 
+    /// Goes on with an object that is open in `out` and has a member.
+    pub(super) fn go_on(out: &'a mut Vec<u8>) -> Self {
+        Self { out, empty: false }
+    }
+
     pub(super) fn close(self) {
         self.out.push(b'}');
     }
@@ -24,15 +28,14 @@ impl<'a> Object<'a> {
     /// A name of ours: it needs no escapes.
     fn name(&mut self, name: &'static str) {
         self.comma();
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
+        json::quoted(self.out, name.as_bytes());
+        self.out.push(b':');
     }
 
     /// A name from outside.
-    pub(super) fn given_name(&mut self, name: &str) {
+    fn given_name(&mut self, name: &str) {
         self.comma();
-        self.string(name);
+        json::string(self.out, name);
         self.out.push(b':');
     }
 
@@ -43,13 +46,9 @@ impl<'a> Object<'a> {
         self.empty = false;
     }
 
-    pub(super) fn string(&mut self, text: &str) {
-        let _ = serde_json::to_writer(&mut *self.out, text);
-    }
-
     pub(super) fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
-        self.string(value);
+        json::string(self.out, value);
     }
 
     pub(super) fn optional(&mut self, name: &'static str, value: Option<&str>) {
@@ -58,18 +57,19 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A value whose text needs quotes but no escapes.
-    pub(super) fn shown(&mut self, name: &'static str, value: impl Display) {
+    pub(super) fn flag(&mut self, name: &'static str, value: bool) {
         self.name(name);
-        let _ = write!(self.out, "\"{value}\"");
+        let text: &[u8] = if value { b"true" } else { b"false" };
+        self.out.extend_from_slice(text);
     }
 
-    /// A value whose text is JSON.
-    pub(super) fn plain(&mut self, name: &'static str, value: impl Display) {
-        self.name(name);
-        let _ = write!(self.out, "{value}");
+    /// A text under a name from outside.
+    pub(super) fn given(&mut self, name: &str, value: &str) {
+        self.given_name(name);
+        json::string(self.out, value);
     }
 
+    /// JSON under a name from outside.
     pub(super) fn spliced(&mut self, name: &str, value: &RawValue) {
         self.given_name(name);
         self.out.extend_from_slice(value.get().as_bytes());
@@ -78,17 +78,5 @@ impl<'a> Object<'a> {
     pub(super) fn object(&mut self, name: &'static str) -> Object<'_> {
         self.name(name);
         Object::open(self.out)
-    }
-}
-
-/// Microseconds, shown as milliseconds.
-pub(super) struct Millis(pub(super) u64);
-
-impl Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0 / 1_000, self.0 % 1_000) {
-            (whole, 0) => write!(f, "{whole}"),
-            (whole, rest) => write!(f, "{whole}.{rest:03}"),
-        }
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::body::{Body, Encoding};
 use super::event::Protocol;
-use super::{PosthogSink, Request};
+use super::{PosthogSink, Request, json};
 
 /// No `sent_at`: with it PostHog would correct each try's timestamps anew, and around midnight a
 /// corrected time defeats its de-duplication.
@@ -16,12 +16,14 @@ pub(super) fn body(
     request: &Request<'_>,
     encoding: Encoding,
 ) -> io::Result<Vec<u8>> {
-    let mut body = Body::new(encoding, request.weight)?;
-    body.write(br#"{"api_key":"#)?;
-    body.write(&serde_json::to_vec(sink.key())?)?;
-    body.write(br#","batch":["#)?;
+    let mut press = sink.press();
+    let mut body = Body::new(&mut press, encoding, request.weight())?;
+    let start = body.end();
+    start.extend_from_slice(br#"{"api_key":"#);
+    json::string(start, sink.key());
+    start.extend_from_slice(br#","batch":["#);
     sink.write_events(&mut body, request, Protocol::V0)?;
-    body.write(b"]}")?;
+    body.end().extend_from_slice(b"]}");
     body.finish()
 }
 

@@ -26,11 +26,12 @@ pub(super) fn body(
     request: &Request<'_>,
     encoding: Encoding,
 ) -> io::Result<Vec<u8>> {
-    let mut body = Body::new(encoding, request.weight)?;
+    let mut press = sink.press();
+    let mut body = Body::new(&mut press, encoding, request.weight())?;
     let open = format!(r#"{{"created_at":"{}","batch":["#, request.attempt.created);
-    body.write(open.as_bytes())?;
+    body.end().extend_from_slice(open.as_bytes());
     sink.write_events(&mut body, request, Protocol::V1)?;
-    body.write(b"]}")?;
+    body.end().extend_from_slice(b"]}");
     body.finish()
 }
 
