@@ -21,8 +21,8 @@ use crate::sink::Sink;
 
 mod reply;
 
-/// Rows read at a time: below the time an audit thread may hold a core.
-const READ_ROWS: usize = 100;
+/// Rows read at a time: about as long as an audit thread may hold a core.
+const READ_ROWS: usize = 200;
 /// Slots in the line's window, per request in flight.
 const SLOTS_PER_REQUEST: usize = 4;
 
@@ -84,7 +84,12 @@ impl Course {
             line: Line::new(totals.cursor, slots),
             stragglers: Stragglers::new(totals.stragglers),
             breaker: Breaker::new(tuning.retry),
-            triggers: Triggers::new(tuning.batch_size, tuning.batch_interval, totals.cursor),
+            triggers: Triggers::new(
+                tuning.batch_size,
+                sink.limits().rows,
+                tuning.batch_interval,
+                totals.cursor,
+            ),
             sum: Settlement {
                 sink: sink.name(),
                 cursor: totals.cursor,

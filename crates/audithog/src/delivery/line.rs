@@ -8,10 +8,11 @@ use std::collections::{HashSet, VecDeque};
 
 use uuid::Uuid;
 
+use super::id_hash::IdHashing;
 use super::request::{Origin, Request};
 use crate::ledger::{DeadLetter, Settlement, Straggler};
 use crate::record::{Micros, StoredRow};
-use crate::sink::{Admission, Sink};
+use crate::sink::{Admission, RequestLimits, Sink};
 
 #[derive(Debug)]
 pub(super) struct Line {
@@ -39,7 +40,7 @@ struct Slot {
 struct Filling {
     rows: Vec<StoredRow>,
     bytes: usize,
-    ids: HashSet<Uuid>,
+    ids: HashSet<Uuid, IdHashing>,
 }
 
 /// What became of a row of the line.
@@ -103,25 +104,26 @@ impl Line {
         now: Micros,
     ) -> Vec<Request> {
         let mut full = Vec::new();
+        let limits = sink.limits();
         for row in rows {
             if row.seq <= self.read {
                 continue;
             }
             self.skip(row.seq - 1);
-            let send = sink.admit(&row) == Admission::Send;
-            if send && !self.fits(&row, sink) {
+            let weight = match sink.admit(&row) {
+                Admission::Send => Some(sink.weight(&row)),
+                Admission::SampledOut => None,
+            };
+            if weight.is_some_and(|weight| !self.takes(&row, weight, limits)) {
                 full.extend(self.cut(now));
             }
             let seq = row.seq;
             let slot = self.filling_slot();
             slot.last = seq;
             slot.first_ts.get_or_insert(row.row.ts);
-            if send {
+            if let Some(weight) = weight {
                 slot.open += 1;
-                let filling = slot.filling.get_or_insert_default();
-                filling.bytes = filling.bytes.saturating_add(sink.weight(&row));
-                filling.ids.insert(row.row.id);
-                filling.rows.push(row);
+                slot.filling.get_or_insert_default().add(row, weight);
             } else {
                 slot.sum.sampled_out += 1;
             }
@@ -160,6 +162,20 @@ impl Line {
         }
     }
 
+    /// All rows of slot `number` were delivered, `count` of them: as if each had been finished.
+    pub(super) fn finish_all(&mut self, number: u64, count: usize) {
+        let slot = usize::try_from(number.wrapping_sub(self.front))
+            .ok()
+            .and_then(|index| self.slots.get_mut(index));
+        let Some(slot) = slot else {
+            debug_assert!(false, "slot {number} has left the line");
+            return;
+        };
+        debug_assert!(slot.open >= count, "slot {number} has fewer open rows");
+        slot.open = slot.open.saturating_sub(count);
+        slot.sum.delivered += count as u64;
+    }
+
     /// Moves the cursor over the finished slots at the front and adds what they came to.
     pub(super) fn settle(&mut self, sum: &mut Settlement) {
         while self
@@ -191,14 +207,14 @@ impl Line {
         }
     }
 
-    fn fits(&self, row: &StoredRow, sink: &dyn Sink) -> bool {
+    /// Whether the request being filled has room for the row.
+    fn takes(&self, row: &StoredRow, weight: usize, limits: RequestLimits) -> bool {
         let Some(filling) = self.slots.back().and_then(|slot| slot.filling.as_ref()) else {
             return true;
         };
-        let limits = sink.limits();
         filling.rows.is_empty()
             || (filling.rows.len() < limits.rows
-                && filling.bytes.saturating_add(sink.weight(row)) <= limits.bytes
+                && filling.bytes.saturating_add(weight) <= limits.bytes
                 && !filling.ids.contains(&row.row.id))
     }
 
@@ -215,5 +231,13 @@ impl Line {
         }
         let last = self.slots.len() - 1;
         &mut self.slots[last]
+    }
+}
+
+impl Filling {
+    fn add(&mut self, row: StoredRow, weight: usize) {
+        self.bytes = self.bytes.saturating_add(weight);
+        self.ids.insert(row.row.id);
+        self.rows.push(row);
     }
 }

@@ -17,6 +17,7 @@ mod breaker;
 mod course;
 mod drive;
 mod flush;
+mod id_hash;
 mod lease;
 mod line;
 mod request;

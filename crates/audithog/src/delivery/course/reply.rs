@@ -90,6 +90,17 @@ impl Course {
         retry_after: Option<Duration>,
         now: Now,
     ) -> Change {
+        if let Origin::Line { slot } = request.origin
+            && verdicts.len() == request.rows.len()
+            && verdicts
+                .iter()
+                .all(|verdict| *verdict == Verdict::Delivered)
+        {
+            self.successes += 1;
+            self.last_success = Some(now.wall);
+            self.line.finish_all(slot, verdicts.len());
+            return self.breaker.success(request.launch, now.monotonic);
+        }
         let mut verdicts: Vec<_> = verdicts.into_iter().map(Some).collect();
         verdicts.resize(request.rows.len(), None);
         let settles = |verdict: &Option<Verdict>| {
