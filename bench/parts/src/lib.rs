@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod plain;
 pub mod report;
 pub mod requests;
+pub mod service;
 
 /// What can go wrong in a program that measures: it ends with it.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

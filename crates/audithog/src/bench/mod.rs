@@ -7,6 +7,7 @@
 //! | `ledger` | a group commit, a read |
 //! | `delivery` | a request's body, a verdict |
 
+#[cfg(feature = "posthog")]
 pub mod delivery;
 pub mod ledger;
 pub mod request;

@@ -21,8 +21,8 @@ use crate::sink::Sink;
 
 mod reply;
 
-/// Rows read at a time: below the time an audit thread may hold a core.
-const READ_ROWS: usize = 100;
+/// Rows read at a time: about as long as an audit thread may hold a core.
+const READ_ROWS: usize = 200;
 /// Slots in the line's window, per request in flight.
 const SLOTS_PER_REQUEST: usize = 4;
 

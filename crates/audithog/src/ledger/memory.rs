@@ -5,7 +5,7 @@
 //! is delivered first, and a row that was stored is never lost afterwards, so the books stay those
 //! of a file. Caller-supplied ids are checked against the rows that are held.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
@@ -30,9 +30,36 @@ pub(crate) struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Held {
-    rows: BTreeMap<i64, StoredRow>,
+    /// What some sink has not passed, up to `head`, without a gap.
+    rows: VecDeque<StoredRow>,
+    /// Rows that every sink has passed, and that some sink tries again.
+    again: BTreeMap<i64, StoredRow>,
     stragglers: HashMap<&'static str, BTreeMap<i64, Straggler>>,
     head: i64,
+}
+
+impl Held {
+    fn len(&self) -> usize {
+        self.rows.len() + self.again.len()
+    }
+
+    fn is_straggler(&self, seq: i64) -> bool {
+        self.stragglers
+            .values()
+            .any(|stragglers| stragglers.contains_key(&seq))
+    }
+
+    /// Where `seq` is in `rows`, or the first one after it.
+    fn place(&self, seq: i64) -> usize {
+        let first = self.rows.front().map_or(seq, |row| row.seq);
+        usize::try_from(seq - first).map_or(0, |at| at.min(self.rows.len()))
+    }
+
+    fn get(&self, seq: i64) -> Option<&StoredRow> {
+        let found = self.rows.get(self.place(seq));
+        let found = found.filter(|row| row.seq == seq);
+        found.or_else(|| self.again.get(&seq))
+    }
 }
 
 #[derive(Debug)]
@@ -58,7 +85,7 @@ impl MemoryStore {
                 duplicates.push(at);
                 continue;
             }
-            if held.rows.len() >= self.max_rows {
+            if held.len() >= self.max_rows {
                 return (duplicates, group.rows.len() - at);
             }
             if row.caller_id {
@@ -70,7 +97,7 @@ impl MemoryStore {
                 run: Arc::clone(&self.run),
                 row: row.clone(),
             };
-            held.rows.insert(held.head, stored);
+            held.rows.push_back(stored);
         }
         (duplicates, 0)
     }
@@ -102,23 +129,28 @@ impl MemoryStore {
         let Some(settled) = self.totals.sinks.values().map(|sink| sink.cursor).min() else {
             return;
         };
-        let needed: BTreeSet<i64> = held
-            .stragglers
-            .values()
-            .flat_map(|stragglers| stragglers.keys().copied())
-            .collect();
-        let ids = &mut self.ids;
-        let unsettled = held.rows.split_off(&(settled + 1));
-        held.rows.retain(|seq, stored| {
-            let keep = needed.contains(seq);
-            if !keep && stored.row.caller_id {
-                ids.remove(&stored.row.id);
+        let mut again = std::mem::take(&mut held.again);
+        let resolved = again.extract_if(.., |seq, _| !held.is_straggler(*seq));
+        for (_, stored) in resolved {
+            self.forget(&stored);
+        }
+        while let Some(stored) = held.rows.pop_front_if(|row| row.seq <= settled) {
+            if held.is_straggler(stored.seq) {
+                again.insert(stored.seq, stored);
+            } else {
+                self.forget(&stored);
             }
-            keep
-        });
-        held.rows.extend(unsettled);
-        let first = held.rows.keys().next();
+        }
+        held.again = again;
+        let waiting = held.again.keys().next().copied();
+        let first = waiting.or_else(|| held.rows.front().map(|row| row.seq));
         self.totals.pruned = first.map_or(held.head, |first| first - 1);
+    }
+
+    fn forget(&mut self, stored: &StoredRow) {
+        if stored.row.caller_id {
+            self.ids.remove(&stored.row.id);
+        }
     }
 }
 
@@ -155,7 +187,7 @@ impl Store for MemoryStore {
     }
 
     fn room(&self) -> usize {
-        self.max_rows.saturating_sub(lock(&self.held).rows.len())
+        self.max_rows.saturating_sub(lock(&self.held).len())
     }
 
     fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {
@@ -224,13 +256,17 @@ impl Reader for MemoryReader {
         if upto <= after {
             return Ok(Vec::new());
         }
-        let range = held.rows.range(after + 1..=upto);
-        Ok(range.take(limit).map(|(_, row)| row.clone()).collect())
+        // Of rows that wait for another try, the numbers are smaller than all others.
+        let again = held.again.range(after + 1..=upto).map(|(_, row)| row);
+        let line = held
+            .rows
+            .range(held.place(after + 1)..held.place(upto.saturating_add(1)));
+        Ok(again.chain(line).take(limit).cloned().collect())
     }
 
     fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
         let held = lock(&self.0);
-        let found = seqs.iter().filter_map(|seq| held.rows.get(seq));
+        let found = seqs.iter().filter_map(|seq| held.get(*seq));
         Ok(found.cloned().collect())
     }
 
@@ -254,7 +290,8 @@ impl Reader for MemoryReader {
 
     fn last_before(&mut self, before: Micros) -> Result<i64, StoreError> {
         let held = lock(&self.0);
-        let young = held.rows.values().find(|stored| stored.row.ts >= before);
+        let mut rows = held.again.values().chain(&held.rows);
+        let young = rows.find(|stored| stored.row.ts >= before);
         Ok(young.map_or(held.head, |stored| stored.seq - 1))
     }
 }

@@ -299,6 +299,11 @@ pub(crate) trait Store: Send {
     /// A reader of its own connection, for another thread.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 
+    /// A reader for a sink: what it reads in order, soon after the commit, may come from memory.
+    fn follower(&self) -> Result<Box<dyn Reader>, StoreError> {
+        self.reader()
+    }
+
     /// Marks the run as ended in good order, syncs and closes. The store is unusable afterwards.
     fn close(&mut self) -> Result<(), StoreError>;
 }
@@ -307,6 +312,12 @@ pub(crate) trait Store: Send {
 pub(crate) trait Reader: Send {
     /// Rows with `after < seq <= upto`, in order, at most `limit`.
     fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError>;
+
+    /// Number and arrival of the first row with `after < seq <= upto`, which is not counted as read.
+    fn first(&mut self, after: i64, upto: i64) -> Result<Option<(i64, Micros)>, StoreError> {
+        let rows = self.rows(after, upto, 1)?;
+        Ok(rows.first().map(|row| (row.seq, row.row.ts)))
+    }
 
     /// The rows with these numbers; pruned ones are absent.
     fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError>;

@@ -168,7 +168,7 @@ fn exchange() -> BoxedStrategy<Exchange> {
         .boxed()
 }
 
-fn row() -> BoxedStrategy<Row> {
+pub(crate) fn row() -> BoxedStrategy<Row> {
     // Few caller-supplied ids, so that some come twice.
     let id = prop_oneof![
         3 => any::<u128>().prop_map(|id| (id, false)),

@@ -110,7 +110,7 @@ pub(super) fn launch(
     board.stands(store.standing());
     let readers = plans
         .iter()
-        .map(|_| store.reader())
+        .map(|_| store.follower())
         .collect::<Result<_, _>>()
         .map_err(ledger_error)?;
     let link: Arc<dyn crate::delivery::Ledger> = Arc::new(Link::new(&queue, &board, readers));

@@ -92,7 +92,9 @@ impl Course {
     ) -> Change {
         if let Origin::Line { slot } = request.origin
             && verdicts.len() == request.rows.len()
-            && verdicts.iter().all(|verdict| *verdict == Verdict::Delivered)
+            && verdicts
+                .iter()
+                .all(|verdict| *verdict == Verdict::Delivered)
         {
             self.successes += 1;
             self.last_success = Some(now.wall);

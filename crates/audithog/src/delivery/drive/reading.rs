@@ -58,6 +58,8 @@ impl Driver<'_> {
                     course.feed(rows, upto, now);
                 }
                 self.read_again();
+                // Requests go first.
+                std::thread::yield_now();
                 true
             }
             Err(error) => {
@@ -111,9 +113,8 @@ impl Driver<'_> {
         let unread = course.line.read() == cursor && progress.synced > cursor;
         let line = if unread && self.first_pending.is_none_or(|(seq, _)| seq <= cursor) {
             // One read per batch: the answer holds until the cursor passes it.
-            let rows = self.survivors.reader.rows(cursor, progress.synced, 1);
-            let first = rows.ok().and_then(|mut rows| rows.pop());
-            self.first_pending = first.map(|row| (row.seq, row.row.ts));
+            let first = self.survivors.reader.first(cursor, progress.synced);
+            self.first_pending = first.ok().flatten();
             self.first_pending.map(|(_, ts)| ts)
         } else if unread {
             self.first_pending.map(|(_, ts)| ts)

@@ -44,7 +44,7 @@ fn a_trigger_fires_at_the_batch_size_or_after_the_interval() {
         (&[(1, 10), (2, 20)], 39, 0),
     ];
     for (heads, check, fired) in table {
-        let mut triggers = Triggers::new(100, secs(30), 0);
+        let mut triggers = Triggers::new(100, 2_000, secs(30), 0);
         for (head, at) in *heads {
             triggers.observe(*head, secs(*at));
         }
@@ -55,7 +55,7 @@ fn a_trigger_fires_at_the_batch_size_or_after_the_interval() {
 
 #[test]
 fn only_rows_that_were_never_sent_count_for_the_next_batch() {
-    let mut triggers = Triggers::new(100, secs(30), 0);
+    let mut triggers = Triggers::new(100, 2_000, secs(30), 0);
     triggers.observe(150, secs(0));
     triggers.check(secs(0));
     triggers.observe(249, secs(1));
@@ -65,6 +65,33 @@ fn only_rows_that_were_never_sent_count_for_the_next_batch() {
     triggers.observe(250, secs(2));
     triggers.check(secs(2));
     assert_eq!(triggers.fired(), 250);
+}
+
+#[test]
+fn batches_that_come_too_often_grow_instead() {
+    let mut triggers = Triggers::new(100, 2_000, secs(30), 0);
+    let mut head = 0;
+    let mut step = |triggers: &mut Triggers, rows: i64, at: Duration| {
+        head += rows;
+        triggers.observe(head, at);
+        triggers.check(at);
+        triggers.fired() == head
+    };
+    // As fast as they come, for a while.
+    let at_once = (0..100)
+        .take_while(|_| step(&mut triggers, 100, secs(1)))
+        .count();
+    assert_eq!(at_once, 11);
+    // The next one knows when it is due, and takes what has come until then.
+    let due = triggers.due().unwrap();
+    assert!(secs(1) < due && due <= secs(2), "{due:?}");
+    assert!(!step(&mut triggers, 300, due - ms(1)));
+    assert!(step(&mut triggers, 1, due));
+    // A full request never waits.
+    assert!(!step(&mut triggers, 1_999, due));
+    assert!(step(&mut triggers, 1, due));
+    // Nor does the first batch after a rest.
+    assert!(step(&mut triggers, 100, secs(10)));
 }
 
 #[test]

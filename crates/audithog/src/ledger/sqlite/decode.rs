@@ -16,13 +16,19 @@ use crate::record::{Actor, Exchange, Micros, Outcome, RequestId, Row, Run, Store
 
 /// Texts known to a reader; beyond this the memory starts afresh.
 const KNOWN_NAMES: usize = 8_192;
+/// Numbers are given one after the other, and this many at most: see `names.rs`.
+const LARGEST_NAME: usize = 65_536;
 const KNOWN_RUNS: usize = 256;
 
 /// What rows refer to, remembered between reads.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
-    names: HashMap<i64, Box<str>>,
+    /// By number.
+    names: Vec<Option<Text>>,
+    known_names: usize,
     runs: HashMap<i64, Arc<Run>>,
+    /// Most rows are of the run of the one before.
+    last_run: Option<(i64, Arc<Run>)>,
 }
 
 /// Hands out the columns from left to right.
@@ -156,22 +162,42 @@ impl Decoder {
     }
 
     fn name(&mut self, connection: &Connection, name: i64) -> Result<Text, StoreError> {
-        if let Some(text) = self.names.get(&name) {
-            return Ok(text.to_string().into());
+        let place = usize::try_from(name).ok();
+        if let Some(Some(text)) = place.and_then(|place| self.names.get(place)) {
+            return Ok(text.clone());
         }
         let text: Option<String> = connection
             .prepare_cached("SELECT text FROM audit_names WHERE name = ?1")
             .and_then(|mut by_name| by_name.query_row([name], |row| row.get(0)).optional())
             .map_err(failed("read a text"))?;
         let text = text.ok_or_else(|| damaged(format_args!("text {name} is missing")))?;
-        if self.names.len() >= KNOWN_NAMES {
-            self.names.clear();
+        let text = Text::from(text);
+        if let Some(place) = place.filter(|place| *place <= LARGEST_NAME) {
+            if self.known_names >= KNOWN_NAMES {
+                self.names.clear();
+                self.known_names = 0;
+            }
+            if self.names.len() <= place {
+                self.names.resize(place + 1, None);
+            }
+            self.names[place] = Some(text.clone());
+            self.known_names += 1;
         }
-        self.names.insert(name, text.as_str().into());
-        Ok(text.into())
+        Ok(text)
     }
 
     fn run(&mut self, connection: &Connection, run: i64) -> Result<Arc<Run>, StoreError> {
+        if let Some((last, known)) = &self.last_run
+            && *last == run
+        {
+            return Ok(Arc::clone(known));
+        }
+        let found = self.some_run(connection, run)?;
+        self.last_run = Some((run, Arc::clone(&found)));
+        Ok(found)
+    }
+
+    fn some_run(&mut self, connection: &Connection, run: i64) -> Result<Arc<Run>, StoreError> {
         if let Some(known) = self.runs.get(&run) {
             return Ok(Arc::clone(known));
         }

@@ -85,6 +85,7 @@ impl SqliteStore {
         self.poisoned = true;
         self.unreadable.store(0, Ordering::Relaxed);
         self.names.forget();
+        self.tail.clear();
         self.version = None;
         let Some(old) = self.open.take() else {
             return;

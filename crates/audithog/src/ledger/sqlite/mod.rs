@@ -64,6 +64,7 @@ mod schema;
 mod settle;
 mod sinks;
 mod store;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod turn;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
@@ -24,6 +24,12 @@ pub(crate) struct SqliteReader {
     /// Reads in a row that met damage.
     unreadable: Arc<AtomicU32>,
 }
+
+static RANGE: LazyLock<String> = LazyLock::new(|| {
+    format!("SELECT {COLUMNS} FROM audit_rows WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")
+});
+/// Rows that a read makes room for; more may come.
+const MOST_EXPECTED: usize = 1_000;
 
 /// Where a reader's connection sits. The store empties the seats of its readers before it opens its
 /// files anew: while one connection of the process is open, SQLite hands what it knows of the
@@ -141,11 +147,9 @@ impl SqliteReader {
     }
 
     fn range(&self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
-        let mut rows = Vec::new();
-        let sql = format!(
-            "SELECT {COLUMNS} FROM audit_rows WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
-        );
-        self.query(&sql, params![after, upto, sql_limit(limit)], &mut rows)?;
+        let expected = usize::try_from(upto.saturating_sub(after)).unwrap_or(0);
+        let mut rows = Vec::with_capacity(expected.min(limit).min(MOST_EXPECTED));
+        self.query(&RANGE, params![after, upto, sql_limit(limit)], &mut rows)?;
         Ok(rows)
     }
 

@@ -16,6 +16,7 @@ use super::names::Names;
 use super::read::{Seated, SqliteReader};
 use super::reserve::Reserve;
 use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
+use super::tail::{self, Tail};
 use super::unclean::Teller;
 use super::{append, busy, checkpoint, damage, handle, notes, open, retention, settle, sinks};
 use crate::clock::Clock;
@@ -70,6 +71,8 @@ pub(crate) struct SqliteStore {
     /// Of the readers that were given out.
     pub(super) seats: RefCell<Vec<Weak<Mutex<Option<Seated>>>>>,
     pub(super) log_bytes: u64,
+    /// For the followers.
+    pub(super) tail: Arc<Tail>,
 }
 
 /// What a run begins with.
@@ -77,7 +80,7 @@ pub(crate) struct SqliteStore {
 pub(super) struct Start {
     pub(super) path: PathBuf,
     pub(super) process: Process,
-    pub(super) run: Run,
+    pub(super) run: Arc<Run>,
     pub(super) settings_json: String,
     pub(super) queue_capacity: u64,
     pub(super) care: LedgerCare,
@@ -125,7 +128,7 @@ impl SqliteStore {
             start: Start {
                 path,
                 process: Process::current(),
-                run: run.clone(),
+                run: Arc::new(run.clone()),
                 settings_json: settings_json.to_owned(),
                 queue_capacity,
                 care,
@@ -152,6 +155,7 @@ impl SqliteStore {
             aside: Arc::default(),
             seats: RefCell::default(),
             log_bytes: 0,
+            tail: Arc::new(Tail::new(tail::LIMITS)),
         };
         let report = store.open_first().map_err(|error| match error.kind {
             StoreErrorKind::Unusable if store.open.is_some() => StoreError {
@@ -252,6 +256,15 @@ impl SqliteStore {
         ))
     }
 
+    fn file_reader(&self) -> Result<SqliteReader, StoreError> {
+        let mut reader = SqliteReader::open(self.opened()?.files.path())?;
+        reader.report_to(&self.unreadable);
+        let mut seats = self.seats.borrow_mut();
+        seats.retain(|seat| seat.strong_count() > 0);
+        seats.push(Arc::downgrade(reader.seat()));
+        Ok(reader)
+    }
+
     pub(super) fn opened(&self) -> Result<&Open, StoreError> {
         self.open
             .as_ref()
@@ -273,6 +286,7 @@ impl SqliteStore {
         }
         let result = self.transact_unpoisoned(doing, sync, work);
         if let Err(error) = &result {
+            self.tail.clear();
             self.names.forget();
             self.version = None;
             self.note_failure(error);
@@ -426,6 +440,12 @@ impl Store for SqliteStore {
             self.last_sign = self.clock.monotonic();
         }
         self.damage = 0;
+        self.tail.add(
+            &self.start.run,
+            group.rows,
+            &committed.duplicates,
+            committed.head,
+        );
         Ok(committed)
     }
 
@@ -607,12 +627,11 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        let mut reader = SqliteReader::open(self.opened()?.files.path())?;
-        reader.report_to(&self.unreadable);
-        let mut seats = self.seats.borrow_mut();
-        seats.retain(|seat| seat.strong_count() > 0);
-        seats.push(Arc::downgrade(reader.seat()));
-        Ok(Box::new(reader))
+        Ok(Box::new(self.file_reader()?))
+    }
+
+    fn follower(&self) -> Result<Box<dyn Reader>, StoreError> {
+        Ok(Box::new(self.tail.follow(self.file_reader()?)))
     }
 
     fn close(&mut self) -> Result<(), StoreError> {

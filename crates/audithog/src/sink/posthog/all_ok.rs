@@ -102,11 +102,7 @@ mod tests {
         let three = ids(3);
         let entries: Vec<String> = three.iter().map(entry).collect();
         let whole = body(&entries);
-        let twice = [
-            entries[0].clone(),
-            entries[1].clone(),
-            entries[1].clone(),
-        ];
+        let twice = [entries[0].clone(), entries[1].clone(), entries[1].clone()];
         let other = ids(4).iter().skip(1).map(entry).collect::<Vec<_>>();
         for wrong in [
             body(&entries[..2]),

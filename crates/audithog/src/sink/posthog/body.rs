@@ -101,9 +101,7 @@ impl<'a> Body<'a> {
         let compressor = match encoding {
             Encoding::Plain => Compressor::None,
             // The fastest level: rows shrink to a tenth with any, and the time is the host's.
-            Encoding::Gzip => {
-                Compressor::Gzip(GzEncoder::new(packed, flate2::Compression::fast()))
-            }
+            Encoding::Gzip => Compressor::Gzip(GzEncoder::new(packed, flate2::Compression::fast())),
             #[cfg(feature = "zstd")]
             Encoding::Zstd => Compressor::Zstd(Zstd::new(press.zstd.take(), packed)?),
         };

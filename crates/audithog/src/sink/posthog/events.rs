@@ -17,7 +17,7 @@ use super::event::{Protocol, Shape, hex};
 use super::json::{self, Times};
 use super::object::Object;
 use super::{business, distinct_id};
-use crate::record::{Exchange, Outcome, RequestId, Row, Run, StoredRow};
+use crate::record::{ActorType, Exchange, Outcome, RequestId, Row, Run, StoredRow};
 
 /// Writes the events of one body.
 pub(super) struct Events<'a> {
@@ -129,7 +129,7 @@ impl<'a> Events<'a> {
     fn actor(&self, out: &mut Vec<u8>, row: &Row) {
         let actor = &row.actor;
         optional(out, b",\"userRole\":", actor.user_role.as_deref());
-        optional(out, b",\"actorType\":", actor.kind.map(|kind| kind.as_str()));
+        optional(out, b",\"actorType\":", actor.kind.map(ActorType::as_str));
         if let Some(id) = &actor.on_behalf_of {
             text(out, b",\"onBehalfOf\":", &self.shape.user(id));
         }

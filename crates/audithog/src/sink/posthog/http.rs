@@ -25,9 +25,8 @@ use crate::error::{Error, Kind};
 /// `User-Agent`; capture v1 requires one.
 pub(super) const USER_AGENT: &str = concat!("audithog/", env!("CARGO_PKG_VERSION"));
 
-/// A reply for a full request is about 140 KiB, and with a long reason for every row a megabyte. More than this is not
-/// PostHog.
-const REPLY_LIMIT: usize = 4 << 20;
+/// A reply for a full request is about 140 KiB. More than this is not PostHog.
+const REPLY_LIMIT: usize = 1 << 20;
 /// A host that does not answer a connect within this will not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Below the 60 s after which common load balancers close an idle connection.

@@ -15,6 +15,8 @@
 //! An answer to v1 that arrives late, after another request noted the absence, is taken as it is.
 
 mod all_ok;
+#[cfg(feature = "__bench")]
+mod bench;
 mod body;
 mod business;
 mod connect;

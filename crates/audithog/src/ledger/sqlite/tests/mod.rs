@@ -5,6 +5,7 @@ mod guards;
 mod notes;
 mod processes;
 mod retention;
+mod tail;
 mod trouble;
 mod turns;
 mod view;

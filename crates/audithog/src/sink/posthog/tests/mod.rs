@@ -4,6 +4,7 @@ mod distinct_id;
 mod endpoint;
 mod event;
 mod network;
+mod oracle;
 mod verdict;
 #[cfg(feature = "testing")]
 mod wire;

@@ -1,0 +1,225 @@
+use std::sync::Arc;
+
+use super::{Place, open_at};
+use crate::ledger::sqlite::SqliteStore;
+use crate::ledger::sqlite::tail::{Limits, Tail};
+use crate::ledger::tests::{full_row, run};
+use crate::ledger::{Group, Reader, Store, StoreError, StoreErrorKind, Straggler};
+use crate::record::{Micros, Row, Run, StoredRow};
+
+/// A file that cannot be read: whatever is read comes from memory.
+struct Unreadable;
+
+impl Reader for Unreadable {
+    fn rows(&mut self, _: i64, _: i64, _: usize) -> Result<Vec<StoredRow>, StoreError> {
+        Err(StoreError::new(StoreErrorKind::Io, "the file was asked"))
+    }
+
+    fn rows_by_seq(&mut self, _: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn stragglers(&mut self, _: &str, _: usize) -> Result<Vec<Straggler>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn straggler_count(&mut self, _: &str) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn last_before(&mut self, _: Micros) -> Result<i64, StoreError> {
+        Ok(0)
+    }
+}
+
+/// A file without rows.
+struct Empty;
+
+impl Reader for Empty {
+    fn rows(&mut self, _: i64, _: i64, _: usize) -> Result<Vec<StoredRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn rows_by_seq(&mut self, _: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn stragglers(&mut self, _: &str, _: usize) -> Result<Vec<Straggler>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn straggler_count(&mut self, _: &str) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn last_before(&mut self, _: Micros) -> Result<i64, StoreError> {
+        Ok(0)
+    }
+}
+
+fn tail(rows: usize, bytes: usize) -> Arc<Tail> {
+    Arc::new(Tail::new(Limits { rows, bytes }))
+}
+
+fn rows(range: std::ops::RangeInclusive<u32>) -> Vec<Row> {
+    range.map(full_row).collect()
+}
+
+fn add(tail: &Tail, range: std::ops::RangeInclusive<u32>) {
+    let head = i64::from(*range.end());
+    tail.add(&Arc::<Run>::default(), &rows(range), &[], head);
+}
+
+fn seqs(rows: &[StoredRow]) -> Vec<i64> {
+    rows.iter().map(|row| row.seq).collect()
+}
+
+#[test]
+fn a_sink_that_has_caught_up_does_not_read_the_file_and_leaves_nothing_behind() {
+    let tail = tail(100, usize::MAX);
+    let mut sink = tail.follow(Unreadable);
+    add(&tail, 1..=5);
+    add(&tail, 6..=7);
+    // What is looked at is not taken.
+    assert_eq!(sink.first(0, 7).unwrap().map(|(seq, _)| seq), Some(1));
+    let read = sink.rows(0, 6, 4).unwrap();
+    assert_eq!(seqs(&read), [1, 2, 3, 4]);
+    assert_eq!(read[2].row, full_row(3));
+    assert_eq!(seqs(&sink.rows(4, 6, 4).unwrap()), [5, 6]);
+    assert_eq!(tail.held(), 1);
+    // Beyond what is here, or before it, only the file knows.
+    assert!(sink.rows(6, 8, 4).is_err());
+    assert!(sink.rows(3, 7, 4).is_err());
+    assert_eq!(seqs(&sink.rows(6, 7, 4).unwrap()), [7]);
+    assert_eq!(tail.held(), 0);
+}
+
+#[test]
+fn rows_stay_until_the_last_of_several_sinks_has_them() {
+    let tail = tail(100, usize::MAX);
+    let mut first = tail.follow(Unreadable);
+    let mut second = tail.follow(Unreadable);
+    add(&tail, 1..=4);
+    assert_eq!(seqs(&first.rows(0, 4, 10).unwrap()), [1, 2, 3, 4]);
+    assert_eq!(tail.held(), 4);
+    assert_eq!(seqs(&second.rows(0, 2, 10).unwrap()), [1, 2]);
+    assert_eq!(tail.held(), 2);
+    // One that has ended keeps nothing.
+    drop(second);
+    add(&tail, 5..=5);
+    assert_eq!(seqs(&first.rows(4, 5, 10).unwrap()), [5]);
+    assert_eq!(tail.held(), 0);
+}
+
+#[test]
+fn without_a_sink_nothing_is_kept() {
+    let tail = tail(100, usize::MAX);
+    add(&tail, 1..=4);
+    assert_eq!(tail.held(), 0);
+    drop(tail.follow(Empty));
+    add(&tail, 5..=6);
+    assert_eq!(tail.held(), 0);
+}
+
+#[test]
+fn a_sink_that_falls_behind_costs_nothing_until_it_has_caught_up() {
+    for tail in [
+        tail(10, usize::MAX),
+        tail(usize::MAX, rows(1..=10).iter().map(Row::size).sum()),
+    ] {
+        let mut sink = tail.follow(Empty);
+        add(&tail, 1..=10);
+        assert_eq!(tail.held(), 10);
+        add(&tail, 11..=11);
+        assert_eq!(tail.held(), 0);
+        add(&tail, 12..=12);
+        assert_eq!(tail.held(), 0);
+        // Not to the end yet: as many as it asked for, and there may be more.
+        drop(sink.rows(0, 12, 0));
+        add(&tail, 13..=13);
+        assert_eq!(tail.held(), 0);
+        drop(sink.rows(0, 13, 100));
+        add(&tail, 14..=15);
+        assert_eq!(tail.held(), 2);
+    }
+}
+
+#[test]
+fn a_gap_ends_the_stretch() {
+    let tail = tail(100, usize::MAX);
+    let mut sink = tail.follow(Unreadable);
+    add(&tail, 1..=3);
+    add(&tail, 5..=6);
+    assert!(sink.rows(0, 6, 10).is_err());
+    assert_eq!(tail.held(), 2);
+    assert_eq!(seqs(&sink.rows(4, 6, 10).unwrap()), [5, 6]);
+}
+
+#[test]
+fn what_was_left_out_has_no_number() {
+    let tail = tail(100, usize::MAX);
+    let mut sink = tail.follow(Unreadable);
+    tail.add(&Arc::default(), &rows(1..=4), &[1], 3);
+    let read = sink.rows(0, 3, 10).unwrap();
+    assert_eq!(seqs(&read), [1, 2, 3]);
+    assert_eq!(read[1].row, full_row(3));
+}
+
+// The same through a store.
+
+fn append(store: &mut SqliteStore, range: std::ops::RangeInclusive<u32>) {
+    let rows = rows(range);
+    let group = Group {
+        rows: &rows,
+        ..Group::default()
+    };
+    store.commit(&group).unwrap();
+}
+
+#[test]
+fn a_follower_reads_what_the_file_holds() {
+    let place = Place::new();
+    let mut store = place.open();
+    append(&mut store, 1..=3);
+    let mut follower = store.follower().unwrap();
+    let mut reader = store.reader().unwrap();
+    append(&mut store, 4..=6);
+    for (after, upto) in [(0, 3), (3, 5), (5, 6)] {
+        let read = follower.rows(after, upto, 100).unwrap();
+        assert_eq!(read, reader.rows(after, upto, 100).unwrap());
+    }
+    // From the start again, as after a change of hands.
+    let all = follower.rows(0, 6, 100).unwrap();
+    assert_eq!(all, reader.rows(0, 6, 100).unwrap());
+    assert_eq!(all[0].run, run().into());
+}
+
+#[test]
+fn rows_of_another_process_are_read_from_the_file() {
+    let place = Place::new();
+    let mut ours = place.open();
+    let mut follower = ours.follower().unwrap();
+    append(&mut ours, 1..=2);
+    let (mut theirs, _) = open_at(&place.path(), &place.clock).unwrap();
+    append(&mut theirs, 3..=3);
+    append(&mut ours, 4..=5);
+    assert_eq!(ours.tail.held(), 2);
+    let read = follower.rows(0, 5, 100).unwrap();
+    assert_eq!(seqs(&read), [1, 2, 3, 4, 5]);
+    assert_eq!(read[2].row, full_row(3));
+    append(&mut ours, 6..=6);
+    assert_eq!(seqs(&follower.rows(5, 6, 100).unwrap()), [6]);
+}
+
+#[test]
+fn a_store_that_opens_again_forgets_what_it_kept() {
+    let place = Place::new();
+    let mut store = place.open();
+    let _follower = store.follower().unwrap();
+    append(&mut store, 1..=2);
+    assert_eq!(store.tail.held(), 2);
+    store.reopen().unwrap();
+    assert_eq!(store.tail.held(), 0);
+    append(&mut store, 3..=3);
+    assert_eq!(store.tail.held(), 1);
+}
