@@ -331,7 +331,7 @@ fn whose_row_it_is() {
     let event = |ip: Option<&str>, user: Option<&str>| {
         let mut row = plain(1);
         row.on_request_of = ip.map(|ip| ip.parse().unwrap());
-        row.actor = user.map(|user| Actor::user(user)).unwrap_or_default();
+        row.actor = user.map(Actor::user).unwrap_or_default();
         places.of(&row)
     };
     let same = [
