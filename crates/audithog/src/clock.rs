@@ -114,7 +114,7 @@ impl Clock {
     pub(crate) async fn sleep_until(&self, deadline: Duration) {
         match &self.0 {
             Kind::System { start, .. } => {
-                tokio::time::sleep_until((*start + deadline).into()).await
+                tokio::time::sleep_until((*start + deadline).into()).await;
             }
             Kind::Manual(manual) => loop {
                 let moved = manual.moved.notified();
