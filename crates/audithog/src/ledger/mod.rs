@@ -92,7 +92,7 @@ pub(crate) struct HoldState {
 /// What a commit did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Committed {
-    /// The sequence number of the last row in the ledger.
+    /// The sequence number of the last row in the ledger: of the last of these, if any was kept.
     pub(crate) head: i64,
     /// Indexes into `Group::rows` that were refused: their caller-supplied id exists. They took no
     /// sequence number and were added to the persisted total of `LossReason::DuplicateId`.
@@ -271,9 +271,10 @@ pub(crate) trait Store: Send {
     fn totals(&self) -> &Totals;
 
     /// How often this run has signed the file. Every commit that adds no row signs: without a row, that tells
-    /// whether a commit of unknown outcome is there.
-    fn signs(&self) -> u64 {
-        0
+    /// whether a commit of unknown outcome is there. None while the store has failed and is not opened anew: nothing
+    /// is tried then, and a signature before may be of unknown outcome too.
+    fn signs(&self) -> Option<u64> {
+        Some(0)
     }
 
     /// Rows of this run after `after`, with their ids, in order.

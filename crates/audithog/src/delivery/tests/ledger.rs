@@ -590,3 +590,20 @@ proptest! {
         follow(World::new(false), actions);
     }
 }
+
+/// The other process goes on before this one looks what became of its commit.
+#[test]
+fn a_group_that_was_refused_whole_is_found_behind_rows_of_the_other_process() {
+    let append = |id, fault| Action::Append {
+        rows: vec![(0, id)],
+        sync: false,
+        fault,
+    };
+    let actions = vec![
+        (0, append(Some(1), None)),
+        (1, append(Some(1), Some(Fault::After))),
+        (0, append(None, None)),
+        (1, append(None, None)),
+    ];
+    follow(World::new(true), actions);
+}

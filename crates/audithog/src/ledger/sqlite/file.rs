@@ -4,8 +4,9 @@
 //! POSIX locks on it, SQLite's included, so no other descriptor is ever opened on a ledger.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{damaged, plain};
 use crate::ledger::{StoreError, StoreErrorKind};
@@ -26,6 +27,8 @@ pub(super) struct Files {
     db_identity: Identity,
     wal_identity: Identity,
     shm_identity: Identity,
+    /// None if it could not be opened, or as another one.
+    log: Option<Arc<fs::File>>,
 }
 
 /// What is left of the files that were opened.
@@ -49,9 +52,11 @@ impl Files {
     pub(super) fn opened(path: &Path) -> Result<Self, StoreError> {
         let (wal, shm) = (beside(path, "-wal"), beside(path, "-shm"));
         let identity = |path: &Path| identity(path).map_err(|source| gone(path, Some(source)));
+        let wal_identity = identity(&wal)?.0;
         Ok(Self {
             db_identity: identity(path)?.0,
-            wal_identity: identity(&wal)?.0,
+            wal_identity,
+            log: open_log(&wal, wal_identity).map(Arc::new),
             shm_identity: identity(&shm)?.0,
             path: path.to_owned(),
             wal,
@@ -97,11 +102,10 @@ impl Files {
     }
 
     /// A log that has something begins with SQLite's mark ("Database File Format", section "WAL File
-    /// Format"), or its beginning was cut off: SQLite goes on behind the hole. Its locks are not on this
-    /// file, so that opening it is safe.
+    /// Format"), or its beginning was cut off: SQLite goes on behind the hole.
     pub(super) fn check_log(&self, size: u64) -> Result<(), StoreError> {
         let mut mark = [0; 4];
-        let read = fs::File::open(&self.wal).and_then(|mut log| log.read_exact(&mut mark));
+        let read = read_mark(self.log.as_deref(), &self.wal, &mut mark);
         let whole = matches!(u32::from_be_bytes(mark), 0x377f_0682 | 0x377f_0683);
         // Emptied since it was measured, or not to be read: that is another trouble.
         if size == 0 || whole || read.is_err() {
@@ -202,6 +206,30 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Kept open, because each group looks into it. SQLite's locks are not on this file, so that closing it is safe.
+#[cfg(unix)]
+fn open_log(wal: &Path, expected: Identity) -> Option<fs::File> {
+    let log = fs::File::open(wal).ok()?;
+    let found = log.metadata().ok()?;
+    (identity_of(&found) == expected).then_some(log)
+}
+
+/// An open file cannot be deleted: SQLite could not remove its log.
+#[cfg(not(unix))]
+fn open_log(_wal: &Path, _expected: Identity) -> Option<fs::File> {
+    None
+}
+
+fn read_mark(log: Option<&fs::File>, wal: &Path, mark: &mut [u8; 4]) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(log) = log {
+        return std::os::unix::fs::FileExt::read_exact_at(log, mark, 0);
+    }
+    #[cfg(not(unix))]
+    let _ = log;
+    io::Read::read_exact(&mut fs::File::open(wal)?, mark)
+}
+
 fn check_one(path: &Path, expected: Identity) -> Result<u64, StoreError> {
     match identity(path) {
         Ok((found, size)) if found == expected => Ok(size),
@@ -212,13 +240,17 @@ fn check_one(path: &Path, expected: Identity) -> Result<u64, StoreError> {
 
 #[cfg(unix)]
 pub(super) fn identity(path: &Path) -> io::Result<(Identity, u64)> {
-    use std::os::unix::fs::MetadataExt;
     let found = fs::metadata(path)?;
-    let identity = Identity {
+    Ok((identity_of(&found), found.len()))
+}
+
+#[cfg(unix)]
+fn identity_of(found: &fs::Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    Identity {
         device: found.dev(),
         inode: found.ino(),
-    };
-    Ok((identity, found.size()))
+    }
 }
 
 /// Elsewhere an open file cannot be deleted; that it exists is all that is checked.

@@ -576,8 +576,8 @@ impl Store for SqliteStore {
         &self.totals
     }
 
-    fn signs(&self) -> u64 {
-        self.signs
+    fn signs(&self) -> Option<u64> {
+        (!self.poisoned).then_some(self.signs)
     }
 
     fn own_rows(&self, after: i64) -> Result<Vec<(i64, Uuid)>, StoreError> {

@@ -26,7 +26,8 @@ pub(super) fn mends(error: &StoreError) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     head: i64,
-    signs: u64,
+    /// None if the store had failed before, so that the commit was not tried.
+    signs: Option<u64>,
 }
 
 impl Mark {
@@ -40,19 +41,22 @@ impl Mark {
 
 /// What became of a group whose commit failed, if the store, opened anew, holds it after all: groups are all or
 /// nothing. Judged by what only this run does, since other processes go on meanwhile: by its rows, and, if it may have
-/// added none, by its signature. None if it is not there.
+/// added none, by its signature. None if it is not there. Where all of it was refused the head is that of the file as it is now.
 pub(crate) fn found(
     store: &dyn Store,
     group: &Group<'_>,
     before: Mark,
 ) -> Result<Option<Committed>, StoreError> {
+    let Some(signs) = before.signs else {
+        return Ok(None);
+    };
     let ids: HashSet<Uuid> = group.rows.iter().map(|row| row.id).collect();
     let mut stored = store.own_rows(before.head)?;
     stored.retain(|(_, id)| ids.contains(id));
     let refusable = group.rows.iter().all(|row| row.caller_id);
     let head = match stored.last() {
         Some((last, _)) => *last,
-        None if refusable && before.signs < store.signs() => store.totals().head,
+        None if refusable && store.signs().is_some_and(|now| signs < now) => store.totals().head,
         None => return Ok(None),
     };
     let mut stored = stored.into_iter().map(|(_, id)| id).peekable();

@@ -96,7 +96,7 @@ impl Store for Failing {
         self.store.totals()
     }
 
-    fn signs(&self) -> u64 {
+    fn signs(&self) -> Option<u64> {
         self.store.signs()
     }
 

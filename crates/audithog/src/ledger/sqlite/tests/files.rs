@@ -8,11 +8,12 @@ use rusqlite::Connection;
 
 use super::{Place, open_at, refusal};
 use crate::clock::Clock;
-use crate::ledger::sqlite::SqliteReader;
 use crate::ledger::sqlite::schema::VERSION;
+use crate::ledger::sqlite::{SqliteReader, runs};
 use crate::ledger::tests::{NOW, commit_rows, full_row};
+use crate::ledger::writer::{Mark, found};
 use crate::ledger::{Group, Settlement, Store, StoreErrorKind};
-use crate::record::Micros;
+use crate::record::{Micros, Row};
 
 #[test]
 fn only_the_owner_may_read_the_files() {
@@ -298,4 +299,35 @@ fn what_is_no_regular_file_is_refused_at_once() {
     let error = open_at(Path::new("/dev/null"), &Clock::manual(NOW)).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Unusable);
     assert_eq!(error.message, "the ledger /dev/null is no regular file");
+}
+
+/// A signature of unknown outcome is no sign of a group that was never tried.
+#[test]
+fn a_group_that_came_upon_a_failed_store_is_not_taken_for_stored() {
+    let place = Place::new();
+    let mut store = place.open();
+    let index = format!("{}-shm", place.path().display());
+    let aside = format!("{index}-aside");
+    let run = store.run;
+    let failed = store.transact("note its state", false, |connection, _, _| {
+        // Gone when the commit is looked after, which has happened then.
+        fs::rename(&index, &aside).unwrap();
+        runs::sign_of_life(connection, run, NOW)
+    });
+    assert_eq!(failed.unwrap_err().kind, StoreErrorKind::Io);
+    fs::rename(&aside, &index).unwrap();
+
+    let rows = [Row {
+        caller_id: true,
+        ..full_row(1)
+    }];
+    let group = Group {
+        rows: &rows,
+        ..Group::default()
+    };
+    let before = Mark::of(&store);
+    store.commit(&group).unwrap_err();
+    assert!(!store.reopen().unwrap());
+    assert_eq!(found(&store, &group, before).unwrap(), None);
+    assert_eq!(store.commit(&group).unwrap().duplicates, [0; 0]);
 }
