@@ -157,19 +157,7 @@ impl Queue {
     /// Accepts a row or counts its loss. `now` is asked only when a loss has to be dated.
     pub(crate) fn push(&self, row: Row, waiter: Option<Waiter>, now: impl FnOnce() -> Micros) {
         // Without a wish for room nothing comes back.
-        drop(self.place(row, waiter, None, now));
-    }
-
-    /// Like [`push`](Self::push), but a row for which only room is missing comes back, and `room` is called once there
-    /// may be some.
-    pub(crate) fn offer(
-        &self,
-        row: Row,
-        waiter: Option<Waiter>,
-        room: RoomCall,
-        now: impl FnOnce() -> Micros,
-    ) -> Result<(), Box<Unplaced>> {
-        self.place(row, waiter, Some(room), now)
+        drop(self.offer(row, waiter, None, now));
     }
 
     /// The wish is void: nobody waits for room any more.
@@ -179,7 +167,9 @@ impl Queue {
         drop(room);
     }
 
-    fn place(
+    /// Like [`push`](Self::push), but with `room` a row for which only room is missing comes back, and `room` is called
+    /// once there may be some.
+    pub(crate) fn offer(
         &self,
         row: Row,
         waiter: Option<Waiter>,

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::client_ip::fuzz::client_ip_from_bytes;
 use super::client_ip::{ClientIpHeader, TrustedProxies};
 use super::known::Known;
-use super::recorder::{Arrival, Headers, Sent};
+use super::lines::{self, Headers};
+use super::recorder::Sent;
 use super::settings::{CaptureSettings, RequestIdPolicy};
 use super::{path, trace_context};
 use crate::fuzz::{Input, is_clean};
@@ -21,7 +22,10 @@ pub(crate) fn client_ip(data: &[u8]) {
 /// The lines of a `traceparent` header.
 pub(crate) fn traceparent(data: &[u8]) {
     let lines: Vec<&[u8]> = data.split(|&byte| byte == b'\n').collect();
-    let got = trace_context::trace_id_of_request(lines.iter().copied());
+    let headers = lines.iter().map(|line| ("traceparent".to_owned(), *line));
+    let (headers, forwarded) = (Lines(headers.collect()), ClientIpHeader::default());
+    let read = lines::Lines::of(&headers, forwarded.name());
+    let got = read.traceparent().and_then(trace_context::trace_id);
     let expected = match lines.as_slice() {
         [only] => expected_trace_id(only),
         _ => None,
@@ -53,6 +57,11 @@ fn expected_trace_id(line: &[u8]) -> Option<[u8; 16]> {
 struct Lines<'a>(Vec<(String, &'a [u8])>);
 
 impl Headers for Lines<'_> {
+    fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let lines = self.0.iter();
+        lines.map(|(name, value)| (name.as_str(), *value))
+    }
+
     fn values<'a>(&'a self, name: &http::HeaderName) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let lines = self
             .0
@@ -93,16 +102,8 @@ pub(crate) fn request_headers(data: &[u8]) {
     } else {
         [192, 0, 2, 1]
     });
-    let mut sent = Sent::by(
-        &Arrival {
-            method: "GET",
-            path: b"/",
-            route: None,
-            peer: Some(peer),
-            headers: &lines,
-        },
-        &settings,
-    );
+    let read = lines::Lines::of(&lines, settings.client_ip_header.name());
+    let mut sent = Sent::by(Some(peer), &read, &settings);
     let said = |text: &Option<_>, limit: usize| {
         for text in text.iter() {
             let text: &crate::record::Text = text;

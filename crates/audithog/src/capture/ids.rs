@@ -44,22 +44,38 @@ pub(crate) fn next(now: Micros) -> Uuid {
 /// them is in use: so the usual request pays no allocation for two headers, and one that stays open for long holds
 /// [`BUFFER`] bytes.
 pub(super) fn text(id: &RequestId) -> Bytes {
-    let mut digits = [0; Hyphenated::LENGTH];
+    let hyphenated;
     let text = match id {
-        RequestId::Uuid(id) => &*id.as_hyphenated().encode_lower(&mut digits),
-        RequestId::Adopted(text) => text,
+        RequestId::Uuid(id) => {
+            hyphenated = digits(*id);
+            hyphenated.as_slice()
+        }
+        RequestId::Adopted(text) => text.as_bytes(),
     };
     let shared = TEXTS.try_with(|texts| {
         let mut texts = texts.try_borrow_mut().ok()?;
         if texts.capacity() < text.len() {
             texts.reserve(BUFFER.max(text.len()));
         }
-        texts.extend_from_slice(text.as_bytes());
+        texts.extend_from_slice(text);
         Some(texts.split().freeze())
     });
     // While the thread is being torn down nothing is shared.
     let shared = shared.ok().flatten();
-    shared.unwrap_or_else(|| Bytes::copy_from_slice(text.as_bytes()))
+    shared.unwrap_or_else(|| Bytes::copy_from_slice(text))
+}
+
+/// The usual form, a byte at a time.
+fn digits(id: Uuid) -> [u8; Hyphenated::LENGTH] {
+    /// Where each byte has its two digits.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; Hyphenated::LENGTH];
+    for (byte, at) in id.as_bytes().iter().zip(PLACES) {
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 0x0f)];
+    }
+    text
 }
 
 /// Time since the epoch in 1/4096 of a millisecond: 60 bits.

@@ -24,6 +24,7 @@ mod guarantee;
 mod handle;
 mod ids;
 mod known;
+mod lines;
 mod path;
 mod promise;
 mod recorder;
@@ -41,8 +42,9 @@ pub use upgrade::UpgradeGuard;
 
 pub(crate) use guarantee::{Guarantees, RoutePattern};
 pub(crate) use handle::Snapshot;
+pub(crate) use lines::Headers;
 pub(crate) use promise::{Instead, Promise, Release};
-pub(crate) use recorder::{Arrival, Headers, Recorder, RowSink};
+pub(crate) use recorder::{Arrival, Recorder, RowSink};
 pub(crate) use settings::{CaptureSettings, Exclusion, MaskedParam, RequestIdPolicy};
 pub(crate) use waits::Answers;
 pub(crate) use watch::{Announcement, Guard, Refused};

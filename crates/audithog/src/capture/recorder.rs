@@ -6,12 +6,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::HeaderName;
-use http::header::USER_AGENT;
-
 use super::client_ip::client_ip;
 use super::guarantee::Guarantee;
 use super::known::Known;
+use super::lines::{Found, Headers, Lines};
 use super::registry::Registry;
 use super::settings::{CaptureSettings, SentId};
 use super::trace_context;
@@ -20,9 +18,6 @@ use super::watch::{Guard, Watch};
 use crate::books::{RoomCall, Unplaced, Waiter};
 use crate::clock::Clock;
 use crate::record::{End, Row};
-
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Where finished rows go. The logger implements it.
 ///
@@ -89,18 +84,12 @@ pub(super) struct Inner {
 pub(crate) struct Arrival<'a, H> {
     pub(crate) method: &'a str,
     /// As it was sent, without the query.
-    pub(crate) path: &'a [u8],
+    pub(crate) path: &'a str,
     /// The route template, if routing has happened.
     pub(crate) route: Option<&'a str>,
     /// The other end of the connection.
     pub(crate) peer: Option<IpAddr>,
     pub(crate) headers: &'a H,
-}
-
-/// The headers of a request, whatever the framework's type.
-pub(crate) trait Headers {
-    /// The lines of one header, in order.
-    fn values<'a>(&'a self, name: &HeaderName) -> impl DoubleEndedIterator<Item = &'a [u8]>;
 }
 
 /// What the headers say, as far as the peer is believed.
@@ -144,9 +133,10 @@ impl Recorder {
         let inner = &self.0;
         let clock = inner.sink.clock();
         let times = clock.now();
-        let sent = Sent::by(arrival, &inner.settings);
+        let lines = Lines::of(arrival.headers, inner.settings.client_ip_header.name());
+        let sent = Sent::by(arrival.peer, &lines, &inner.settings);
         inner.sink.request_seen();
-        let agent = arrival.headers.values(&USER_AGENT).next();
+        let agent = lines.agent();
         let known = |texts: &mut Known| {
             let route = arrival
                 .route
@@ -200,23 +190,26 @@ impl Sent {
         self.trusted && self.trace_id.is_some()
     }
 
-    pub(super) fn by<H: Headers>(arrival: &Arrival<'_, H>, settings: &CaptureSettings) -> Self {
-        let headers = arrival.headers;
+    pub(super) fn by<H: Headers>(
+        peer: Option<IpAddr>,
+        lines: &Lines<'_, H>,
+        settings: &CaptureSettings,
+    ) -> Self {
         let proxies = &settings.trusted_proxies;
-        let trusted = arrival.peer.is_some_and(|peer| proxies.contains(peer));
+        let trusted = peer.is_some_and(|peer| proxies.contains(peer));
         let header = &settings.client_ip_header;
-        let forwarded = headers.values(header.name());
+        let client = match lines.forwarded() {
+            Found::None => client_ip(peer, trusted, proxies, header, None),
+            Found::One(line) => client_ip(peer, trusted, proxies, header, Some(line)),
+            Found::Several => client_ip(peer, trusted, proxies, header, lines.all_forwarded()),
+        };
+        let sent_id = if trusted { lines.request_id() } else { None };
+        let trace_id = lines.traceparent().and_then(trace_context::trace_id);
         Self {
-            ip: client_ip(arrival.peer, proxies, header, forwarded).ip,
+            ip: client.ip,
             trusted,
-            request_id: if trusted { request_id(headers) } else { None },
-            trace_id: trace_context::trace_id_of_request(headers.values(&TRACEPARENT))
-                .or_else(trace_context::current),
+            request_id: sent_id.and_then(SentId::read),
+            trace_id: trace_id.or_else(trace_context::current),
         }
     }
-}
-
-fn request_id(headers: &impl Headers) -> Option<SentId> {
-    // Several lines: the last one is the nearest hop's.
-    SentId::read(headers.values(&X_REQUEST_ID).next_back()?)
 }

@@ -19,6 +19,11 @@ const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-
 struct Sent(Vec<(&'static str, Vec<u8>)>);
 
 impl Headers for Sent {
+    fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let lines = self.0.iter();
+        lines.map(|(name, value)| (*name, value.as_slice()))
+    }
+
     fn values<'a>(&'a self, name: &http::HeaderName) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let lines = self.0.iter().filter(move |(own, _)| *own == name.as_str());
         // Collected, because the name does not live as long as the headers.
@@ -66,7 +71,7 @@ impl Fixture {
     ) -> Guard {
         self.recorder.start(&Arrival {
             method: "GET",
-            path: path.as_bytes(),
+            path,
             route,
             peer: peer.map(|peer| peer.parse::<IpAddr>().unwrap()),
             headers,

@@ -6,21 +6,6 @@
 /// `version "-" trace-id "-" parent-id "-" flags`: the whole of version 00, and how every later version starts.
 const V00_LEN: usize = 55;
 
-/// The trace id of a request, from all lines of its `traceparent` header.
-///
-/// More than one line is `None`: the header holds one value, and which of them the
-/// tracing library believes is not known here. So is anything that [`trace_id`] refuses.
-pub(crate) fn trace_id_of_request<'a>(
-    values: impl IntoIterator<Item = &'a [u8]>,
-) -> Option<[u8; 16]> {
-    let mut values = values.into_iter();
-    let only = values.next()?;
-    match values.next() {
-        None => trace_id(only),
-        Some(_) => None,
-    }
-}
-
 /// The trace of the current OpenTelemetry context: what a tracing layer outside of the audit layer started.
 #[cfg(feature = "opentelemetry")]
 pub(crate) fn current() -> Option<[u8; 16]> {
@@ -87,7 +72,7 @@ mod tests {
     use proptest::prelude::{any, prop};
     use proptest::{prop_assert_eq, proptest};
 
-    use super::{trace_id, trace_id_of_request};
+    use super::trace_id;
 
     const TRACE_ID: [u8; 16] = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes();
     const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -146,16 +131,6 @@ mod tests {
             assert_eq!(trace_id(value.as_bytes()), None, "{value}");
         }
         assert_eq!(trace_id(&[0xff; 55]), None);
-    }
-
-    #[test]
-    fn a_repeated_header_is_absent() {
-        let one = VALID.as_bytes();
-        assert_eq!(trace_id_of_request([]), None);
-        assert_eq!(trace_id_of_request([one]), Some(TRACE_ID));
-        assert_eq!(trace_id_of_request([one, one]), None);
-        assert_eq!(trace_id_of_request([one, b"".as_slice()]), None);
-        assert_eq!(trace_id_of_request([b"".as_slice(), one]), None);
     }
 
     proptest! {

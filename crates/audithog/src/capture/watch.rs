@@ -229,7 +229,7 @@ impl Watch {
             arrived,
             started,
             method: method(arrival.method),
-            path: sanitize::bytes(arrival.path, RAW_PATH),
+            path: sanitize::text(arrival.path, RAW_PATH),
             user_agent,
             upstream_request_id,
             sent,
@@ -242,8 +242,8 @@ impl Watch {
         }
     }
 
-    pub(super) fn set_actor(&self, actor: Actor) -> bool {
-        let actor = sanitize::actor(actor);
+    pub(super) fn set_actor(&self, mut actor: Actor) -> bool {
+        sanitize::actor(&mut actor);
         self.update(|state| state.actor = actor)
     }
 
@@ -306,13 +306,15 @@ impl Watch {
     fn finish_for(&self, holder: Holder, end: End) -> bool {
         // Most requests need none.
         let wait = OnceCell::new();
-        let (row, waiter, guarantee) = {
+        // A row is large: it is made where it stays.
+        let row;
+        let (waiter, guarantee) = {
             let mut state = self.lock();
             if self.finished.load(Ordering::Relaxed) {
                 return false;
             }
             self.finished.store(true, Ordering::Release);
-            let row = self.request_row(&state, end);
+            row = self.request_row(&state, end);
             let guarantee = self.guarantee_in(&state);
             let waits = holder != Holder::Nobody && row.is_some() && guarantee.waits();
             let waiter = waits.then(|| {
@@ -320,7 +322,7 @@ impl Watch {
                 state.wait = Some((wait.clone(), guarantee));
                 self.inner.waits.limit(wait)
             });
-            (row, waiter, guarantee)
+            (waiter, guarantee)
         };
         let sink = &self.inner.sink;
         match row {
@@ -381,6 +383,7 @@ impl Watch {
         }
     }
 
+    #[inline(never)]
     fn request_row(&self, state: &State, end: End) -> Option<Row> {
         let exchange = self.exchange(state, end)?;
         Some(self.row(self.row_id, self.arrived, "api_request", state, exchange))
@@ -397,6 +400,8 @@ impl Watch {
         Some(row)
     }
 
+    // In the caller, so that the row is made where it stays: it is large.
+    #[inline(always)]
     fn row(
         &self,
         id: Uuid,
@@ -422,6 +427,7 @@ impl Watch {
     }
 
     /// None if the route is excluded.
+    #[inline(always)]
     fn exchange(&self, state: &State, end: End) -> Option<Exchange> {
         let route = state.route();
         if self.inner.settings.excludes(&self.method, route) {
@@ -441,6 +447,7 @@ impl Watch {
     }
 
     /// Without its end.
+    #[inline(always)]
     fn exchange_so_far(&self, state: &State) -> Exchange {
         Exchange {
             method: self.method.clone(),

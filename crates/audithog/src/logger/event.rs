@@ -73,8 +73,9 @@ impl Event {
     }
 
     /// Who did it, in place of the request's actor.
-    pub fn actor(mut self, actor: Actor) -> Self {
-        self.row.actor = sanitize::actor(actor);
+    pub fn actor(mut self, mut actor: Actor) -> Self {
+        sanitize::actor(&mut actor);
+        self.row.actor = actor;
         self
     }
 

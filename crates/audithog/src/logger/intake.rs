@@ -65,11 +65,8 @@ impl RowSink for Intake {
         waiter: Option<Waiter>,
         room: &dyn Fn() -> RoomCall,
     ) -> Result<(), Box<Unplaced>> {
-        if self.queue_full != QueueFull::Wait {
-            self.accept(row, waiter);
-            return Ok(());
-        }
-        self.queue.offer(row, waiter, room(), || self.clock.wall())
+        let room = (self.queue_full == QueueFull::Wait).then(room);
+        self.queue.offer(row, waiter, room, || self.clock.wall())
     }
 
     fn forget(&self, wish: u64) {

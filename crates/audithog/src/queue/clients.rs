@@ -23,7 +23,7 @@ pub(super) struct Places {
 
 /// A client's place in [`Shares`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(usize);
+pub(super) struct Place(u16);
 
 impl Places {
     pub(super) fn new() -> Self {
@@ -43,7 +43,7 @@ impl Places {
             (None, None) => return None,
         };
         // The best bits of a product are the upper ones.
-        usize::try_from(hash >> 54).ok().map(Place)
+        u16::try_from(hash >> 54).ok().map(Place)
     }
 
     fn of_ip(&self, ip: IpAddr) -> u64 {
@@ -68,6 +68,8 @@ pub(super) struct Shares {
 /// Rows, those of clients and all others.
 struct Counted {
     places: Box<[Share; PLACES]>,
+    /// The places that have rows: only they have to be emptied, which for a few rows is much less than the whole table.
+    used: Vec<Place>,
     all: Share,
 }
 
@@ -80,19 +82,13 @@ struct Share {
 impl Shares {
     /// A row was pushed.
     pub(super) fn add(&mut self, place: Option<Place>, bytes: usize) {
-        self.queued.all.add(bytes);
-        if let Some(Place(at)) = place {
-            self.queued.places[at].add(bytes);
-        }
+        self.queued.add(place, bytes);
     }
 
     /// The writer took what is queued. What it took before is done.
     pub(super) fn hand_over(&mut self) {
         std::mem::swap(&mut self.queued, &mut self.taken);
-        if self.queued.all.rows > 0 {
-            self.queued.places.fill(Share::default());
-            self.queued.all = Share::default();
-        }
+        self.queued.clear();
     }
 
     /// Whether the last quarter of the queue, of which `rows` and `bytes` are full, is not for this client: it has
@@ -107,6 +103,7 @@ impl Shares {
         let Some(Place(at)) = place else {
             return false;
         };
+        let at = usize::from(at);
         let nearly = |used: usize, most: usize| used > most - most / 4;
         let (mine, all) = (
             self.queued.places[at].with(self.taken.places[at]),
@@ -119,7 +116,7 @@ impl Shares {
 
 #[cfg(test)]
 impl Place {
-    pub(super) fn at(place: usize) -> Self {
+    pub(super) fn at(place: u16) -> Self {
         Self(place)
     }
 }
@@ -128,8 +125,29 @@ impl Default for Counted {
     fn default() -> Self {
         Self {
             places: Box::new([Share::default(); PLACES]),
+            used: Vec::with_capacity(PLACES),
             all: Share::default(),
         }
+    }
+}
+
+impl Counted {
+    fn add(&mut self, place: Option<Place>, bytes: usize) {
+        self.all.add(bytes);
+        if let Some(place) = place {
+            let share = &mut self.places[usize::from(place.0)];
+            if share.rows == 0 {
+                self.used.push(place);
+            }
+            share.add(bytes);
+        }
+    }
+
+    fn clear(&mut self) {
+        for Place(at) in self.used.drain(..) {
+            self.places[usize::from(at)] = Share::default();
+        }
+        self.all = Share::default();
     }
 }
 

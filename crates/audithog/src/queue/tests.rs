@@ -387,7 +387,7 @@ fn whose_row_it_is() {
         let ip = IpAddr::from((0x0a00_0000 + n).to_be_bytes());
         let place = event(Some(&ip.to_string()), None);
         let at = (0..1_024).find(|at| place == Some(Place::at(*at)));
-        counts[at.unwrap()] += 1;
+        counts[usize::from(at.unwrap())] += 1;
     }
     assert!(counts.iter().max() < Some(&60), "{:?}", counts.iter().max());
 }

@@ -30,6 +30,9 @@ pub(crate) fn bytes(raw: &[u8], limit: usize) -> Text {
 
 /// Bounded, escaped copy of `text`.
 pub(crate) fn text(text: &str, limit: usize) -> Text {
+    if text.len() <= limit && is_plain(text.as_bytes()) {
+        return text.into();
+    }
     bytes(text.as_bytes(), limit)
 }
 
@@ -52,6 +55,7 @@ pub(super) fn owned(value: String, limit: usize) -> String {
 }
 
 /// True if `text` stays as it is.
+#[inline]
 pub(super) fn fits(text: &str, limit: usize) -> bool {
     text.len() <= limit && (is_plain(text.as_bytes()) || !text.contains(needs_escape))
 }
@@ -65,21 +69,51 @@ fn plain(raw: &[u8]) -> Option<&str> {
     }
 }
 
-/// True for printable ASCII. Looks at all bytes in any case, so that the compiler can take many at a step.
+/// True for printable ASCII. Looks at all bytes in any case, eight at a step.
+#[inline]
 fn is_plain(raw: &[u8]) -> bool {
-    raw.iter()
-        .fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
+    let marks = if let Some(last) = raw.last_chunk::<8>() {
+        let (words, _) = raw.as_chunks::<8>();
+        // The last step may look at some bytes again.
+        words
+            .iter()
+            .chain([last])
+            .fold(0, |all, word| all | marks(u64::from_ne_bytes(*word)))
+    } else if let (Some(first), Some(last)) = (raw.first_chunk::<4>(), raw.last_chunk::<4>()) {
+        let (first, last) = (u32::from_ne_bytes(*first), u32::from_ne_bytes(*last));
+        marks(u64::from(first) << 32 | u64::from(last))
+    } else {
+        let rest = |word, byte: &u8| word << 8 | u64::from(*byte);
+        marks(raw.iter().fold(u64::from_ne_bytes([b' '; 8]), rest))
+    };
+    marks == 0
+}
+
+/// The highest bit of a byte, and no other, for bytes that are no printable ASCII: of all, at least of the lowest one.
+#[inline]
+fn marks(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // A byte below b' ' borrows and one above b'~' carries into its highest bit. What that does to the byte after it does
+    // not matter: one mark is enough.
+    let below = word.wrapping_sub(ONES * 0x20);
+    let above = word.wrapping_add(ONES);
+    (word | below | above) & (ONES << 7)
 }
 
 /// An actor as the application passed it: what it holds may come from outside.
-pub(crate) fn actor(actor: Actor) -> Actor {
-    let bounded = |value: Option<Text>| value.map(|value| kept(value, ACTOR));
-    Actor {
-        user_id: bounded(actor.user_id),
-        user_role: bounded(actor.user_role),
-        org_id: bounded(actor.org_id),
-        kind: actor.kind,
-        on_behalf_of: bounded(actor.on_behalf_of),
+pub(crate) fn actor(actor: &mut Actor) {
+    let Actor {
+        user_id,
+        user_role,
+        org_id,
+        kind: _,
+        on_behalf_of,
+    } = actor;
+    let texts = [user_id, user_role, org_id, on_behalf_of];
+    for value in texts.into_iter().flatten() {
+        if !fits(value, ACTOR) {
+            *value = text(value, ACTOR);
+        }
     }
 }
 
@@ -120,7 +154,23 @@ fn needs_escape(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, kept, owned, text};
+    use super::{bytes, is_plain, kept, owned, text};
+
+    #[test]
+    fn one_byte_that_is_not_plain_is_seen_wherever_it_is() {
+        for length in 0..20 {
+            for odd in 0..=u8::MAX {
+                for around in [b' ', b'~'] {
+                    for at in 0..length {
+                        let mut raw = vec![around; length];
+                        raw[at] = odd;
+                        assert_eq!(is_plain(&raw), matches!(odd, b' '..=b'~'), "{raw:?}");
+                    }
+                }
+            }
+        }
+        assert!(is_plain(b""));
+    }
 
     #[test]
     fn ordinary_text_stays_as_it_is() {

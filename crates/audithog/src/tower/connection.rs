@@ -100,14 +100,11 @@ impl AuditConnectInfo {
         own
     }
 
-    /// The connection of a request that may end HTTP on it. Over HTTP/2 only a stream can be upgraded.
-    pub(super) fn of_upgrade<B>(request: &Request<B>) -> Option<Self> {
-        let may_upgrade =
-            request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE);
-        if !may_upgrade || Version::HTTP_11 < request.version() {
-            return None;
-        }
-        Self::of(request.extensions()).cloned()
+    /// Itself, for a request that may end HTTP on it. Over HTTP/2 only a stream can be upgraded.
+    pub(super) fn for_upgrade<B>(&self, request: &Request<B>) -> Option<Self> {
+        let may_upgrade = request.version() <= Version::HTTP_11
+            && (request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE));
+        may_upgrade.then(|| self.clone())
     }
 
     /// The request was answered so that no other can follow it.

@@ -18,29 +18,40 @@ pub(super) struct Facts<'a> {
     pub(super) path: &'a str,
     pub(super) route: Option<&'a str>,
     pub(super) peer: Option<IpAddr>,
+    pub(super) connection: Option<&'a AuditConnectInfo>,
 }
 
 impl<'a> Facts<'a> {
     pub(super) fn of<B>(request: &'a Request<B>) -> Self {
         let extensions = request.extensions();
+        let connection = AuditConnectInfo::of(extensions);
         Self {
-            path: original_path(extensions).unwrap_or(request.uri().path()),
+            path: path(request),
             route: route(extensions),
-            peer: peer(extensions),
+            peer: peer(extensions, connection),
+            connection,
         }
     }
 }
 
-fn peer(extensions: &Extensions) -> Option<IpAddr> {
+fn path<B>(request: &Request<B>) -> &str {
+    let original = original_path(request.extensions());
+    original.unwrap_or_else(|| request.uri().path())
+}
+
+fn peer(extensions: &Extensions, connection: Option<&AuditConnectInfo>) -> Option<IpAddr> {
     let own = extensions.get::<PeerAddr>().map(|peer| peer.0);
-    let own = own.or_else(|| AuditConnectInfo::of(extensions)?.peer());
+    let own = own.or_else(|| connection?.peer());
     #[cfg(feature = "axum")]
     let own = own.or_else(|| super::axum::peer(extensions));
     own.map(|peer| peer.ip())
 }
 
 #[cfg(feature = "axum")]
-use super::axum::{original_path, route};
+pub(super) use super::axum::route;
+
+#[cfg(feature = "axum")]
+use super::axum::original_path;
 
 #[cfg(not(feature = "axum"))]
 fn original_path(_: &Extensions) -> Option<&str> {
@@ -48,6 +59,6 @@ fn original_path(_: &Extensions) -> Option<&str> {
 }
 
 #[cfg(not(feature = "axum"))]
-fn route(_: &Extensions) -> Option<&str> {
+pub(super) fn route(_: &Extensions) -> Option<&str> {
     None
 }

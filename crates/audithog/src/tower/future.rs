@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -276,7 +276,12 @@ enum Head<B, E> {
 }
 
 impl Watching {
-    pub(super) fn new<B>(guard: Guard, id: Option<HeaderValue>, request: &Request<B>) -> Self {
+    pub(super) fn new<B>(
+        guard: Guard,
+        id: Option<HeaderValue>,
+        connection: Option<AuditConnectInfo>,
+        request: &Request<B>,
+    ) -> Self {
         let asked_for = match *request.method() {
             Method::HEAD => AskedFor::Head,
             Method::CONNECT => AskedFor::Tunnel,
@@ -287,7 +292,7 @@ impl Watching {
             id,
             asked_for,
             version: request.version(),
-            connection: AuditConnectInfo::of_upgrade(request),
+            connection,
         }
     }
 
@@ -329,11 +334,10 @@ impl Watching {
             // Replaces what a propagating layer inside set: one header, not two.
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
-        let grpc = is_grpc(response.headers());
+        let Content { grpc, length } = Content::of(&response);
         if grpc && let Some(status) = grpc_status(response.headers()) {
             guard.set_grpc_status(status);
         }
-        let length = body_length(&response);
         let sends_no_body = match asked_for {
             AskedFor::Head => true,
             AskedFor::Tunnel if response.status().is_success() => true,
@@ -397,18 +401,35 @@ fn has_no_body(status: StatusCode) -> bool {
         || status == StatusCode::NOT_MODIFIED
 }
 
-/// How long the body will be on the wire. Over HTTP/1.1 a server stops asking for frames after so many bytes.
-fn body_length<B: Body>(response: &Response<B>) -> Option<u64> {
-    let announced = response.headers().get(CONTENT_LENGTH);
-    announced
-        .and_then(|length| length.to_str().ok()?.parse().ok())
-        .or_else(|| response.body().size_hint().exact())
+/// What a response says of its body.
+struct Content {
+    grpc: bool,
+    /// How long the body will be on the wire. Over HTTP/1.1 a server stops asking for frames after so many bytes.
+    length: Option<u64>,
+}
+
+impl Content {
+    /// In one pass over the headers: to look each up would cost more, because each name is hashed.
+    fn of<B: Body>(response: &Response<B>) -> Self {
+        let (mut kind, mut announced) = (None, None);
+        for (name, value) in response.headers() {
+            match name.as_str() {
+                "content-type" => kind = kind.or(Some(value)),
+                "content-length" => announced = announced.or(Some(value)),
+                _ => {}
+            }
+        }
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+        Self {
+            grpc: kind.is_some_and(|kind| is_grpc(kind.as_bytes())),
+            length: announced.or_else(|| response.body().size_hint().exact()),
+        }
+    }
 }
 
 /// `application/grpc`, `application/grpc+proto`; not `application/grpc-web`, which has its trailers in the body.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let rest = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
+fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 

@@ -8,10 +8,10 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::facts::Facts;
+use super::facts::{Facts, route};
 use super::future::{ResponseFuture, Watching};
 use super::held::BoxError;
-use crate::capture::{Arrival, Guard, Headers, Recorder, Refused, RequestHandle};
+use crate::capture::{Arrival, Headers, Recorder, Refused, RequestHandle};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -28,7 +28,7 @@ impl<S> AuditService<S> {
     }
 
     /// Counts the request and puts its handle and its id on it.
-    fn start<B>(&self, request: &mut Request<B>) -> (Guard, Option<HeaderValue>) {
+    fn start<B>(&self, request: &mut Request<B>) -> Watching {
         let facts = Facts::of(request);
         if facts.peer.is_none() && self.recorder.tell_of_no_peer() {
             tracing::warn!(
@@ -39,11 +39,15 @@ impl<S> AuditService<S> {
         }
         let guard = self.recorder.start(&Arrival {
             method: request.method().as_str(),
-            path: facts.path.as_bytes(),
+            path: facts.path,
             route: facts.route,
             peer: facts.peer,
             headers: request.headers(),
         });
+        let connection = facts.connection;
+        #[cfg(feature = "axum")]
+        let has_connection = connection.is_some();
+        let connection = connection.and_then(|connection| connection.for_upgrade(request));
         let handle = guard.handle();
         let id = request_id_header(&handle);
         match &id {
@@ -53,8 +57,10 @@ impl<S> AuditService<S> {
         };
         request.extensions_mut().insert(handle);
         #[cfg(feature = "axum")]
-        super::axum::set_address(request.extensions_mut());
-        (guard, id)
+        if has_connection {
+            super::axum::set_address(request.extensions_mut());
+        }
+        Watching::new(guard, id, connection, request)
     }
 }
 
@@ -76,8 +82,7 @@ where
         if is_watched(&request) {
             return ResponseFuture::pass_through(self.inner.call(request));
         }
-        let (guard, id) = self.start(&mut request);
-        let mut watching = Watching::new(guard, id, &request);
+        let mut watching = self.start(&mut request);
         match watching.guard.admit() {
             Ok(None) => match watching.guard.try_run(|| self.inner.call(request)) {
                 Ok(inner) => ResponseFuture::watched(inner, watching),
@@ -101,7 +106,7 @@ fn is_watched<B>(request: &Request<B>) -> bool {
     let Some(handle) = watched.filter(|handle| !handle.is_finished()) else {
         return false;
     };
-    if let Some(route) = Facts::of(request).route {
+    if let Some(route) = route(request.extensions()) {
         handle.set_route_if_unknown(route);
     }
     true
@@ -112,6 +117,11 @@ pub(super) fn request_id_header(handle: &RequestHandle) -> Option<HeaderValue> {
 }
 
 impl Headers for HeaderMap {
+    fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let lines = self.iter();
+        lines.map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
     fn values<'a>(&'a self, name: &HeaderName) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.get_all(name).iter().map(HeaderValue::as_bytes)
     }

@@ -25,6 +25,7 @@ pub(crate) fn client_ip_from_bytes(data: &[u8]) -> ClientIp {
     };
     let answer = client_ip(
         Some(PEER),
+        trusted.contains(PEER),
         &trusted,
         &header,
         text.split(|&byte| byte == b'\n'),

@@ -11,6 +11,9 @@ pub(super) const MAX_NODE_LEN: usize = 128;
 /// An IPv6 address without brackets has no port: its last group could not be told from one.
 /// Obfuscated identifiers, `unknown` and everything else are `None`.
 pub(super) fn parse_node(text: &[u8]) -> Option<IpAddr> {
+    if let Some(ip) = dotted(text) {
+        return Some(IpAddr::V4(ip));
+    }
     if text.len() > MAX_NODE_LEN {
         return None;
     }
@@ -27,6 +30,33 @@ pub(super) fn parse_node(text: &[u8]) -> Option<IpAddr> {
         None => parse_bare(text)?,
     };
     Some(ip.to_canonical())
+}
+
+/// Reads the usual form, `192.0.2.1`, with one look at each byte. What this does not read may be an address all the same.
+fn dotted(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut octets, mut dots) = (0, 0);
+    // The octet so far, and whether it has a digit.
+    let (mut octet, mut begun) = (0, false);
+    for &byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            // Some read a leading zero as octal.
+            if begun && octet == 0 {
+                return None;
+            }
+            (octet, begun) = (octet * 10 + u32::from(digit), true);
+            if octet > 255 {
+                return None;
+            }
+        } else if byte == b'.' && begun && dots < 3 {
+            octets = octets << 8 | octet;
+            dots += 1;
+            (octet, begun) = (0, false);
+        } else {
+            return None;
+        }
+    }
+    (begun && dots == 3).then(|| Ipv4Addr::from_bits(octets << 8 | octet))
 }
 
 /// Reads an address without brackets.
@@ -66,5 +96,36 @@ fn is_port(text: &str) -> bool {
         }
         // `u16` also reads a sign, hence the look at the digits.
         None => text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::dotted;
+
+    #[test]
+    fn the_usual_form_is_read_as_the_standard_library_reads_it() {
+        // All texts of up to three characters in two octets, and all numbers of octets.
+        let alphabet = ["", "0", "1", "2", "5", "6", "9", ".", "-", " "];
+        for one in alphabet {
+            for two in alphabet {
+                for three in alphabet {
+                    let octet = [one, two, three].concat();
+                    for text in [
+                        octet.clone(),
+                        format!("{octet}.1.2.3"),
+                        format!("9.{octet}.25.3"),
+                        format!("255.0.1.{octet}"),
+                        format!("1.2.3.4{octet}"),
+                        format!("1.2.{octet}"),
+                    ] {
+                        let expected = text.parse::<Ipv4Addr>().ok();
+                        assert_eq!(dotted(text.as_bytes()), expected, "{text}");
+                    }
+                }
+            }
+        }
     }
 }

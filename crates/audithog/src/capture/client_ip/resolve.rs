@@ -38,10 +38,11 @@ pub(crate) enum ClientIpSource {
 
 /// Finds the address of the client. The rule is in the [module's documentation](super).
 ///
-/// `peer` is the other end of the connection. `values` are the lines of the header named by
+/// `peer` is the other end of the connection, and `is_proxy` says whether it is among the `trusted`. `values` are the lines of the header named by
 /// [`header.name()`](ClientIpHeader::name), and of no other, in the order of the request.
 pub(crate) fn client_ip<'a, I>(
     peer: Option<IpAddr>,
+    is_proxy: bool,
     trusted: &TrustedProxies,
     header: &ClientIpHeader,
     values: I,
@@ -57,7 +58,7 @@ where
         };
     };
     let peer = peer.to_canonical();
-    if !trusted.contains(peer) {
+    if !is_proxy {
         return ClientIp {
             ip: Some(peer),
             source: ClientIpSource::Peer,

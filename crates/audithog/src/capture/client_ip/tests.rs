@@ -32,7 +32,9 @@ fn resolve(peer: &str, trusted: &str, header: &str, request: &[(&str, &[u8])]) -
         .filter(|(name, _)| name.eq_ignore_ascii_case(header.as_str()))
         .map(|&(_, value)| value)
         .collect();
-    client_ip(Some(ip(peer)), &trusted, &header, lines)
+    let peer = ip(peer);
+    let is_proxy = trusted.contains(peer);
+    client_ip(Some(peer), is_proxy, &trusted, &header, lines)
 }
 
 /// [`resolve`] with one header from [`PROXY`], trusting 10.0.0.0/8 and fd00::/8.

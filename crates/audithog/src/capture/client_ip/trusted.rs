@@ -45,7 +45,7 @@ const MAPPED_PREFIX_LEN: u8 = 96;
 /// `Display` writes the networks, and reading that back gives an equal value. Nothing trusted is the empty string.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TrustedProxies {
-    // Sorted and disjoint, so that a look-up is a binary search: lists of content delivery networks are long.
+    // Without bits below the prefix. Sorted and disjoint, so that a look-up is a binary search: lists of content delivery networks are long.
     v4: Vec<Ipv4Net>,
     v6: Vec<Ipv6Net>,
 }
@@ -80,12 +80,18 @@ impl TrustedProxies {
     pub(crate) fn contains(&self, ip: IpAddr) -> bool {
         match ip.to_canonical() {
             IpAddr::V4(ip) => {
-                let after = self.v4.partition_point(|net| net.network() <= ip);
-                self.v4[..after].last().is_some_and(|net| net.contains(&ip))
+                let after = self.v4.partition_point(|net| net.addr() <= ip);
+                self.v4[..after].last().is_some_and(|net| {
+                    let differ = net.addr().to_bits() ^ ip.to_bits();
+                    differ.leading_zeros() >= u32::from(net.prefix_len())
+                })
             }
             IpAddr::V6(ip) => {
-                let after = self.v6.partition_point(|net| net.network() <= ip);
-                self.v6[..after].last().is_some_and(|net| net.contains(&ip))
+                let after = self.v6.partition_point(|net| net.addr() <= ip);
+                self.v6[..after].last().is_some_and(|net| {
+                    let differ = net.addr().to_bits() ^ ip.to_bits();
+                    differ.leading_zeros() >= u32::from(net.prefix_len())
+                })
             }
         }
     }

@@ -33,6 +33,7 @@ fn without_a_peer_nothing_is_believed() {
     let trusted: TrustedProxies = "0.0.0.0/0, ::/0".parse().unwrap();
     let got = client_ip(
         None,
+        false,
         &trusted,
         &ClientIpHeader::default(),
         [b"192.0.2.66".as_slice()],
@@ -53,7 +54,8 @@ fn headers_are_not_read_unless_the_peer_is_trusted() {
         let lines = [b"192.0.2.1".as_slice()].into_iter();
         let lines = lines.inspect(|_| read.set(read.get() + 1));
         let trusted: TrustedProxies = trusted.parse().unwrap();
-        client_ip(Some(ip(PROXY)), &trusted, &ClientIpHeader::default(), lines)
+        let (peer, header) = (ip(PROXY), ClientIpHeader::default());
+        client_ip(Some(peer), trusted.contains(peer), &trusted, &header, lines)
     };
     resolve("");
     resolve("192.168.0.0/16");
