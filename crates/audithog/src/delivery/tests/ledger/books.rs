@@ -96,7 +96,8 @@ impl Books {
 
     /// Rows that a store wrote by itself.
     pub(super) fn learn(&mut self, rows: Vec<StoredRow>, now: Micros) {
-        self.rows.extend(rows.into_iter().map(|stored| stored.row));
+        self.rows
+            .extend(rows.into_iter().map(|stored| Row::clone(&stored.row)));
         self.grown = Some(now);
     }
 

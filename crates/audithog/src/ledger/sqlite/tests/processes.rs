@@ -42,7 +42,10 @@ fn two_writers_take_turns_without_gaps() {
     let rows = store.reader().unwrap().rows(0, i64::MAX, 1_000).unwrap();
     let seqs: Vec<i64> = rows.iter().map(|stored| stored.seq).collect();
     assert_eq!(seqs, (1..=600).collect::<Vec<_>>());
-    let mut found: Vec<_> = rows.into_iter().map(|stored| stored.row).collect();
+    let mut found: Vec<_> = rows
+        .into_iter()
+        .map(|stored| Row::clone(&stored.row))
+        .collect();
     found.sort_by_key(|row| row.id);
     let expected: Vec<_> = (0..300).chain(3_000..3_300).map(full_row).collect();
     assert!(found == expected);
