@@ -86,6 +86,13 @@ impl Deref for SharedRow {
     }
 }
 
+#[cfg(test)]
+impl PartialEq<Row> for SharedRow {
+    fn eq(&self, other: &Row) -> bool {
+        **self == *other
+    }
+}
+
 /// Tests make rows that differ in one thing.
 #[cfg(any(test, fuzzing))]
 impl std::ops::DerefMut for SharedRow {

@@ -12,7 +12,7 @@ use crate::ledger::sqlite::SqliteReader;
 use crate::ledger::sqlite::schema::VERSION;
 use crate::ledger::tests::{NOW, commit_rows, full_row};
 use crate::ledger::{Group, Settlement, Store, StoreErrorKind};
-use crate::record::Micros;
+use crate::record::{Micros, Row};
 
 #[test]
 fn only_the_owner_may_read_the_files() {
@@ -225,7 +225,7 @@ fn a_ledger_of_schema_1_is_read() {
     let rows = store.reader().unwrap().rows(0, i64::MAX, 100).unwrap();
     let found: Vec<_> = rows
         .iter()
-        .map(|stored| (stored.seq, stored.row.clone()))
+        .map(|stored| (stored.seq, Row::clone(&stored.row)))
         .collect();
     assert_eq!(
         found,

@@ -8,7 +8,7 @@ use super::{Place, open_at};
 use crate::clock::Clock;
 use crate::ledger::tests::{NOW, commit_rows, full_row, run};
 use crate::ledger::{Group, Looker, Settlement, SqliteStore, Store, Whereabouts};
-use crate::record::Micros;
+use crate::record::{Micros, Row};
 
 /// Set for the child of `a_killed_process_is_found_once`.
 const CHILD: &str = "AUDITHOG_TEST_CHILD_LEDGER";
