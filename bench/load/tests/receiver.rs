@@ -1,4 +1,5 @@
 //! The receiver over real connections: every protocol and encoding is counted, and every mode answers as it should.
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

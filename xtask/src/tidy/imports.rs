@@ -106,7 +106,8 @@ const ROOMS: &[Room] = &[
             "capture", "tower", "logger", "queue", "ledger", "delivery", "query", "inspect",
             "testing", "bench",
         ],
-        crates: &["axum", "tower_layer", "tower_service", "hyper", "rusqlite"],
+        // hyper is its client here, and connectors are tower services.
+        crates: &["axum", "tower_layer", "rusqlite"],
         rule: "a sink is given rows and knows no HTTP framework, no ledger and no schedule",
     },
     Room {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::shape;
 use crate::config::{IpDetail, PosthogSettings};
 use crate::ledger::tests::row;
-use crate::record::{Micros, Outcome, RequestId, Row, Run, StoredRow};
+use crate::record::{ActorType, Exchange, Micros, Outcome, RequestId, Row, Run, StoredRow};
 use crate::sink::posthog::distinct_id;
 use crate::sink::posthog::event::{Protocol, Shape};
 use crate::sink::posthog::events::Events;
@@ -27,6 +27,33 @@ fn runs() -> [Arc<Run>; 3] {
         ..Run::default()
     };
     [Arc::new(full), Arc::new(bare), Arc::default()]
+}
+
+/// The properties of the HTTP side; null is not said.
+fn exchange(http: &Exchange) -> Vec<(&'static str, Value)> {
+    let duration = (http.outcome != Outcome::Open).then(|| {
+        let micros = http.duration_us;
+        let shown = match micros % 1_000 {
+            0 => format!("{}", micros / 1_000),
+            rest => format!("{}.{rest:03}", micros / 1_000),
+        };
+        serde_json::from_str(&shown).unwrap()
+    });
+    vec![
+        (
+            "upstreamRequestId",
+            http.upstream_request_id.as_deref().into(),
+        ),
+        ("method", json!(&*http.method)),
+        ("path", json!(&*http.path)),
+        ("route", http.route.as_deref().into()),
+        ("statusCode", json!(http.status_code)),
+        ("result", json!(http.outcome.as_str())),
+        ("errorCode", http.error_code.as_deref().into()),
+        ("duration_ms", duration.unwrap_or_default()),
+        ("userAgent", http.user_agent.as_deref().into()),
+        ("ip", http.ip.map(|ip| ip.to_string()).into()),
+    ]
 }
 
 /// What the event of a row says, if nothing of it is hidden.
@@ -64,29 +91,12 @@ fn expected(shape: &Shape, row: &StoredRow, rate: Option<f64>, protocol: Protoco
     say("userId", text(row.actor.user_id.as_deref()));
     say("userRole", text(row.actor.user_role.as_deref()));
     say("orgId", text(row.actor.org_id.as_deref()));
-    say("actorType", text(row.actor.kind.map(|kind| kind.as_str())));
+    say("actorType", text(row.actor.kind.map(ActorType::as_str)));
     say("onBehalfOf", text(row.actor.on_behalf_of.as_deref()));
     if let Some(http) = &row.exchange {
-        say(
-            "upstreamRequestId",
-            text(http.upstream_request_id.as_deref()),
-        );
-        say("method", json!(&*http.method));
-        say("path", json!(&*http.path));
-        say("route", text(http.route.as_deref()));
-        say("statusCode", json!(http.status_code));
-        say("result", json!(http.outcome.as_str()));
-        say("errorCode", text(http.error_code.as_deref()));
-        if http.outcome != Outcome::Open {
-            let micros = http.duration_us;
-            let shown = match micros % 1_000 {
-                0 => format!("{}", micros / 1_000),
-                rest => format!("{}.{rest:03}", micros / 1_000),
-            };
-            say("duration_ms", serde_json::from_str(&shown).unwrap());
-        }
-        say("userAgent", text(http.user_agent.as_deref()));
-        say("ip", text(http.ip.map(|ip| ip.to_string()).as_deref()));
+        exchange(http)
+            .into_iter()
+            .for_each(|(name, value)| say(name, value));
     }
     // As text: reading a number may change its last digit.
     let rate = rate.map(|rate| serde_json::from_str(&rate.to_string()).unwrap());
