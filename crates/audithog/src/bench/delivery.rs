@@ -54,7 +54,7 @@ impl Rows {
         let stored = (1..).zip(rows).map(|(seq, row)| StoredRow {
             seq,
             run: Arc::clone(&run),
-            row,
+            row: row.into(),
         });
         Self(stored.collect())
     }

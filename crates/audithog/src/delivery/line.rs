@@ -19,6 +19,8 @@ pub(super) struct Line {
     cursor: i64,
     read: i64,
     slots: VecDeque<Slot>,
+    /// Of the rows in the one slot that is being filled. Kept: a new set would grow anew for every request.
+    ids: HashSet<Uuid, IdHashing>,
     /// Number of the slot at the front.
     front: u64,
     max_slots: usize,
@@ -40,7 +42,6 @@ struct Slot {
 struct Filling {
     rows: Vec<StoredRow>,
     bytes: usize,
-    ids: HashSet<Uuid, IdHashing>,
 }
 
 /// What became of a row of the line.
@@ -57,6 +58,7 @@ impl Line {
             cursor,
             read: cursor,
             slots: VecDeque::new(),
+            ids: HashSet::default(),
             front: 0,
             max_slots: max_slots.max(1),
         }
@@ -117,13 +119,18 @@ impl Line {
             if weight.is_some_and(|weight| !self.takes(&row, weight, limits)) {
                 full.extend(self.cut(now));
             }
+            if weight.is_some() {
+                self.ids.insert(row.row.id);
+            }
             let seq = row.seq;
             let slot = self.filling_slot();
             slot.last = seq;
             slot.first_ts.get_or_insert(row.row.ts);
             if let Some(weight) = weight {
                 slot.open += 1;
-                slot.filling.get_or_insert_default().add(row, weight);
+                let filling = slot.filling.get_or_insert_default();
+                filling.bytes = filling.bytes.saturating_add(weight);
+                filling.rows.push(row);
             } else {
                 slot.sum.sampled_out += 1;
             }
@@ -137,6 +144,7 @@ impl Line {
     pub(super) fn cut(&mut self, now: Micros) -> Option<Request> {
         let number = self.front + self.slots.len().saturating_sub(1) as u64;
         let filling = self.slots.back_mut()?.filling.take()?;
+        self.ids.clear();
         if filling.rows.is_empty() {
             return None;
         }
@@ -215,7 +223,7 @@ impl Line {
         filling.rows.is_empty()
             || (filling.rows.len() < limits.rows
                 && filling.bytes.saturating_add(weight) <= limits.bytes
-                && !filling.ids.contains(&row.row.id))
+                && !self.ids.contains(&row.row.id))
     }
 
     fn filling_slot(&mut self) -> &mut Slot {
@@ -231,13 +239,5 @@ impl Line {
         }
         let last = self.slots.len() - 1;
         &mut self.slots[last]
-    }
-}
-
-impl Filling {
-    fn add(&mut self, row: StoredRow, weight: usize) {
-        self.bytes = self.bytes.saturating_add(weight);
-        self.ids.insert(row.row.id);
-        self.rows.push(row);
     }
 }

@@ -233,7 +233,8 @@ impl Trip<'_> {
                 self.clock,
                 "audit_doctor",
                 serde_json::json!({"version": env!("CARGO_PKG_VERSION")}),
-            ),
+            )
+            .into(),
         };
         let id = row.row.id;
         if let Err(said) = runtime.block_on(self.send(row)) {

@@ -72,7 +72,7 @@ impl DeadLetter {
     /// The row; none if retention has removed it.
     #[must_use]
     pub fn row(&self) -> Option<&Row> {
-        self.0.row.as_ref().map(|stored| &stored.row)
+        self.0.row.as_ref().map(|stored| &*stored.row)
     }
 
     /// The letter and its row, by the names of the view `audit_logs`, in a fixed order; what is not
@@ -90,7 +90,7 @@ impl DeadLetter {
         } = &self.0;
         let (dismissed, by) = dismissed.as_ref().map(|(at, by)| (at, by)).unzip();
         let stored = row.as_ref();
-        let row = stored.map(|stored| &stored.row);
+        let row = stored.map(|stored| &*stored.row);
         let run = stored.map(|stored| &*stored.run);
         let actor = row.map(Row::actor);
         let http = row.and_then(|row| row.exchange.as_ref());

@@ -553,7 +553,7 @@ fn check(subject: &Subject, model: &Model, cursors: &mut BTreeMap<String, i64>) 
 fn compare(rows: &[StoredRow], expected: &[(i64, &Row)]) {
     let found: Vec<(i64, &Row)> = rows
         .iter()
-        .map(|stored| (stored.seq, &stored.row))
+        .map(|stored| (stored.seq, &*stored.row))
         .collect();
     assert_eq!(found, expected);
     for stored in rows {

@@ -1,6 +1,7 @@
 //! One entry of the audit log.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -64,7 +65,40 @@ pub(crate) struct Run {
 pub(crate) struct StoredRow {
     pub(crate) seq: i64,
     pub(crate) run: Arc<Run>,
-    pub(crate) row: Row,
+    pub(crate) row: SharedRow,
+}
+
+/// A row that several hold: the ledger's memory, a request under way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SharedRow(Arc<Row>);
+
+impl From<Row> for SharedRow {
+    fn from(row: Row) -> Self {
+        Self(Arc::new(row))
+    }
+}
+
+impl Deref for SharedRow {
+    type Target = Row;
+
+    fn deref(&self) -> &Row {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+impl PartialEq<Row> for SharedRow {
+    fn eq(&self, other: &Row) -> bool {
+        **self == *other
+    }
+}
+
+/// Tests make rows that differ in one thing.
+#[cfg(any(test, fuzzing))]
+impl std::ops::DerefMut for SharedRow {
+    fn deref_mut(&mut self) -> &mut Row {
+        Arc::make_mut(&mut self.0)
+    }
 }
 
 /// The event name of a request row.

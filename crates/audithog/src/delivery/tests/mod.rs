@@ -24,7 +24,7 @@ pub(super) fn row(seq: i64) -> StoredRow {
     StoredRow {
         seq,
         run: Arc::new(Run::default()),
-        row: Row::event(Uuid::now_v7(), START, "api_request".into()),
+        row: Row::event(Uuid::now_v7(), START, "api_request".into()).into(),
     }
 }
 

@@ -97,7 +97,8 @@ impl Decoder {
                 distinct_id,
                 properties: properties.map(|text| (&*text).into()),
                 on_request_of: None,
-            },
+            }
+            .into(),
         })
     }
 

@@ -100,7 +100,7 @@ fn round_trip(ledger: &Connection, row: &Row) {
             statement.raw_bind_parameter(1, seq)
         });
         match found {
-            Ok(stored) => assert_eq!((stored.seq, &stored.row), (seq, row)),
+            Ok(stored) => assert_eq!((stored.seq, &*stored.row), (seq, row)),
             Err(error) => panic!("{error:?}"),
         }
         check_view(ledger, seq, row).unwrap_or_else(in_vain);

@@ -108,7 +108,7 @@ impl Tail {
             stretch.rows.push_back(StoredRow {
                 seq,
                 run: Arc::clone(run),
-                row: row.clone(),
+                row: row.clone().into(),
             });
             seq += 1;
         }

@@ -10,7 +10,9 @@
 //! values, what its length varies with, and last what is the row's own and always of the same length. So an event repeats long stretches
 //! of the one before at the same distance.
 
+use std::borrow::Cow;
 use std::io::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::event::{Protocol, Shape, hex};
@@ -52,10 +54,10 @@ impl<'a> Events<'a> {
             None => {
                 self.actor(out, row);
                 out.extend_from_slice(b",\"$ip\":null");
-                self.user(out, row);
             }
         }
-        self.ids(out, row);
+        let user = self.user(out, row);
+        let id = self.ids(out, row);
         if let Some(rate) = sample_rate {
             let _ = write!(out, ",\"sample_rate\":{rate}");
         }
@@ -69,9 +71,15 @@ impl<'a> Events<'a> {
             business::write(&mut Object::go_on(out), &shape.fit_to_leave(row, json));
         }
         out.extend_from_slice(b"},\"distinct_id\":");
-        json::string(out, &distinct_id::of(row, run, shape));
+        let distinct_id = distinct_id::of(row, run, shape);
+        match user {
+            Some((user, written)) if std::ptr::eq(user, &*distinct_id) => {
+                out.extend_from_within(written);
+            }
+            _ => json::string(out, &distinct_id),
+        }
         out.extend_from_slice(b",\"uuid\":");
-        json::uuid(out, row.id);
+        out.extend_from_within(id);
         out.extend_from_slice(b",\"timestamp\":");
         self.times.write(out, row.ts);
         out.push(b'}');
@@ -116,14 +124,15 @@ impl<'a> Events<'a> {
         match exchange.ip.and_then(|ip| self.shape.ip(ip)) {
             Some(ip) => {
                 out.extend_from_slice(b",\"ip\":");
+                let start = out.len();
                 json::address(out, ip);
+                let written = start..out.len();
                 out.extend_from_slice(b",\"$ip\":");
-                json::address(out, ip);
+                out.extend_from_within(written);
             }
             // PostHog fills in the peer's address, this server's, unless the name is there.
             None => out.extend_from_slice(b",\"$ip\":null"),
         }
-        self.user(out, row);
     }
 
     fn actor(&self, out: &mut Vec<u8>, row: &Row) {
@@ -136,13 +145,18 @@ impl<'a> Events<'a> {
         optional(out, b",\"orgId\":", actor.org_id.as_deref());
     }
 
-    fn user(&self, out: &mut Vec<u8>, row: &Row) {
-        if let Some(id) = &row.actor.user_id {
-            text(out, b",\"userId\":", &self.shape.user(id));
-        }
+    /// The user's id, if it is written as it is, and where.
+    fn user<'r>(&self, out: &mut Vec<u8>, row: &'r Row) -> Option<(&'r str, Range<usize>)> {
+        let id = row.actor.user_id.as_deref()?;
+        out.extend_from_slice(b",\"userId\":");
+        let start = out.len();
+        let shown = self.shape.user(id);
+        json::string(out, &shown);
+        matches!(shown, Cow::Borrowed(_)).then(|| (id, start..out.len()))
     }
 
-    fn ids(&self, out: &mut Vec<u8>, row: &Row) {
+    /// Where the row's own id is written.
+    fn ids(&self, out: &mut Vec<u8>, row: &Row) -> Range<usize> {
         if let Some(trace_id) = &row.trace_id {
             out.extend_from_slice(b",\"traceId\":");
             json::quoted(out, hex(trace_id).as_bytes());
@@ -159,6 +173,7 @@ impl<'a> Events<'a> {
             out.extend_from_slice(b",\"eventId\":");
             json::uuid(out, row.id);
         }
+        out.len() - json::UUID..out.len()
     }
 }
 

@@ -195,7 +195,7 @@ pub(crate) fn event(data: &[u8]) {
             service: "shop".to_owned(),
             ..Run::default()
         }),
-        row,
+        row: row.into(),
     };
     for protocol in [Protocol::V0, Protocol::V1] {
         let mut out = Vec::new();

@@ -21,11 +21,33 @@ pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Without an early end, so that the compiler can look at many bytes at once.
+/// Eight bytes at a time and without an early end: texts are short, and none of those that come often needs any.
 fn needs_escapes(text: &str) -> bool {
-    text.bytes().fold(false, |found, byte| {
-        found | (byte < b' ') | (byte == b'"') | (byte == b'\\')
-    })
+    let bytes = text.as_bytes();
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let (words, _) = bytes.as_chunks::<8>();
+        let found = words.iter().fold(0, |found, word| found | special(*word));
+        // The last eight overlap those before.
+        return found | special(*last) != 0;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let [a, b, c, d] = *first;
+        let [e, f, g, h] = *last;
+        return special([a, b, c, d, e, f, g, h]) != 0;
+    }
+    bytes
+        .iter()
+        .any(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\'))
+}
+
+/// Not zero if one of eight bytes is a control character, a quotation mark or a backslash.
+fn special(bytes: [u8; 8]) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_ne_bytes(bytes);
+    // The high bit of a byte's place is set where the byte is less than `limit`; above such a place perhaps elsewhere too.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7)
 }
 
 /// In quotes, as it is.
@@ -35,6 +57,9 @@ pub(super) fn quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
     out.push(b'"');
 }
+
+/// Bytes that [`uuid`] writes.
+pub(super) const UUID: usize = Hyphenated::LENGTH + 2;
 
 /// Lower case, hyphenated, in quotes.
 pub(super) fn uuid(out: &mut Vec<u8>, id: Uuid) {
@@ -73,12 +98,24 @@ pub(super) fn address(out: &mut Vec<u8>, ip: IpAddr) {
     out.push(b'"');
     match ip {
         IpAddr::V4(ip) => {
-            let [first, rest @ ..] = ip.octets();
-            number(out, first.into());
-            for part in rest {
-                out.push(b'.');
-                number(out, part.into());
+            // Four numbers of three digits, and a point after each.
+            let mut text = [0; 16];
+            let mut end = 0;
+            for part in ip.octets() {
+                let mut put = |byte| {
+                    text[end] = byte;
+                    end += 1;
+                };
+                if part >= 100 {
+                    put(b'0' + part / 100);
+                }
+                if part >= 10 {
+                    put(b'0' + part / 10 % 10);
+                }
+                put(b'0' + part % 10);
+                put(b'.');
             }
+            out.extend_from_slice(&text[..end - 1]);
         }
         IpAddr::V6(ip) => {
             let _ = write!(out, "{ip}");

@@ -96,7 +96,8 @@ impl Books {
 
     /// Rows that a store wrote by itself.
     pub(super) fn learn(&mut self, rows: Vec<StoredRow>, now: Micros) {
-        self.rows.extend(rows.into_iter().map(|stored| stored.row));
+        self.rows
+            .extend(rows.into_iter().map(|stored| Row::clone(&stored.row)));
         self.grown = Some(now);
     }
 
@@ -181,7 +182,7 @@ impl Books {
         let mut ids = BTreeSet::new();
         for stored in &request.rows {
             let seq = stored.seq;
-            assert_eq!(&stored.row, self.row(seq), "row {seq} has changed");
+            assert_eq!(&*stored.row, self.row(seq), "row {seq} has changed");
             assert!(seq <= self.synced, "{seq} is sent before it is synced");
             assert!(ids.insert(stored.row.id), "an id twice in one request");
             assert_ne!(kind(&stored.row), Kind::SampledOut);
@@ -324,7 +325,7 @@ impl Books {
             .collect();
         assert_eq!(held, expected, "a row is missing or too many");
         for stored in &found.rows {
-            assert_eq!(&stored.row, self.row(stored.seq));
+            assert_eq!(&*stored.row, self.row(stored.seq));
         }
         if let Some(letters) = &found.letters {
             assert!(letters.iter().eq(&self.letters()), "{letters:?}");

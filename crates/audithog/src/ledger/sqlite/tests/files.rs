@@ -226,7 +226,7 @@ fn a_ledger_of_schema_1_is_read() {
     let rows = store.reader().unwrap().rows(0, i64::MAX, 100).unwrap();
     let found: Vec<_> = rows
         .iter()
-        .map(|stored| (stored.seq, stored.row.clone()))
+        .map(|stored| (stored.seq, Row::clone(&stored.row)))
         .collect();
     assert_eq!(
         found,

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::ledger::sqlite::SqliteStore;
 use crate::ledger::tests::{NOW, commit_rows, full_row};
 use crate::ledger::{DeadLetter, Group, HoldState, Notes, Settlement, SinkState, Store, Straggler};
-use crate::record::Micros;
+use crate::record::{Micros, Row};
 
 const STATE: &str = "SELECT concat_ws('|', state_ts, last_success_ts, breaker, breaker_since_ts, hold, \
      hold_since_ts, hold_detail, hold_remedy, last_error, last_error_ts) FROM audit_sinks";
@@ -162,7 +162,7 @@ fn a_ledger_of_schema_2_is_read() {
     let rows = store.reader().unwrap().rows(0, i64::MAX, 100).unwrap();
     let found: Vec<_> = rows
         .iter()
-        .map(|stored| (stored.seq, stored.row.clone()))
+        .map(|stored| (stored.seq, Row::clone(&stored.row)))
         .collect();
     assert_eq!(
         found,

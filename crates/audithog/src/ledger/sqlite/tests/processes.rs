@@ -8,7 +8,7 @@ use super::{Place, open_at};
 use crate::clock::Clock;
 use crate::ledger::tests::{NOW, commit_rows, full_row, run};
 use crate::ledger::{Group, Looker, Settlement, SqliteStore, Store, Whereabouts};
-use crate::record::Micros;
+use crate::record::{Micros, Row};
 
 /// Set for the child of `a_killed_process_is_found_once`.
 const CHILD: &str = "AUDITHOG_TEST_CHILD_LEDGER";
@@ -42,7 +42,10 @@ fn two_writers_take_turns_without_gaps() {
     let rows = store.reader().unwrap().rows(0, i64::MAX, 1_000).unwrap();
     let seqs: Vec<i64> = rows.iter().map(|stored| stored.seq).collect();
     assert_eq!(seqs, (1..=600).collect::<Vec<_>>());
-    let mut found: Vec<_> = rows.into_iter().map(|stored| stored.row).collect();
+    let mut found: Vec<_> = rows
+        .into_iter()
+        .map(|stored| Row::clone(&stored.row))
+        .collect();
     found.sort_by_key(|row| row.id);
     let expected: Vec<_> = (0..300).chain(3_000..3_300).map(full_row).collect();
     assert!(found == expected);

@@ -65,7 +65,8 @@ pub(super) fn request_row(n: u64) -> StoredRow {
             distinct_id: None,
             properties: None,
             on_request_of: None,
-        },
+        }
+        .into(),
     }
 }
 

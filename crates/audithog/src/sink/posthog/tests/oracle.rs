@@ -159,7 +159,7 @@ proptest! {
         for protocol in [Protocol::V0, Protocol::V1] {
             let mut events = Events::new(&shape, protocol);
             for (run, row) in &rows {
-                let row = StoredRow { seq: 1, run: Arc::clone(&runs[*run]), row: row.clone() };
+                let row = StoredRow { seq: 1, run: Arc::clone(&runs[*run]), row: row.clone().into() };
                 let mut out = Vec::new();
                 events.write(&mut out, &row, rate);
                 let said: Value = serde_json::from_slice(&out).unwrap();
@@ -215,9 +215,13 @@ proptest! {
 #[test]
 fn every_character_that_json_escapes_is_escaped() {
     for code in 0..=0x100_u32 {
-        let text = format!("a{}b", char::from_u32(code).unwrap());
-        let mut out = Vec::new();
-        by_hand::string(&mut out, &text);
-        assert_eq!(out, serde_json::to_vec(&text).unwrap(), "{code}");
+        // Texts are looked at in parts of eight and four bytes, and one at a time.
+        for (before, after) in (0..20).flat_map(|n| [(0, n), (n, 0), (n, 1), (n, 20 - n)]) {
+            let special = char::from_u32(code).unwrap();
+            let text = format!("{}{special}{}", "a".repeat(before), "\u{7f}".repeat(after));
+            let mut out = Vec::new();
+            by_hand::string(&mut out, &text);
+            assert_eq!(out, serde_json::to_vec(&text).unwrap(), "{text:?}");
+        }
     }
 }
