@@ -45,9 +45,9 @@ impl Variant {
     /// The program that has this stack. Peers whose features exclude each other have one each.
     pub(crate) fn program(&self) -> &'static str {
         match self.stack.as_str() {
-            "posthog-rs-v0" | "posthog-rs-v0-gzip" => "posthog-v0",
-            "posthog-rs-v1" | "posthog-rs-v1-gzip" => "posthog-v1",
-            "otlp" => "otlp",
+            "posthog-rs-v0" | "posthog-rs-v0-gzip" => "bench-posthog-v0",
+            "posthog-rs-v1" | "posthog-rs-v1-gzip" => "bench-posthog-v1",
+            "otlp" => "bench-otlp",
             _ => "stacks",
         }
     }
