@@ -309,7 +309,7 @@ mod tests {
     fn a_framework_in_a_sink_is_found() {
         let findings = found(
             "sink/posthog/v1.rs",
-            "use axum::body::Body;\nfn f(_: ::hyper::Request<()>) {}",
+            "use axum::body::Body;\nfn f(_: ::axum::Request<()>) {}",
         );
         assert_eq!(
             findings.iter().map(|(line, _)| *line).collect::<Vec<_>>(),
