@@ -12,7 +12,7 @@ use crate::record::{Micros, Row};
 /// Rows that share one line of `audit_blocks`.
 pub(super) const BLOCK_ROWS: i64 = 1_000;
 /// Rows that are appended in about 100 µs.
-const SLICE: usize = 64;
+const SLICE: usize = 32;
 
 /// A line of `audit_blocks`.
 #[derive(Clone, Copy, Debug)]

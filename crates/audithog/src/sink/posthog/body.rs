@@ -51,10 +51,9 @@ impl Encoding {
     }
 }
 
-/// Bytes that are written before they go through the compressor.
-const SLICE: usize = 256 * 1024;
-/// Bytes that are written between two offers of the core: about as long as an audit thread may hold one.
-const HOLD: usize = 128 * 1024;
+/// Bytes that are written before they go through the compressor, and the core is offered: about 100 µs of work. The kernel lets
+/// a thread that computes keep its core for milliseconds, whoever wakes up meanwhile; a request shall not wait so long.
+const SLICE: usize = 32 * 1024;
 /// Least room for what the compressor has to say.
 #[cfg(feature = "zstd")]
 const ROOM: usize = 8 * 1024;
@@ -80,7 +79,7 @@ impl fmt::Debug for Press {
 pub(super) struct Body<'a> {
     press: &'a mut Press,
     compressor: Compressor,
-    /// What of `plain` was there when the core was last offered.
+    /// Of a body that is not compressed: what was there when the core was last offered.
     offered: usize,
 }
 
@@ -125,13 +124,13 @@ impl<'a> Body<'a> {
     /// Compresses what is there if it is enough. To be called between events.
     pub(super) fn pass_on(&mut self) -> io::Result<()> {
         let written = self.press.plain.len();
-        if written < self.offered + HOLD {
+        if written < self.offered + SLICE {
             return Ok(());
         }
-        self.offered = written;
-        if written >= SLICE && !matches!(self.compressor, Compressor::None) {
+        if matches!(self.compressor, Compressor::None) {
+            self.offered = written;
+        } else {
             self.compress()?;
-            self.offered = 0;
         }
         // Requests go first.
         std::thread::yield_now();
@@ -222,7 +221,15 @@ impl Zstd {
                 .compress_stream(&mut output, &mut input)
                 .map_err(failed)?;
         }
-        Ok(())
+        // Else four slices gather, and are compressed in one go.
+        loop {
+            self.out.reserve(ROOM);
+            let end = self.out.len();
+            let mut output = OutBuffer::around_pos(&mut self.out, end);
+            if self.context.flush_stream(&mut output).map_err(failed)? == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// `rest` is what did not go through yet: most often everything, and then it need not be copied into the stream's
@@ -234,7 +241,9 @@ impl Zstd {
             self.context.compress2(packed, rest).map_err(failed)?;
             return Ok((packed.clone(), self.context));
         }
-        self.write(rest)?;
+        if !rest.is_empty() {
+            self.write(rest)?;
+        }
         loop {
             self.out.reserve(ROOM);
             let end = self.out.len();
