@@ -165,22 +165,12 @@ fn a_ca_file_that_is_no_certificate_is_refused_by_name() {
     assert!(text.ends_with("README.md holds no certificate"), "{text}");
 }
 
-/// The variables are read from the process's environment, so this test runs itself in a child.
-#[test]
-fn proxy_variables_are_honoured() {
-    if std::env::var_os(CHILD).is_some() {
-        assert_eq!(send(&settings("http://posthog.internal/ph/")), delivered());
-        return;
-    }
-    let (address, lines) = serve(None);
+/// Runs a test of this module in a process of its own, with these variables and without exceptions from the proxy.
+fn run_again(test: &str, variables: [(&str, &str); 2]) {
     let (_, module) = module_path!().split_once("::").unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &format!("{module}::proxy_variables_are_honoured"),
-        ])
-        .env(CHILD, "1")
-        .env("http_proxy", format!("http://{address}"))
+        .args(["--exact", &format!("{module}::{test}")])
+        .envs(variables)
         .env_remove("no_proxy")
         .env_remove("NO_PROXY")
         .output()
@@ -189,6 +179,20 @@ fn proxy_variables_are_honoured() {
         child.status.success(),
         "{}",
         String::from_utf8_lossy(&child.stdout)
+    );
+}
+
+/// The variables are read from the process's environment, so this test runs itself in a child.
+#[test]
+fn proxy_variables_are_honoured() {
+    if std::env::var_os(CHILD).is_some() {
+        assert_eq!(send(&settings("http://posthog.internal/ph/")), delivered());
+        return;
+    }
+    let (address, lines) = serve(None);
+    run_again(
+        "proxy_variables_are_honoured",
+        [(CHILD, "1"), ("http_proxy", &format!("http://{address}"))],
     );
     // A proxy is sent the whole address.
     let lines: Vec<String> = lines.try_iter().collect();
@@ -245,22 +249,12 @@ fn a_secure_host_is_reached_through_the_proxys_tunnel() {
     }
     let (host, lines) = serve(Some(tls()));
     let (proxy, asked) = tunnel(host);
-    let (_, module) = module_path!().split_once("::").unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &format!("{module}::a_secure_host_is_reached_through_the_proxys_tunnel"),
-        ])
-        .env(CHILD, "1")
-        .env("https_proxy", format!("http://me:s3cret@{proxy}"))
-        .env_remove("no_proxy")
-        .env_remove("NO_PROXY")
-        .output()
-        .unwrap();
-    assert!(
-        child.status.success(),
-        "{}",
-        String::from_utf8_lossy(&child.stdout)
+    run_again(
+        "a_secure_host_is_reached_through_the_proxys_tunnel",
+        [
+            (CHILD, "1"),
+            ("https_proxy", &format!("http://me:s3cret@{proxy}")),
+        ],
     );
     let asked = asked.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(
@@ -287,22 +281,12 @@ fn a_loopback_host_is_reached_without_a_proxy() {
     }
     let (proxy, through_proxy) = serve(None);
     let (host, direct) = serve(None);
-    let (_, module) = module_path!().split_once("::").unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &format!("{module}::a_loopback_host_is_reached_without_a_proxy"),
-        ])
-        .env(HOST, format!("http://{host}"))
-        .env("http_proxy", format!("http://{proxy}"))
-        .env_remove("no_proxy")
-        .env_remove("NO_PROXY")
-        .output()
-        .unwrap();
-    assert!(
-        child.status.success(),
-        "{}",
-        String::from_utf8_lossy(&child.stdout)
+    run_again(
+        "a_loopback_host_is_reached_without_a_proxy",
+        [
+            (HOST, &format!("http://{host}")),
+            ("http_proxy", &format!("http://{proxy}")),
+        ],
     );
     assert_eq!(
         direct.recv_timeout(Duration::from_secs(10)).unwrap(),
