@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-/// What went wrong while starting, logging durably, flushing or shutting down.
+/// What went wrong while starting, logging durably, asking, flushing or shutting down.
 ///
 /// Opaque: ask the predicates. `Display` is one sentence about this layer; `source()` has the cause.
 pub struct Error {
@@ -32,6 +32,10 @@ pub(crate) enum Kind {
     Thread,
     /// A process that may live has the ledger open.
     InUse,
+    /// What was asked of the log cannot be asked like this.
+    Question,
+    /// A destination could not be asked, or refused to answer.
+    Remote,
 }
 
 impl Error {
@@ -91,6 +95,18 @@ impl Error {
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         self.kind == Kind::InUse
+    }
+
+    /// What was asked of the log cannot be asked like this: the message names what is wrong.
+    #[must_use]
+    pub fn is_question(&self) -> bool {
+        self.kind == Kind::Question
+    }
+
+    /// A destination could not be asked, or refused to answer.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.kind == Kind::Remote
     }
 
     /// A deadline passed before the answer came; the work may still complete.

@@ -86,6 +86,7 @@ pub mod fuzz;
 pub mod inspect;
 mod ledger;
 mod logger;
+pub mod query;
 mod queue;
 mod record;
 #[cfg_attr(

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::{LedgerFile, refused};
+use super::LedgerFile;
 use crate::error::Error;
 use crate::ledger::{LetterFilter, LetterRow};
-use crate::record::{ActorType, Row};
+use crate::record::{Row, fields};
 
 /// Letters read at a time: a short read transaction.
 const PAGE: usize = 200;
@@ -90,15 +90,8 @@ impl DeadLetter {
         } = &self.0;
         let (dismissed, by) = dismissed.as_ref().map(|(at, by)| (at, by)).unzip();
         let stored = row.as_ref();
-        let row = stored.map(|stored| &*stored.row);
-        let run = stored.map(|stored| &*stored.run);
-        let actor = row.map(Row::actor);
-        let http = row.and_then(|row| row.exchange.as_ref());
-        let id = row.map(|row| row.id().as_hyphenated().to_string());
-        let properties: Option<Value> = row
-            .and_then(Row::properties_json)
-            .and_then(|json| serde_json::from_str(json).ok());
-        vec![
+        let id = stored.map(|stored| stored.row.id().as_hyphenated().to_string());
+        let mut all = vec![
             ("sink", json!(sink)),
             ("reason", json!(reason)),
             ("refused_at", json!(refused.map(|at| at.to_string()))),
@@ -107,58 +100,9 @@ impl DeadLetter {
             ("seq", json!(seq)),
             ("id", json!(id)),
             ("ts", json!(ts.to_string())),
-            ("event", json!(row.map(Row::event_name))),
-            ("request_id", json!(row.and_then(Row::request_id))),
-            (
-                "upstream_request_id",
-                json!(row.and_then(Row::upstream_request_id)),
-            ),
-            (
-                "user_id",
-                json!(actor.and_then(|actor| actor.user_id.as_ref())),
-            ),
-            (
-                "user_role",
-                json!(actor.and_then(|actor| actor.user_role.as_ref())),
-            ),
-            (
-                "org_id",
-                json!(actor.and_then(|actor| actor.org_id.as_ref())),
-            ),
-            (
-                "actor_type",
-                json!(actor.and_then(|actor| actor.kind).map(ActorType::as_str)),
-            ),
-            (
-                "on_behalf_of",
-                json!(actor.and_then(|actor| actor.on_behalf_of.as_ref())),
-            ),
-            ("method", json!(row.and_then(Row::method))),
-            ("path", json!(row.and_then(Row::path))),
-            ("route", json!(row.and_then(Row::route))),
-            ("status_code", json!(row.and_then(Row::status_code))),
-            ("result", json!(row.and_then(Row::result))),
-            ("error_code", json!(row.and_then(Row::error_code))),
-            (
-                "duration_ms",
-                json!(http.map(|http| http.duration_us as f64 / 1_000.0)),
-            ),
-            ("user_agent", json!(row.and_then(Row::user_agent))),
-            ("ip", json!(row.and_then(Row::ip))),
-            ("trace_id", json!(row.and_then(Row::trace_id))),
-            ("service", json!(run.map(|run| &run.service))),
-            (
-                "environment",
-                json!(run.and_then(|run| run.environment.as_ref())),
-            ),
-            ("version", json!(run.and_then(|run| run.version.as_ref()))),
-            ("instance", json!(run.and_then(|run| run.instance.as_ref()))),
-            (
-                "distinct_id",
-                json!(row.and_then(|row| row.distinct_id.as_ref())),
-            ),
-            ("properties", json!(properties)),
-        ]
+        ];
+        all.extend(fields(stored));
+        all
     }
 }
 
@@ -236,7 +180,7 @@ impl LedgerFile {
                         page.extend(letters);
                         next = after;
                     }
-                    Err(error) => return Some(Err(refused(error))),
+                    Err(error) => return Some(Err(error.into())),
                 }
             }
         })

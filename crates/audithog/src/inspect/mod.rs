@@ -41,8 +41,8 @@ pub use status::{
     Status, Trouble,
 };
 
-use crate::error::{Error, Kind};
-use crate::ledger::{Looker, StoreError, StoreErrorKind};
+use crate::error::Error;
+use crate::ledger::Looker;
 
 /// A ledger's file, open for reading.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl LedgerFile {
     /// [`Error::is_ledger`]: there is no ledger at the path, or it cannot be read.
     /// [`Error::is_newer_ledger`]: a newer version has written it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Looker::open(path.as_ref()).map(Self).map_err(refused)
+        Looker::open(path.as_ref()).map(Self).map_err(Error::from)
     }
 
     /// The file, with symbolic links resolved.
@@ -71,19 +71,7 @@ impl LedgerFile {
     ///
     /// [`Error::is_ledger`]: the file cannot be read, or is damaged.
     pub fn status(&mut self) -> Result<Status, Error> {
-        let facts = self.0.facts().map_err(refused)?;
+        let facts = self.0.facts().map_err(Error::from)?;
         Ok(assemble::status(&self.0, facts))
-    }
-}
-
-fn refused(error: StoreError) -> Error {
-    let kind = match error.kind {
-        StoreErrorKind::Newer => Kind::NewerLedger,
-        _ => Kind::Ledger,
-    };
-    let plain = Error::new(kind, error.message);
-    match error.source {
-        Some(source) => plain.with_source(source),
-        None => plain,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{LedgerFile, refused};
+use super::LedgerFile;
 use crate::error::Error;
 use crate::record::{Micros, StoredRow};
 use crate::sink::sampling::Sampler;
@@ -66,7 +66,7 @@ impl LedgerFile {
     ///
     /// [`Error::is_ledger`]: the file cannot be read, or is damaged.
     pub fn projection(&mut self) -> Result<Option<Projection>, Error> {
-        let facts = self.0.facts().map_err(refused)?;
+        let facts = self.0.facts().map_err(Error::from)?;
         let (Some(first), Some(last)) = (facts.first, facts.last) else {
             return Ok(None);
         };
@@ -87,7 +87,7 @@ impl LedgerFile {
                 serde_json::from_value(settings.get("posthog")?.get("sample")?.clone()).ok()
             })
             .unwrap_or_default();
-        let slice = self.0.sample(start, SAMPLE, PIECES).map_err(refused)?;
+        let slice = self.0.sample(start, SAMPLE, PIECES).map_err(Error::from)?;
         Ok(Some(project(&slice.sample, slice.rows, span, rules)))
     }
 }

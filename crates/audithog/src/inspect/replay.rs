@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::json;
 
+use super::LedgerFile;
 use super::dead_letters::DeadLetters;
 use super::session::Session;
-use super::{LedgerFile, refused};
 use crate::error::Error;
 use crate::ledger;
 use crate::ledger::own_rows::own_row;
@@ -44,7 +44,7 @@ impl LedgerFile {
                 });
                 own_row(clock, "audit_dead_letters_replayed", details)
             };
-            let part = store.replay(sink, seqs, record).map_err(refused)?;
+            let part = store.replay(sink, seqs, record).map_err(Error::from)?;
             done.replayed += part.letters;
             done.gone += part.gone;
             Ok(())

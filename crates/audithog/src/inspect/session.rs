@@ -1,7 +1,7 @@
 //! What writes here: a short run of its own, as another process would have.
 
+use super::LedgerFile;
 use super::dead_letters::DeadLetters;
-use super::{LedgerFile, refused};
 use crate::clock::Clock;
 use crate::error::{Error, Kind};
 use crate::ledger::{CURRENT_SCHEMA, SqliteStore, Store as _};
@@ -47,7 +47,7 @@ impl Session {
         let mut session = Self::open(file, by)?;
         let done = session.all(file, which, &mut work);
         // Also after an error: a run that ends in good order is no unclean stop.
-        let closed = session.store.close().map_err(refused);
+        let closed = session.store.close().map_err(Error::from);
         done?;
         closed
     }
@@ -78,7 +78,7 @@ impl Session {
     }
 
     fn open(file: &mut LedgerFile, by: &str) -> Result<Self, Error> {
-        let facts = file.0.facts().map_err(refused)?;
+        let facts = file.0.facts().map_err(Error::from)?;
         // The service's own constants and settings: its next start compares with the last run's.
         let latest = facts.runs.into_iter().next();
         let (run, settings) = latest.map_or_else(
@@ -96,7 +96,7 @@ impl Session {
         let clock = Clock::system();
         // Nothing waits in memory, so a kill loses nothing.
         let (store, _) =
-            SqliteStore::open(file.path(), &run, &settings, &clock, 0).map_err(refused)?;
+            SqliteStore::open(file.path(), &run, &settings, &clock, 0).map_err(Error::from)?;
         Ok(Self {
             store,
             clock,

@@ -5,10 +5,12 @@
 //! everyone else reads through a [`Reader`] of their own.
 
 pub(crate) mod check;
+mod filter;
 mod memory;
 pub(crate) mod own_rows;
 pub(crate) mod place;
 pub(crate) mod progress;
+mod slice;
 mod sqlite;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -21,18 +23,22 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::books::Losses;
+use crate::error::{Error, Kind};
 use crate::record::{Micros, Row, StoredRow};
 
+pub(crate) use filter::{Condition, REFUSED_CODES, REFUSED_STATUS, RowFilter};
 pub(crate) use memory::MemoryStore;
+pub(crate) use slice::{Column, Columns, FAILURE, HTTP, Slice};
 pub(crate) use sqlite::CURRENT_SCHEMA;
 #[cfg(any(test, fuzzing))]
 pub(crate) use sqlite::fuzz;
 #[cfg(feature = "posthog")]
 pub(crate) use sqlite::verify;
 pub(crate) use sqlite::{
-    Access, Dismissed, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, OpenReport,
-    OpenRun, Replayed, RunFact, RunLife, SinkFact, SqliteReader, SqliteStore, UncleanStop,
-    Whereabouts, is_ledger, lacks_access, put_aside_before, reserve_in_use, space,
+    Access, Direction, Dismissed, Extent, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact,
+    OpenReport, OpenRun, Replayed, RunFact, RunLife, SinkFact, SqliteReader, SqliteStore,
+    UncleanStop, Walk, Whereabouts, is_ledger, lacks_access, put_aside_before, reserve_in_use,
+    space,
 };
 
 /// What one commit makes permanent, all or nothing.
@@ -359,6 +365,21 @@ pub(crate) struct StoreError {
     pub(crate) kind: StoreErrorKind,
     pub(crate) message: String,
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// For callers of the library.
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let kind = match error.kind {
+            StoreErrorKind::Newer => Kind::NewerLedger,
+            _ => Kind::Ledger,
+        };
+        let plain = Self::new(kind, error.message);
+        match error.source {
+            Some(source) => plain.with_source(source),
+            None => plain,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

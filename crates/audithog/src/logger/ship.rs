@@ -16,7 +16,7 @@ pub use look::{Waiting, look};
 
 use super::report::Blocked;
 use super::shutdown::deadline;
-use super::start::{Opened, launch, ledger_error};
+use super::start::{Opened, launch};
 use super::{Logger, SinkHealth};
 use crate::capture::RowSink as _;
 use crate::clock::Clock;
@@ -179,14 +179,14 @@ fn unusable(error: StoreError) -> Error {
     if lacks_access(&error) {
         return with_copy(error);
     }
-    ledger_error(error)
+    error.into()
 }
 
 fn with_copy(mut error: StoreError) -> Error {
     error.message += "; shipping writes into the ledger: if its volume is read-only or the file another user's, copy it \
                       with its -wal file to where you can write, and ship the copy (PostHog de-duplicates what was \
                       shipped before)";
-    ledger_error(error)
+    error.into()
 }
 
 impl Logger {

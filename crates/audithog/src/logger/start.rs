@@ -17,9 +17,7 @@ use crate::error::{Error, Kind};
 use crate::ledger::own_rows::{OwnRows, own_row};
 use crate::ledger::progress::Board;
 use crate::ledger::writer::{Writer, WriterParts};
-use crate::ledger::{
-    MemoryStore, OpenReport, SqliteStore, Store, StoreError, StoreErrorKind, place,
-};
+use crate::ledger::{MemoryStore, OpenReport, SqliteStore, Store, StoreErrorKind, place};
 use crate::queue::Queue;
 use crate::record::Row;
 
@@ -101,9 +99,7 @@ pub(super) fn launch(
         if store.totals().sinks.contains_key(plan.sink.name()) {
             plan.backfill = None;
         }
-        store
-            .register_sink(plan.sink.name())
-            .map_err(ledger_error)?;
+        store.register_sink(plan.sink.name()).map_err(Error::from)?;
     }
     // Before the first commit the books show what earlier runs left.
     let board = Arc::new(Board::new(store.totals().clone()));
@@ -112,7 +108,7 @@ pub(super) fn launch(
         .iter()
         .map(|_| store.follower())
         .collect::<Result<_, _>>()
-        .map_err(ledger_error)?;
+        .map_err(Error::from)?;
     let link: Arc<dyn crate::delivery::Ledger> = Arc::new(Link::new(&queue, &board, readers));
 
     if let Some(aside) = store.take_quarantined() {
@@ -225,13 +221,13 @@ fn open(resolved: &Resolved, clock: &Clock) -> Result<Opened, Error> {
             })
         }
         Database::File(path) => {
-            place::check(&path).map_err(ledger_error)?;
+            place::check(&path).map_err(Error::from)?;
             let settings = resolved.public().to_string();
             let care = resolved.settings.care;
             let capacity = u64::try_from(resolved.settings.queue.max_rows).unwrap_or(u64::MAX);
             let (store, report) =
                 SqliteStore::open_with(&path, &run, &settings, clock, capacity, care)
-                    .map_err(ledger_error)?;
+                    .map_err(Error::from)?;
             tracing::info!(path = %path.display(), rows = store.totals().head, "audit ledger open");
             Ok(Opened {
                 store: Box::new(store),
@@ -314,16 +310,4 @@ fn plans(settings: &Settings, clock: &Clock) -> Result<Vec<Plan>, Error> {
 #[cfg(not(feature = "posthog"))]
 fn plans(_settings: &Settings, _clock: &Clock) -> Result<Vec<Plan>, Error> {
     Ok(Vec::new())
-}
-
-pub(super) fn ledger_error(error: StoreError) -> Error {
-    let kind = if error.kind == StoreErrorKind::Newer {
-        Kind::NewerLedger
-    } else {
-        Kind::Ledger
-    };
-    let Some(source) = error.source else {
-        return Error::new(kind, error.message);
-    };
-    Error::new(kind, error.message).with_source(source)
 }

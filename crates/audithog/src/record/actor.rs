@@ -37,6 +37,14 @@ pub enum ActorType {
 }
 
 impl ActorType {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::User,
+        Self::Service,
+        Self::ApiKey,
+        Self::Anonymous,
+        Self::System,
+    ];
+
     /// As written in rows: `user`, `service`, `api_key`, `anonymous`, `system`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

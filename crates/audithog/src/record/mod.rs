@@ -1,6 +1,7 @@
 //! What a row is: fields, limits, masking, actor, outcome. No I/O, and knows nobody.
 
 mod actor;
+mod field;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod getters;
@@ -15,10 +16,12 @@ mod text;
 mod time;
 
 pub use actor::{Actor, ActorType};
+pub use field::Field;
 pub use row::Row;
 
+pub(crate) use field::{FIELD_NAMES, fields, text_of};
 pub(crate) use id::RequestId;
 pub(crate) use outcome::{End, Outcome, derived_error_code};
-pub(crate) use row::{Exchange, Run, StoredRow};
+pub(crate) use row::{API_REQUEST, Exchange, Run, StoredRow};
 pub(crate) use text::Text;
 pub(crate) use time::Micros;

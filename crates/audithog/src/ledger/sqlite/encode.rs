@@ -224,7 +224,7 @@ fn actor_type(kind: ActorType) -> Option<i64> {
 }
 
 /// Lower case, hyphenated: what the view prints, so that text comes back as it went in.
-fn canonical_uuid(text: &str) -> Option<Uuid> {
+pub(super) fn canonical_uuid(text: &str) -> Option<Uuid> {
     if text.len() != 36 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }

@@ -15,6 +15,9 @@
 mod dead_letters;
 mod facts;
 mod orphan;
+mod rows;
+mod select;
+mod slices;
 
 use std::fs;
 use std::io;
@@ -27,6 +30,7 @@ use rusqlite::{Connection, OpenFlags};
 pub(crate) use dead_letters::{LetterFilter, LetterRow};
 pub(crate) use facts::{Facts, LossFact, RunFact, RunLife, SinkFact};
 pub(crate) use orphan::{Glance, is_ledger};
+pub(crate) use rows::{Direction, Extent, Walk};
 
 use super::error::{failed, plain};
 use super::{file, open};

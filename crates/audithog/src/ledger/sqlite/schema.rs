@@ -70,14 +70,7 @@ fn view() -> String {
         ("actor_type", actor_type("r.actor_type")),
         ("on_behalf_of", either("r.on_behalf_of")),
         ("method", named("r.method")),
-        (
-            "path",
-            format!(
-                "CASE WHEN r.flags & {} THEN {} ELSE r.path END",
-                flag::PATH_IS_ROUTE,
-                named("r.route")
-            ),
-        ),
+        ("path", path("r")),
         ("route", named("r.route")),
         ("status_code", "r.status_code".to_owned()),
         (
@@ -111,6 +104,15 @@ fn view() -> String {
     )
 }
 
+/// The path of a row of `table`.
+pub(super) fn path(table: &str) -> String {
+    format!(
+        "CASE WHEN {table}.flags & {} THEN {} ELSE {table}.path END",
+        flag::PATH_IS_ROUTE,
+        named(&format!("{table}.route"))
+    )
+}
+
 fn uuid(column: &str) -> String {
     let part = |from: u8, length: u8| format!("substr(hex({column}),{from},{length})");
     format!(
@@ -135,7 +137,7 @@ fn name(column: &str) -> String {
     format!("(SELECT text FROM audit_names WHERE name = {column})")
 }
 
-fn named(column: &str) -> String {
+pub(super) fn named(column: &str) -> String {
     format!(
         "CASE typeof({column}) WHEN 'integer' THEN {} ELSE {column} END",
         name(column)

@@ -122,7 +122,10 @@ impl Looker {
     }
 
     /// The rows with these numbers, one for each; none where it is pruned.
-    fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+    pub(crate) fn rows_by_seq(
+        &mut self,
+        seqs: &[i64],
+    ) -> Result<Vec<Option<StoredRow>>, StoreError> {
         self.read(|connection, _| {
             let reading = failed("read rows");
             let mut decoder = Decoder::default();

@@ -1,0 +1,178 @@
+//! A filter as conditions on the compact columns. Every value is bound.
+
+use std::net::IpAddr;
+
+use rusqlite::types::Value;
+use uuid::Uuid;
+
+use super::super::encode::{ACTOR_TYPES, canonical_uuid};
+use super::super::schema::{self, flag};
+use crate::ledger::{Condition, REFUSED_CODES, REFUSED_STATUS, RowFilter};
+use crate::record::Field;
+
+/// The end of a `WHERE` clause, and its values.
+#[derive(Debug, Default)]
+pub(super) struct Conditions {
+    /// Each begins with ` AND `.
+    pub(super) sql: String,
+    pub(super) values: Vec<Value>,
+}
+
+impl Conditions {
+    /// `before`: the parameters that the statement has already.
+    pub(super) fn of(filter: &RowFilter, before: Vec<Value>) -> Self {
+        let mut all = Self {
+            sql: String::new(),
+            values: before,
+        };
+        if let Some(since) = filter.since {
+            let since = all.bind(since.0);
+            all.and(&format!("ts >= {since}"));
+        }
+        if let Some(until) = filter.until {
+            let until = all.bind(until.0);
+            all.and(&format!("ts < {until}"));
+        }
+        for condition in &filter.conditions {
+            all.condition(condition);
+        }
+        all
+    }
+
+    fn condition(&mut self, condition: &Condition) {
+        match condition {
+            Condition::Is(field, texts) => {
+                let any: Vec<String> = texts.iter().map(|text| self.is(*field, text)).collect();
+                self.any(&any);
+            }
+            Condition::Begins(field, text) => {
+                let column = match field {
+                    Field::Path => schema::path("audit_rows"),
+                    field => schema::named(field.name()),
+                };
+                let text = self.bind(text.clone());
+                self.and(&format!("substr({column}, 1, length({text})) = {text}"));
+            }
+            Condition::Status(ranges) => {
+                let any: Vec<String> = ranges
+                    .iter()
+                    .map(|(first, last)| format!("status_code BETWEEN {first} AND {last}"))
+                    .collect();
+                self.any(&any);
+            }
+            Condition::Refused => {
+                let mut any: Vec<String> = REFUSED_STATUS
+                    .iter()
+                    .map(|status| format!("status_code = {status}"))
+                    .collect();
+                let code = schema::named("error_code");
+                for part in REFUSED_CODES {
+                    let part = self.bind(part.to_owned());
+                    any.push(format!("instr(upper({code}), {part}) > 0"));
+                }
+                self.any(&any);
+            }
+            Condition::Request => {
+                let event = self.is(Field::Event, crate::record::API_REQUEST);
+                self.and(&format!("flags & {} AND {event}", flag::HTTP));
+            }
+        }
+    }
+
+    /// The field is this text.
+    fn is(&mut self, field: Field, text: &str) -> String {
+        let column = field.name();
+        match field {
+            Field::Event
+            | Field::UserRole
+            | Field::Method
+            | Field::Route
+            | Field::ErrorCode
+            | Field::UserAgent => self.named(column, text),
+            Field::OrgId => match canonical_uuid(text) {
+                Some(id) => self.equals(column, blob(id)),
+                None => self.named(column, text),
+            },
+            Field::UserId | Field::OnBehalfOf | Field::UpstreamRequestId => {
+                match canonical_uuid(text) {
+                    Some(id) => self.equals(column, blob(id)),
+                    None => self.equals(column, text.to_owned()),
+                }
+            }
+            Field::ActorType => {
+                let at = ACTOR_TYPES.iter().position(|kind| kind.as_str() == text);
+                match at.and_then(|at| i64::try_from(at).ok()) {
+                    Some(at) => self.equals(column, at),
+                    None => "0".to_owned(),
+                }
+            }
+            Field::Path => {
+                let text = self.bind(text.to_owned());
+                format!("{} = {text}", schema::path("audit_rows"))
+            }
+            Field::Result => {
+                let wanted = flag::HTTP | if text == "failure" { flag::FAILURE } else { 0 };
+                format!("flags & {} = {wanted}", flag::HTTP | flag::FAILURE)
+            }
+            Field::Ip => match text.parse() {
+                Ok(IpAddr::V4(ip)) => self.equals(column, i64::from(ip.to_bits().cast_signed())),
+                _ => self.equals(column, text.to_owned()),
+            },
+            Field::RequestId => match canonical_uuid(text) {
+                Some(id) => {
+                    let id = self.bind(blob(id));
+                    format!(
+                        "(flags & {} AND id = {id} OR request_id = {id})",
+                        flag::REQUEST_IS_ID
+                    )
+                }
+                None => self.equals(column, text.to_owned()),
+            },
+            Field::TraceId => match Uuid::try_parse(text) {
+                Ok(id) => self.equals(column, blob(id)),
+                Err(_) => "0".to_owned(),
+            },
+            Field::Service | Field::Environment | Field::Version | Field::Instance => {
+                let text = self.bind(text.to_owned());
+                format!("run IN (SELECT run FROM audit_runs WHERE {column} = {text})")
+            }
+        }
+    }
+
+    /// The text itself, or its number in the dictionary.
+    fn named(&mut self, column: &str, text: &str) -> String {
+        let text = self.bind(text.to_owned());
+        format!("{column} IN ({text}, (SELECT name FROM audit_names WHERE text = {text}))")
+    }
+
+    fn equals(&mut self, column: &str, value: impl Into<Value>) -> String {
+        let value = self.bind(value);
+        format!("{column} = {value}")
+    }
+
+    fn any(&mut self, any: &[String]) {
+        // None of nothing holds.
+        let any = if any.is_empty() {
+            "0".to_owned()
+        } else {
+            any.join(" OR ")
+        };
+        self.and(&any);
+    }
+
+    fn and(&mut self, condition: &str) {
+        self.sql.push_str(" AND (");
+        self.sql.push_str(condition);
+        self.sql.push(')');
+    }
+
+    /// The parameter that stands for the value.
+    fn bind(&mut self, value: impl Into<Value>) -> String {
+        self.values.push(value.into());
+        format!("?{}", self.values.len())
+    }
+}
+
+fn blob(id: Uuid) -> Value {
+    Value::Blob(id.as_bytes().to_vec())
+}

@@ -1,0 +1,255 @@
+//! Which rows a question is about.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use crate::error::{Error, Kind};
+use crate::ledger::{Condition, RowFilter};
+use crate::record::{ActorType, Field, Micros};
+
+/// Which rows. All by default; every call narrows it down.
+///
+/// ```
+/// use audithog::query::{Field, Filter};
+///
+/// let filter = Filter::all()
+///     .is(Field::UserRole, ["admin", "owner"])?
+///     .begins(Field::Path, "/agents/")?
+///     .status("4xx".parse()?);
+/// # Ok::<(), audithog::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter(pub(super) RowFilter);
+
+/// Status codes: one (`404`), a class (`5xx`) or a range (`400-451`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub(super) first: u16,
+    pub(super) last: u16,
+}
+
+impl Filter {
+    /// All rows.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only rows whose time is not before this: the arrival of the request, or the time of the event.
+    #[must_use]
+    pub fn since(mut self, since: SystemTime) -> Self {
+        self.0.since = Some(micros(since));
+        self
+    }
+
+    /// Only rows whose time is before this.
+    #[must_use]
+    pub fn until(mut self, until: SystemTime) -> Self {
+        self.0.until = Some(micros(until));
+        self
+    }
+
+    /// Only rows whose field is exactly one of these texts. Methods are compared in upper case, trace ids and UUIDs in lower case,
+    /// as rows have them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_question`]: no text is given, or one that the field never has: an address, a trace id, an actor type or a result
+    /// that is none.
+    pub fn is<T: Into<String>>(
+        mut self,
+        field: Field,
+        texts: impl IntoIterator<Item = T>,
+    ) -> Result<Self, Error> {
+        let texts: Result<Vec<String>, Error> = texts
+            .into_iter()
+            .map(|text| normal(field, text.into()))
+            .collect();
+        let texts = texts?;
+        if texts.is_empty() {
+            return Err(wrong(format!("no value is given for {}", field.name())));
+        }
+        self.0.conditions.push(Condition::Is(field, texts));
+        Ok(self)
+    }
+
+    /// Only rows whose path, route, event, error code or user agent begins with this text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_question`]: another field, or an empty text.
+    pub fn begins(mut self, field: Field, text: impl Into<String>) -> Result<Self, Error> {
+        let text = text.into();
+        let has_beginnings = matches!(
+            field,
+            Field::Path | Field::Route | Field::Event | Field::ErrorCode | Field::UserAgent
+        );
+        if !has_beginnings {
+            return Err(wrong(format!(
+                "{} is compared as a whole: a beginning can be asked for of path, route, event, error_code and user_agent",
+                field.name()
+            )));
+        }
+        if text.is_empty() {
+            return Err(wrong(format!("the beginning of {} is empty", field.name())));
+        }
+        self.0.conditions.push(Condition::Begins(field, text));
+        Ok(self)
+    }
+
+    /// Only rows with this status code, or one of this class.
+    #[must_use]
+    pub fn status(self, status: Status) -> Self {
+        self.any_status([status])
+    }
+
+    /// Only rows with one of these status codes or classes. None given: no row.
+    #[must_use]
+    pub fn any_status(mut self, statuses: impl IntoIterator<Item = Status>) -> Self {
+        let ranges = statuses
+            .into_iter()
+            .map(|status| (status.first, status.last))
+            .collect();
+        self.0.conditions.push(Condition::Status(ranges));
+        self
+    }
+
+    /// Only requests that were refused because somebody asked for too much: status 402 or 429, or an error code that contains
+    /// `QUOTA`, `RATE_LIMIT`, `TOO_MANY_REQUESTS` or `LIMIT_EXCEEDED`, in upper or lower case.
+    #[must_use]
+    pub fn refused(mut self) -> Self {
+        self.0.conditions.push(Condition::Refused);
+        self
+    }
+
+    /// The start of the time range, if there is one: RFC 3339 in UTC.
+    #[must_use]
+    pub fn since_text(&self) -> Option<String> {
+        self.0.since.map(|since| since.to_string())
+    }
+
+    /// The end of the time range, if there is one: RFC 3339 in UTC.
+    #[must_use]
+    pub fn until_text(&self) -> Option<String> {
+        self.0.until.map(|until| until.to_string())
+    }
+
+    /// What is asked for besides the time range, one text a condition: `user_id = u_17`.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<String> {
+        self.0.conditions.iter().filter_map(shown).collect()
+    }
+}
+
+fn shown(condition: &Condition) -> Option<String> {
+    Some(match condition {
+        Condition::Is(field, texts) => format!("{} = {}", field.name(), texts.join(" or ")),
+        Condition::Begins(field, text) => format!("{} begins with {text}", field.name()),
+        Condition::Status(ranges) => {
+            let ranges: Vec<String> = ranges
+                .iter()
+                .map(|&(first, last)| Status { first, last }.to_string())
+                .collect();
+            format!("status_code = {}", ranges.join(" or "))
+        }
+        Condition::Refused => "refused for a quota or a rate limit".to_owned(),
+        Condition::Request => return None,
+    })
+}
+
+/// The text as rows have it.
+fn normal(field: Field, text: String) -> Result<String, Error> {
+    let refuse = |expected: &str| {
+        Err(wrong(format!(
+            "{text:?} is no {}: {expected}",
+            field.name()
+        )))
+    };
+    match field {
+        Field::Method => Ok(text.to_ascii_uppercase()),
+        Field::Ip => match text.parse::<IpAddr>() {
+            Ok(ip) => Ok(ip.to_string()),
+            Err(_) => refuse("give an IPv4 or IPv6 address"),
+        },
+        Field::TraceId => {
+            let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if hex {
+                Ok(text.to_ascii_lowercase())
+            } else {
+                refuse("give 32 hexadecimal digits")
+            }
+        }
+        Field::Result => match &*text {
+            "success" | "failure" => Ok(text),
+            _ => refuse("give success or failure"),
+        },
+        Field::ActorType => {
+            if ActorType::ALL.iter().any(|kind| kind.as_str() == text) {
+                Ok(text)
+            } else {
+                refuse("give user, service, api_key, anonymous or system")
+            }
+        }
+        Field::RequestId | Field::UpstreamRequestId => match uuid::Uuid::try_parse(&text) {
+            Ok(id) if text.len() == 36 => Ok(id.as_hyphenated().to_string()),
+            _ => Ok(text),
+        },
+        _ => Ok(text),
+    }
+}
+
+impl FromStr for Status {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refuse = || {
+            wrong(format!(
+                "{text:?} is no status: give a code as 404, a class as 5xx, or a range as 400-451"
+            ))
+        };
+        let code = |text: &str| -> Option<u16> {
+            let three = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+            let code = three.then(|| text.parse().ok()).flatten()?;
+            (100..=999).contains(&code).then_some(code)
+        };
+        if let Some(class) = text.strip_suffix("xx").or_else(|| text.strip_suffix("XX")) {
+            return match class.parse::<u16>() {
+                Ok(class @ 1..=9) => Ok(Self {
+                    first: class * 100,
+                    last: class * 100 + 99,
+                }),
+                _ => Err(refuse()),
+            };
+        }
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (code(first), code(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { first, last } = *self;
+        match last - first {
+            0 => write!(f, "{first}"),
+            99 if first % 100 == 0 => write!(f, "{}xx", first / 100),
+            _ => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+pub(super) fn wrong(message: String) -> Error {
+    Error::new(Kind::Question, message)
+}
+
+pub(super) fn micros(time: SystemTime) -> Micros {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
+        Err(before) => {
+            Micros(i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros))
+        }
+    }
+}

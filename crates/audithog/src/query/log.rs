@@ -1,0 +1,188 @@
+//! A ledger's file, for those who ask it.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use super::Filter;
+use crate::error::Error;
+use crate::ledger::{Direction, Looker, RowFilter, Walk};
+use crate::record::{FIELD_NAMES, Row, StoredRow, fields};
+
+/// Rows handed out at a time.
+const PAGE: usize = 500;
+
+/// A ledger's file, open for questions: a live service's, a dead one's, or a copy. Nothing is changed, and a service that writes is never
+/// kept from it: every read is short.
+#[derive(Debug)]
+pub struct Log(pub(super) Looker);
+
+/// A row of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogRow(pub(super) StoredRow);
+
+/// Rows that a filter admits, read as they are asked for: any number takes the same memory.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    log: &'a mut Log,
+    filter: RowFilter,
+    walk: Walk,
+    page: VecDeque<StoredRow>,
+    /// After an error there is nothing more.
+    failed: bool,
+}
+
+impl Log {
+    /// Opens the ledger at `path`, as it is: a file of an older version is read and not migrated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_ledger`]: there is no ledger at the path, or it cannot be read.
+    /// [`Error::is_newer_ledger`]: a newer version has written it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Looker::open(path.as_ref()).map(Self).map_err(Error::from)
+    }
+
+    /// The file, with symbolic links resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The number of the last row; 0 if there was none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_ledger`]: the file cannot be read.
+    pub fn head(&mut self) -> Result<u64, Error> {
+        let extent = self.0.extent().map_err(Error::from)?;
+        Ok(extent.head.unsigned_abs())
+    }
+
+    /// The number of the last row that retention removed; 0 if none was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_ledger`]: the file cannot be read.
+    pub fn pruned(&mut self) -> Result<u64, Error> {
+        let extent = self.0.extent().map_err(Error::from)?;
+        Ok(extent.pruned.unsigned_abs())
+    }
+
+    /// The rows that the filter admits with `after < seq <= upto`, by `seq`, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_ledger`]: the file cannot be read. The iterator has errors too.
+    pub fn rows(&mut self, filter: &Filter, after: u64, upto: u64) -> Result<Rows<'_>, Error> {
+        self.walk(filter, Direction::Forward, after, upto)
+    }
+
+    /// The same rows, the latest first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Log::rows`].
+    pub fn latest_rows(
+        &mut self,
+        filter: &Filter,
+        after: u64,
+        upto: u64,
+    ) -> Result<Rows<'_>, Error> {
+        self.walk(filter, Direction::Backward, after, upto)
+    }
+
+    fn walk(
+        &mut self,
+        filter: &Filter,
+        direction: Direction,
+        after: u64,
+        upto: u64,
+    ) -> Result<Rows<'_>, Error> {
+        let number = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
+        let walk = self
+            .0
+            .walk(&filter.0, direction, number(after), number(upto))
+            .map_err(Error::from)?;
+        Ok(Rows {
+            log: self,
+            filter: filter.0.clone(),
+            walk,
+            page: VecDeque::new(),
+            failed: false,
+        })
+    }
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<LogRow, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.page.is_empty() && !self.failed && !self.walk.is_done() {
+            match self.log.0.step(&self.filter, &mut self.walk, PAGE) {
+                Ok(rows) => self.page = rows.into(),
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+        self.page.pop_front().map(|row| Ok(LogRow(row)))
+    }
+}
+
+impl LogRow {
+    /// The names of all fields, in the order of [`LogRow::fields`]: the columns of the view `audit_logs`.
+    pub const NAMES: [&'static str; 27] = FIELD_NAMES;
+
+    /// Its position in the log.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.0.seq.unsigned_abs()
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn row(&self) -> &Row {
+        &self.0.row
+    }
+
+    /// Its time, RFC 3339.
+    #[must_use]
+    pub fn time_text(&self) -> String {
+        self.0.row.ts.to_string()
+    }
+
+    /// Its time in microseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn time_micros(&self) -> i64 {
+        self.0.row.ts.0
+    }
+
+    /// The name of the service that wrote it.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.0.run.service
+    }
+
+    /// All fields by the names of the view `audit_logs`, in a fixed order; what is not set is null. Also its JSON.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, Value)> {
+        let row = &self.0.row;
+        let mut all = vec![
+            ("seq", json!(self.0.seq)),
+            ("id", json!(row.id().as_hyphenated().to_string())),
+            ("ts", json!(row.ts.to_string())),
+        ];
+        all.extend(fields(Some(&self.0)));
+        all
+    }
+}
+
+impl Serialize for LogRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.fields())
+    }
+}

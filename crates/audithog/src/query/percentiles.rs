@@ -1,0 +1,100 @@
+//! Percentiles of durations in bounded memory.
+
+/// Parts of a power of two. A value is known to half a part: within 0.4 %.
+const PARTS: u64 = 128;
+const PART_BITS: u32 = PARTS.trailing_zeros();
+/// Durations from here on, an hour and more, are one.
+const MOST: u64 = (1 << 32) - 1;
+const BUCKETS: usize = ((33 - PART_BITS) as usize) * PARTS as usize;
+
+/// Durations by size. Below 128 µs each has a bucket of its own, above that each power of two has 128.
+#[derive(Clone, Debug)]
+pub(super) struct Percentiles {
+    buckets: Box<[u32]>,
+    count: u64,
+}
+
+impl Percentiles {
+    pub(super) fn new() -> Self {
+        Self {
+            buckets: vec![0; BUCKETS].into(),
+            count: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, micros: u64) {
+        let bucket = &mut self.buckets[bucket(micros)];
+        *bucket = bucket.saturating_add(1);
+        self.count += 1;
+    }
+
+    /// The smallest duration that at least this share of all do not exceed, in milliseconds: the nearest rank. None of nothing.
+    pub(super) fn at(&self, share: f64) -> Option<f64> {
+        if self.count == 0 {
+            return None;
+        }
+        let rank = ((self.count as f64 * share).ceil() as u64).clamp(1, self.count);
+        let mut seen = 0;
+        let at = self.buckets.iter().position(|count| {
+            seen += u64::from(*count);
+            seen >= rank
+        })?;
+        Some(middle(at) / 1_000.0)
+    }
+}
+
+fn bucket(micros: u64) -> usize {
+    let micros = micros.min(MOST);
+    if micros < PARTS {
+        return usize::try_from(micros).unwrap_or(0);
+    }
+    // The power of two, and the next seven bits.
+    let power = micros.ilog2() - PART_BITS;
+    let part = (micros >> power) - PARTS;
+    let at = u64::from(power + 1) * PARTS + part;
+    usize::try_from(at).unwrap_or(BUCKETS - 1)
+}
+
+/// The middle of what is in a bucket, in microseconds.
+fn middle(bucket: usize) -> f64 {
+    let bucket = bucket as u64;
+    if bucket < PARTS {
+        return bucket as f64;
+    }
+    let (power, part) = (bucket / PARTS - 1, bucket % PARTS);
+    let first = (PARTS + part) << power;
+    first as f64 + ((1u64 << power) - 1) as f64 / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_is_known_to_half_a_percent() {
+        let mut value = 1u64;
+        while value < MOST {
+            for value in [value - 1, value, value + 1, value + value / 3] {
+                let known = middle(bucket(value));
+                let off = (known - value as f64).abs() / (value as f64).max(1.0);
+                assert!(off <= 0.004, "{value}: {known}");
+            }
+            value *= 2;
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn ranks_are_the_nearest() {
+        let mut percentiles = Percentiles::new();
+        assert_eq!(percentiles.at(0.5), None);
+        for micros in 1..=100 {
+            percentiles.add(micros);
+        }
+        let at = |share| percentiles.at(share).unwrap();
+        assert_eq!(
+            [at(0.0), at(0.5), at(0.95), at(1.0)],
+            [0.001, 0.05, 0.095, 0.1]
+        );
+    }
+}
