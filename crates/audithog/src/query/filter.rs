@@ -50,8 +50,8 @@ impl Filter {
         self
     }
 
-    /// Only rows whose field is exactly one of these texts. Methods are compared in upper case, trace ids and UUIDs in lower case,
-    /// as rows have them.
+    /// Only rows whose field is exactly one of these texts. A method is also looked for in upper case, a request id
+    /// that is a UUID in lower case.
     ///
     /// # Errors
     ///
@@ -66,7 +66,9 @@ impl Filter {
             .into_iter()
             .map(|text| normal(field, text.into()))
             .collect();
-        let texts = texts?;
+        let mut texts = texts?;
+        let others: Vec<String> = texts.iter().filter_map(|text| other(field, text)).collect();
+        texts.extend(others);
         if texts.is_empty() {
             return Err(wrong(format!("no value is given for {}", field.name())));
         }
@@ -167,7 +169,6 @@ fn normal(field: Field, text: String) -> Result<String, Error> {
         )))
     };
     match field {
-        Field::Method => Ok(text.to_ascii_uppercase()),
         Field::Ip => match text.parse::<IpAddr>() {
             Ok(ip) => Ok(ip.to_string()),
             Err(_) => refuse("give an IPv4 or IPv6 address"),
@@ -191,12 +192,20 @@ fn normal(field: Field, text: String) -> Result<String, Error> {
                 refuse("give user, service, api_key, anonymous or system")
             }
         }
-        Field::RequestId | Field::UpstreamRequestId => match uuid::Uuid::try_parse(&text) {
-            Ok(id) if text.len() == 36 => Ok(id.as_hyphenated().to_string()),
-            _ => Ok(text),
-        },
         _ => Ok(text),
     }
+}
+
+/// Another form in which rows may have it: methods are written in upper case, UUIDs in lower case, unless somebody does otherwise.
+fn other(field: Field, text: &str) -> Option<String> {
+    let other = match field {
+        Field::Method => text.to_ascii_uppercase(),
+        Field::RequestId | Field::UpstreamRequestId if uuid::Uuid::try_parse(text).is_ok() => {
+            text.to_ascii_lowercase()
+        }
+        _ => return None,
+    };
+    (other != text).then_some(other)
 }
 
 impl FromStr for Status {

@@ -119,10 +119,11 @@ impl Conditions {
                 _ => self.equals(column, text.to_owned()),
             },
             Field::RequestId => match canonical_uuid(text) {
+                // One that was adopted stays text, whatever it looks like.
                 Some(id) => {
-                    let id = self.bind(blob(id));
+                    let (id, text) = (self.bind(blob(id)), self.bind(text.to_owned()));
                     format!(
-                        "(flags & {} AND id = {id} OR request_id = {id})",
+                        "(flags & {} AND id = {id} OR request_id IN ({id}, {text}))",
                         flag::REQUEST_IS_ID
                     )
                 }

@@ -1,0 +1,144 @@
+//! Every named question, and groupings of one's own.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Place, traffic};
+use crate::ledger::tests::NOW;
+use crate::query::{Field, Filter, Key, Measure, Named, Question};
+
+const HOUR: u64 = 3_600_000_000;
+
+fn before_now(micros: u64) -> SystemTime {
+    let now = Duration::from_micros(u64::try_from(NOW.0).unwrap());
+    SystemTime::UNIX_EPOCH + now - Duration::from_micros(micros)
+}
+
+fn subject(named: Named) -> Option<&'static str> {
+    Some(match named {
+        Named::User => "user_17",
+        Named::Request => "0192ffff-0000-7000-8000-000000000001",
+        Named::Endpoint => "GET /4/{id}",
+        Named::Address => "2001:db8::7",
+        _ => return None,
+    })
+}
+
+#[test]
+fn every_named_question_says_what_sql_says() {
+    let place = Place::holding(&traffic(5_000, 1_000_000));
+    for named in Named::ALL {
+        let filters = [
+            Filter::all(),
+            Filter::all().since(before_now(HOUR)),
+            Filter::all()
+                .since(before_now(HOUR + 7_777_777))
+                .until(before_now(HOUR / 3)),
+        ];
+        for filter in filters {
+            let question = named.question(subject(named), filter).unwrap();
+            let question = question.limit(1_000).unwrap();
+            let lines = place.check(&question);
+            assert_eq!(lines > 0, named != Named::Request, "{named:?}");
+        }
+    }
+}
+
+#[test]
+fn one_request_is_found_with_its_events() {
+    let mut rows = traffic(300, 1_000);
+    let id = rows[100].id;
+    let mut event = crate::record::Row::event(
+        uuid::Uuid::from_u128(9),
+        rows[100].ts,
+        "agent_published".into(),
+    );
+    event.request_id = Some(crate::record::RequestId::Uuid(id));
+    rows.insert(250, event);
+    let place = Place::holding(&rows);
+    let question = Named::Request
+        .question(Some(&id.to_string().to_uppercase()), Filter::all())
+        .unwrap();
+    assert_eq!(place.check(&question), 2);
+}
+
+#[test]
+fn rows_are_grouped_by_every_field_that_has_groups() {
+    let place = Place::holding(&traffic(3_000, 100_000));
+    let measures = [
+        Measure::Successes,
+        Measure::Failures,
+        Measure::FailureRate,
+        Measure::ClientErrors,
+        Measure::ServerErrors,
+        Measure::ServerErrorRate,
+        Measure::OtherFailures,
+        Measure::P50,
+        Measure::P95,
+        Measure::P99,
+        Measure::Last,
+    ];
+    for field in Field::ALL {
+        let question = Question::count([Key::Field(field)], measures, Filter::all());
+        match field {
+            Field::RequestId | Field::UpstreamRequestId | Field::TraceId => {
+                assert!(question.unwrap_err().is_question());
+            }
+            _ => {
+                let question = question.unwrap().limit(5_000).unwrap();
+                assert!(place.check(&question) > 0, "{field:?}");
+            }
+        }
+    }
+    let time = Key::time(Duration::from_secs(60));
+    let by = [time, Key::Field(Field::OrgId), Key::Field(Field::Service)];
+    let question = Question::count([time], measures, Filter::all()).unwrap();
+    assert!(place.check(&question) > 3);
+    let both = Question::count(by, [], Filter::all()).unwrap();
+    let mut lines = place
+        .log()
+        .ask(&both.clone().limit(5_000).unwrap())
+        .unwrap()
+        .lines;
+    let mut expected = place.by_sql(&both.limit(5_000).unwrap());
+    // By time only: the order within a step is open.
+    lines.sort_by_key(|line| format!("{line:?}"));
+    expected.sort_by_key(|line| format!("{line:?}"));
+    assert_eq!(lines, expected);
+}
+
+/// The dictionary takes a text in when it is seen for the second time: earlier rows have the text itself.
+#[test]
+fn a_text_is_one_group_in_the_dictionary_and_out_of_it() {
+    let mut rows = traffic(2, 1_000);
+    for row in &mut rows {
+        row.event = "plan_changed".into();
+        row.exchange = None;
+    }
+    let place = Place::holding(&rows);
+    let question = Question::count([Key::Field(Field::Event)], [], Filter::all()).unwrap();
+    assert_eq!(place.check(&question), 1);
+}
+
+#[test]
+fn an_answer_says_that_there_is_more() {
+    let place = Place::holding(&traffic(500, 1_000));
+    let ask = |limit| {
+        let question = Named::Users.question(None, Filter::all()).unwrap();
+        let answer = place.log().ask(&question.limit(limit).unwrap()).unwrap();
+        (answer.lines.len(), answer.scope.more)
+    };
+    assert_eq!(ask(3), (3, true));
+    assert!(!ask(1_000).1);
+    let rows = Named::Failures.question(None, Filter::all()).unwrap();
+    let answer = place.log().ask(&rows.limit(4).unwrap()).unwrap();
+    assert_eq!((answer.lines.len(), answer.scope.more), (4, true));
+}
+
+#[test]
+fn an_empty_log_has_empty_answers() {
+    let place = Place::holding(&[]);
+    for named in Named::ALL {
+        let question = named.question(subject(named), Filter::all()).unwrap();
+        assert_eq!(place.check(&question), 0, "{named:?}");
+    }
+}

@@ -1,0 +1,184 @@
+//! Rows that filters admit, against SQL over the view.
+
+use proptest::prelude::*;
+
+use super::{Place, traffic};
+use crate::ledger::tests::{NOW, row};
+use crate::query::{Field, Filter, Key, Log, LogRow, Question, Status};
+use crate::record::{StoredRow, text_of};
+
+fn all_rows(log: &mut Log, filter: &Filter) -> Vec<LogRow> {
+    let rows = log.rows(filter, 0, u64::MAX).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn text(row: &LogRow, field: Field) -> Option<String> {
+    let stored: &StoredRow = &row.0;
+    text_of(stored, field)
+}
+
+#[test]
+fn every_field_chooses_the_rows_that_have_its_text() {
+    let place = Place::holding(&traffic(1_500, 1_000));
+    let mut log = place.log();
+    let all = all_rows(&mut log, &Filter::all());
+    assert_eq!(all.len(), 1_500);
+    for field in Field::ALL {
+        let Some(wanted) = all.iter().rev().find_map(|row| text(row, field)) else {
+            assert!(
+                matches!(field, Field::OnBehalfOf | Field::UpstreamRequestId),
+                "{field:?}"
+            );
+            continue;
+        };
+        let filter = Filter::all().is(field, [wanted.clone()]).unwrap();
+        let chosen = all_rows(&mut log, &filter);
+        let expected: Vec<&LogRow> = all
+            .iter()
+            .filter(|row| text(row, field).as_deref() == Some(&wanted))
+            .collect();
+        assert!(!expected.is_empty());
+        assert_eq!(
+            chosen.iter().collect::<Vec<_>>(),
+            expected,
+            "{field:?} = {wanted}"
+        );
+        let other = match field {
+            Field::Ip => "192.0.2.1",
+            Field::TraceId => "00000000000000000000000000000001",
+            Field::Result => "failure",
+            Field::ActorType => "service",
+            _ => "none-of-them",
+        };
+        let both = Filter::all().is(field, [wanted.as_str(), other]).unwrap();
+        assert!(all_rows(&mut log, &both).len() >= chosen.len());
+    }
+}
+
+#[test]
+fn beginnings_statuses_and_refusals_choose_rows() {
+    let place = Place::holding(&traffic(1_500, 1_000));
+    let mut log = place.log();
+    let all = all_rows(&mut log, &Filter::all());
+    let count = |admit: &dyn Fn(&LogRow) -> bool| all.iter().filter(|row| admit(row)).count();
+    let begins = |field, beginning: &str| Filter::all().begins(field, beginning).unwrap();
+    for (field, beginning) in [
+        (Field::Path, "/missing/1"),
+        (Field::Path, "/healthz"),
+        (Field::Path, "/4/"),
+        (Field::Route, "/5"),
+        (Field::ErrorCode, "CLIENT_CLOSED"),
+        (Field::Path, "%"),
+        (Field::UserAgent, "agent/"),
+    ] {
+        let chosen = all_rows(&mut log, &begins(field, beginning)).len();
+        let expected =
+            count(&|row| text(row, field).is_some_and(|text| text.starts_with(beginning)));
+        assert_eq!(chosen, expected, "{field:?} {beginning}");
+        assert_eq!(chosen > 0, beginning != "%", "{field:?} {beginning}");
+    }
+    let status = |text: &str| text.parse::<Status>().unwrap();
+    let any = Filter::all().any_status([status("404"), status("5xx")]);
+    let expected = count(&|row| matches!(row.row().status_code(), Some(404 | 500..=599)));
+    assert_eq!(all_rows(&mut log, &any).len(), expected);
+    assert_eq!(all_rows(&mut log, &Filter::all().any_status([])).len(), 0);
+    let refused = all_rows(&mut log, &Filter::all().refused());
+    assert_eq!(
+        refused.len(),
+        count(&|row| row.row().status_code() == Some(429))
+    );
+    assert!(!refused.is_empty());
+}
+
+#[test]
+fn the_walk_goes_both_ways_from_anywhere() {
+    let place = Place::holding(&traffic(2_300, 1_000));
+    let mut log = place.log();
+    let seqs = |rows: Vec<LogRow>| rows.iter().map(LogRow::seq).collect::<Vec<_>>();
+    let forward = seqs(all_rows(&mut log, &Filter::all()));
+    assert_eq!(forward, (1..=2_300).collect::<Vec<_>>());
+    let part = log.rows(&Filter::all(), 100, 1_700).unwrap();
+    assert_eq!(
+        seqs(part.map(Result::unwrap).collect()),
+        (101..=1_700).collect::<Vec<_>>()
+    );
+    let back = log.latest_rows(&Filter::all(), 100, 1_700).unwrap();
+    assert_eq!(
+        seqs(back.map(Result::unwrap).collect()),
+        (101..=1_700).rev().collect::<Vec<_>>()
+    );
+    assert_eq!(
+        log.rows(&Filter::all(), 5_000, u64::MAX).unwrap().count(),
+        0
+    );
+}
+
+#[test]
+fn what_no_row_can_have_is_refused_with_its_name() {
+    let refusal = |filter: Result<Filter, crate::Error>| {
+        let error = filter.unwrap_err();
+        assert!(error.is_question());
+        error.to_string()
+    };
+    for (field, text, expected) in [
+        (Field::Ip, "localhost", "\"localhost\" is no ip"),
+        (Field::TraceId, "abc", "\"abc\" is no trace_id"),
+        (Field::Result, "ok", "\"ok\" is no result"),
+        (Field::ActorType, "robot", "\"robot\" is no actor_type"),
+    ] {
+        let message = refusal(Filter::all().is(field, [text]));
+        assert!(message.starts_with(expected), "{message}");
+    }
+    refusal(Filter::all().is(Field::Event, Vec::<String>::new()));
+    refusal(Filter::all().begins(Field::UserId, "u"));
+    refusal(Filter::all().begins(Field::Path, ""));
+    for text in [
+        "",
+        "xx",
+        "0xx",
+        "99",
+        "1000",
+        "5x",
+        "500-400",
+        "４０４",
+        "+44",
+        "4xx-5xx",
+    ] {
+        assert!(text.parse::<Status>().unwrap_err().is_question(), "{text}");
+    }
+    assert_eq!("4XX".parse::<Status>().unwrap().to_string(), "4xx");
+    assert_eq!("400-451".parse::<Status>().unwrap().to_string(), "400-451");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Rows of every form, and the question after the groups of each field.
+    #[test]
+    fn rows_of_every_form_are_counted_as_sql_counts_them(
+        rows in prop::collection::vec(row(), 1..40),
+        field in prop::sample::select(&Field::ALL[..]),
+        past in 0_u64..4_000_000,
+    ) {
+        let mut ids = std::collections::HashSet::new();
+        let rows: Vec<_> = rows.into_iter().filter(|row| ids.insert(row.id)).collect();
+        let place = Place::holding(&rows);
+        let own = matches!(field, Field::RequestId | Field::UpstreamRequestId | Field::TraceId);
+        let past = std::time::Duration::from_micros(u64::try_from(NOW.0).unwrap() - past);
+        let filter = Filter::all().since(std::time::SystemTime::UNIX_EPOCH + past);
+        if !own {
+            for filter in [Filter::all(), filter] {
+                let question = Question::count([Key::Field(field)], [], filter).unwrap();
+                place.check(&question);
+            }
+        }
+        let mut log = place.log();
+        for row in all_rows(&mut log, &Filter::all()) {
+            let Some(text) = text(&row, field) else { continue };
+            let filter = Filter::all().is(field, [text.clone()]);
+            let filter = filter.unwrap();
+            let found = all_rows(&mut log, &filter);
+            prop_assert!(found.contains(&row), "{field:?} {text:?}");
+        }
+    }
+}
