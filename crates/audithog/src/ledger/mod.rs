@@ -247,6 +247,12 @@ pub(crate) trait Store: Send {
         Ok(())
     }
 
+    /// Keeps a full stretch of rows by column, for questions. With `reads` also one whose rows have to be read, which takes some ten
+    /// milliseconds. True if there may be another.
+    fn digest(&mut self, _reads: bool) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// How many rows it wrote itself since the last call: those that tell of such runs, in the transaction that found
     /// them.
     fn take_told(&mut self) -> u64 {

@@ -62,6 +62,8 @@ pub(crate) struct Writer {
     requests_told: u64,
     last_sync: Instant,
     next_chores: Duration,
+    /// When stretches that nobody kept by column are looked for.
+    next_digest: Duration,
     removing: Option<chores::Removing>,
     /// The ledger is above its limit, and nothing may be removed; said once.
     too_large: bool,
@@ -151,6 +153,7 @@ impl Writer {
             requests_told: 0,
             last_sync: now,
             next_chores,
+            next_digest: next_chores,
             removing: None,
             too_large: false,
             last_sign: now,
@@ -184,6 +187,7 @@ impl Writer {
             self.queue.take(&mut work, Some(self.wake_at()), LINGER);
             self.round(&mut work);
             self.sign();
+            self.digest();
             self.chores();
         }
         // A row can be pushed until the queue is closed: what came since belongs to this run.
@@ -206,7 +210,8 @@ impl Writer {
         if self.sync_wished {
             at = at.min(self.last_sync + SYNC_REST);
         }
-        let chores = self.next_chores.saturating_sub(self.clock.monotonic());
+        let chores = self.next_chores.min(self.next_digest);
+        let chores = chores.saturating_sub(self.clock.monotonic());
         at.min(Instant::now() + chores)
             .min(self.last_sign + notes::SIGN_EVERY)
     }

@@ -43,7 +43,7 @@ enum Source {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) key: [u64; KEYS],
-    /// The first row that was met.
+    /// The first of its rows.
     pub(super) example: i64,
     count: u64,
     successes: u64,
@@ -146,6 +146,8 @@ impl<'q> Groups<'q> {
             last = Some((key, place));
             let slot = &mut self.slots[place as usize];
             slot.count += 1;
+            // Rows that have to be looked at come after the others of their stretch.
+            slot.example = slot.example.min(slice.seqs[at]);
             if let Some(flags) = flags.get(at) {
                 slot.failures += u64::from(flags & FAILURE != 0);
                 slot.successes += u64::from(flags & (HTTP | FAILURE) == HTTP);

@@ -27,7 +27,7 @@ mod percentiles;
 mod question;
 mod sql;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use answer::{Answer, AnswerColumn, CellKind, Scope};
 pub use catalogue::Named;

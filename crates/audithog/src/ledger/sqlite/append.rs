@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use super::digest::Line;
 use super::encode::{Binder, COLUMN_COUNT, COLUMNS};
 use super::names::Names;
 use crate::books::LossReason;
@@ -46,7 +47,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Appends rows after `totals.head` and moves it. Returns the positions of refused duplicates.
+/// Appends rows after `totals.head` and moves it. Returns the positions of refused duplicates; `lines` are then what is counted of the others.
 pub(super) fn append(
     connection: &Connection,
     names: &mut Names,
@@ -57,8 +58,10 @@ pub(super) fn append(
         now,
         gives_way,
     }: Rows<'_>,
+    lines: &mut Vec<Line>,
 ) -> rusqlite::Result<Vec<usize>> {
     let mut duplicates = Vec::new();
+    lines.clear();
     if rows.is_empty() {
         return Ok(duplicates);
     }
@@ -83,6 +86,7 @@ pub(super) fn append(
             return Err(out_of_sequence());
         }
         totals.head = seq;
+        lines.push(binder.line);
         block = Some(extend(connection, block, seq, row.ts.0, now.0)?);
     }
     if let Some(block) = block {

@@ -39,6 +39,7 @@ impl SqliteStore {
                     names,
                     totals,
                     append::Rows::own(run, &[record(&done)], now),
+                    &mut Vec::new(),
                 )?;
                 settle::save_head(connection, totals)?;
             }

@@ -6,8 +6,10 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement};
 use uuid::Uuid;
 
+use super::digest::{Line, hash};
 use super::names::{Names, Origin};
 use super::schema::flag;
+use crate::ledger::{FAILURE, HTTP};
 use crate::record::{ActorType, Exchange, Outcome, RequestId, Row};
 
 /// `audit_rows.actor_type` is a position in this list, which only ever grows at its end.
@@ -34,6 +36,8 @@ pub(super) struct Binder<'a> {
     /// row.
     held: [Held; COLUMN_COUNT],
     column: usize,
+    /// What is counted of the row that was bound last.
+    pub(super) line: Line,
 }
 
 /// What a parameter of the statement holds.
@@ -53,6 +57,7 @@ impl<'a> Binder<'a> {
             names,
             held: [Held::Null; COLUMN_COUNT],
             column: 0,
+            line: Line::default(),
         }
     }
 
@@ -65,25 +70,42 @@ impl<'a> Binder<'a> {
         row: &Row,
     ) -> rusqlite::Result<()> {
         self.column = 0;
+        let flags = flags(row);
+        self.line = Line {
+            ts: row.ts.0,
+            run: u32::try_from(run).unwrap_or(0),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "two low bits are left"
+            )]
+            flags: (flags as u64 & (HTTP | FAILURE)) as u8,
+            ..Line::default()
+        };
         let exchange = row.exchange.as_ref();
         self.opt_int(to, seq)?;
         self.int(to, run)?;
-        self.int(to, flags(row))?;
+        self.int(to, flags)?;
         self.blob(to, row.id.as_bytes())?;
         self.int(to, row.ts.0)?;
-        self.name(to, Some(&row.event), Origin::Application)?;
+        self.line.event = self.name(to, Some(&row.event), Origin::Application)?;
+        self.line.request_id = match &row.request_id {
+            Some(RequestId::Uuid(id)) => hash::short_id(id.as_bytes()),
+            Some(RequestId::Adopted(text)) => hash::short_text(text.as_bytes()),
+            None => 0,
+        };
         match &row.request_id {
             Some(RequestId::Uuid(id)) if *id == row.id => self.null(to)?,
             Some(RequestId::Uuid(id)) => self.blob(to, id.as_bytes())?,
             Some(RequestId::Adopted(text)) => self.text(to, text)?,
             None => self.null(to)?,
         }
-        self.id(to, row.actor.user_id.as_deref())?;
-        self.name(to, row.actor.user_role.as_deref(), Origin::Application)?;
-        match row.actor.org_id.as_deref() {
+        self.line.user_id = self.id(to, row.actor.user_id.as_deref())?;
+        self.line.user_role = self.name(to, row.actor.user_role.as_deref(), Origin::Application)?;
+        self.line.org_id = match row.actor.org_id.as_deref() {
             Some(org) if canonical_uuid(org).is_some() => self.id(to, Some(org))?,
-            org => self.name(to, org, Origin::Peer)?,
-        }
+            org => self.name(to, org, Origin::Peer)?.into(),
+        };
         self.opt_int(to, row.actor.kind.and_then(actor_type))?;
         match exchange {
             Some(exchange) => self.exchange(to, exchange)?,
@@ -94,55 +116,94 @@ impl<'a> Binder<'a> {
             }
         }
         match &row.trace_id {
-            Some(id) => self.blob(to, id)?,
+            Some(id) => {
+                self.line.trace_id = hash::short_id(id);
+                self.blob(to, id)?;
+            }
             None => self.null(to)?,
         }
-        self.id(to, exchange.and_then(|e| e.upstream_request_id.as_deref()))?;
-        self.id(to, row.actor.on_behalf_of.as_deref())?;
-        self.id(to, row.distinct_id.as_deref())?;
+        self.text_or_uuid(to, exchange.and_then(|e| e.upstream_request_id.as_deref()))?;
+        self.text_or_uuid(to, row.actor.on_behalf_of.as_deref())?;
+        self.text_or_uuid(to, row.distinct_id.as_deref())?;
         self.opt_text(to, row.properties.as_deref())
     }
 
     /// The eight columns from `method` to `ip`.
     fn exchange(&mut self, to: &mut Statement<'_>, exchange: &Exchange) -> rusqlite::Result<()> {
-        self.name(to, Some(&exchange.method), Origin::Peer)?;
+        self.line.method = self.name(to, Some(&exchange.method), Origin::Peer)?;
         if path_is_route(exchange) {
             self.null(to)?;
         } else {
             self.text(to, &exchange.path)?;
         }
-        self.name(to, exchange.route.as_deref(), Origin::Application)?;
+        self.line.route = self.name(to, exchange.route.as_deref(), Origin::Application)?;
+        self.line.status = exchange.status_code.unwrap_or(0);
         self.opt_int(to, exchange.status_code.map(i64::from))?;
-        self.name(to, exchange.error_code.as_deref(), Origin::Application)?;
+        self.line.error_code =
+            self.name(to, exchange.error_code.as_deref(), Origin::Application)?;
         let duration = i64::try_from(exchange.duration_us).unwrap_or(i64::MAX);
-        self.opt_int(to, (exchange.outcome != Outcome::Open).then_some(duration))?;
+        let duration = (exchange.outcome != Outcome::Open).then_some(duration);
+        self.line.duration = duration.map_or(0, Line::duration);
+        self.opt_int(to, duration)?;
+        // Not by column: who sends new ones all the time must not make every row an odd one.
+        let odd = self.line.odd;
         self.name(to, exchange.user_agent.as_deref(), Origin::Peer)?;
+        self.line.odd = odd;
         match exchange.ip {
             // As a signed number, so that every address takes four bytes.
-            Some(IpAddr::V4(ip)) => self.int(to, i64::from(ip.to_bits().cast_signed())),
-            Some(IpAddr::V6(ip)) => self.text(to, &ip.to_string()),
+            Some(IpAddr::V4(ip)) => {
+                let ip = i64::from(ip.to_bits().cast_signed());
+                self.line.ip = hash::ipv4(ip);
+                self.int(to, ip)
+            }
+            Some(IpAddr::V6(ip)) => {
+                let ip = ip.to_string();
+                self.line.ip = hash::text(ip.as_bytes());
+                self.text(to, &ip)
+            }
             None => self.null(to),
         }
     }
 
-    /// Through the dictionary where the text is in it.
+    /// Through the dictionary where the text is in it. Returns the number that the row is counted by.
     fn name(
         &mut self,
         to: &mut Statement<'_>,
         text: Option<&str>,
         origin: Origin,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<u32> {
         let Some(text) = text else {
-            return self.null(to);
+            self.null(to)?;
+            return Ok(0);
         };
-        match self.names.number(self.connection, text, origin)? {
-            Some(name) => self.int(to, name),
-            None => self.text(to, text),
+        let name = self.names.number(self.connection, text, origin)?;
+        match name {
+            Some(name) => self.int(to, name)?,
+            None => self.text(to, text)?,
+        }
+        Ok(self.line.name(name))
+    }
+
+    /// Text that may be a UUID. Returns the number that the row is counted by.
+    fn id(&mut self, to: &mut Statement<'_>, text: Option<&str>) -> rusqlite::Result<u64> {
+        let (Some(text), id) = (text, text.and_then(canonical_uuid)) else {
+            self.null(to)?;
+            return Ok(0);
+        };
+        match id {
+            Some(id) => {
+                self.blob(to, id.as_bytes())?;
+                Ok(hash::blob(id.as_bytes()))
+            }
+            None => {
+                self.text(to, text)?;
+                Ok(hash::text(text.as_bytes()))
+            }
         }
     }
 
-    /// Text that may be a UUID.
-    fn id(&mut self, to: &mut Statement<'_>, text: Option<&str>) -> rusqlite::Result<()> {
+    /// Text that may be a UUID, and that nothing is counted by.
+    fn text_or_uuid(&mut self, to: &mut Statement<'_>, text: Option<&str>) -> rusqlite::Result<()> {
         match (text, text.and_then(canonical_uuid)) {
             (_, Some(id)) => self.blob(to, id.as_bytes()),
             (Some(text), None) => self.text(to, text),

@@ -13,6 +13,7 @@
 //! somebody has opened the ledger meanwhile, it is read again.
 
 mod dead_letters;
+mod digests;
 mod facts;
 mod orphan;
 mod rows;
@@ -36,6 +37,8 @@ use super::error::{failed, plain};
 use super::{file, open};
 use crate::ledger::{StoreError, StoreErrorKind};
 
+/// Since this schema rows are kept by column as well.
+const DIGESTS: i32 = 3;
 /// Reads that found the files changed meanwhile are repeated this often.
 const TRIES: usize = 5;
 

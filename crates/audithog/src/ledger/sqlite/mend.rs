@@ -87,6 +87,7 @@ impl SqliteStore {
         self.names.forget();
         self.tail.clear();
         self.version = None;
+        self.forget_digests();
         let Some(old) = self.open.take() else {
             return;
         };
@@ -196,6 +197,7 @@ impl SqliteStore {
         self.open = Some(open);
         self.poisoned = false;
         self.version = None;
+        self.forget_digests();
         let begun = self
             .opened()
             .and_then(Open::check_length)

@@ -3,10 +3,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::dismiss;
 use super::read::last_before;
 use super::schema::flag;
 use super::settle::count;
+use super::{digest, dismiss};
 use crate::ledger::{Removal, Totals};
 use crate::record::Micros;
 
@@ -103,6 +103,7 @@ pub(super) fn prune(
     connection
         .prepare_cached("DELETE FROM audit_blocks WHERE last_seq <= ?1")?
         .execute([upto])?;
+    digest::prune(connection, upto)?;
     totals.pruned = upto;
     Ok((upto - from).unsigned_abs())
 }

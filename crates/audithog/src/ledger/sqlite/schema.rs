@@ -6,7 +6,7 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x4148_4f47;
 
 /// `user_version` of the file; the number of steps.
-pub(crate) const VERSION: i32 = 2;
+pub(crate) const VERSION: i32 = 3;
 
 type Step = fn(&Connection) -> rusqlite::Result<()>;
 
@@ -14,6 +14,7 @@ type Step = fn(&Connection) -> rusqlite::Result<()>;
 const STEPS: [Step; VERSION as usize] = [
     |connection| connection.execute_batch(include_str!("schema.sql")),
     |connection| connection.execute_batch(include_str!("schema_2.sql")),
+    |connection| connection.execute_batch(include_str!("schema_3.sql")),
 ];
 
 /// Bits of `audit_rows.flags`.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
+use super::digest::{self, Collector, Line};
 use super::error::{failed, plain};
 use super::file::Identity;
 use super::handle::Open;
@@ -73,6 +74,12 @@ pub(crate) struct SqliteStore {
     pub(super) log_bytes: u64,
     /// For the followers.
     pub(super) tail: Arc<Tail>,
+    /// Of the stretch under way.
+    collector: Collector,
+    /// What is counted of the rows of a commit; only its memory is kept.
+    lines: Vec<Line>,
+    /// Stretches before this one have a digest, or can have none.
+    digested: i64,
 }
 
 /// What a run begins with.
@@ -156,6 +163,9 @@ impl SqliteStore {
             seats: RefCell::default(),
             log_bytes: 0,
             tail: Arc::new(Tail::new(tail::LIMITS)),
+            collector: Collector::default(),
+            lines: Vec::new(),
+            digested: 0,
         };
         let report = store.open_first().map_err(|error| match error.kind {
             StoreErrorKind::Unusable if store.open.is_some() => StoreError {
@@ -287,6 +297,7 @@ impl SqliteStore {
         let result = self.transact_unpoisoned(doing, sync, work);
         if let Err(error) = &result {
             self.tail.clear();
+            self.collector.forget();
             self.names.forget();
             self.version = None;
             self.note_failure(error);
@@ -357,6 +368,63 @@ impl SqliteStore {
         Ok(done)
     }
 
+    /// Keeps the next full stretch by column: the one that was collected, or with `reads` one whose rows are read.
+    fn digest_next(&mut self, reads: bool) -> Result<bool, StoreError> {
+        if !reads && self.collector.full().is_none() {
+            return Ok(false);
+        }
+        self.check_room()?;
+        let collector = std::mem::take(&mut self.collector);
+        if let Some((stretch, lines)) = collector.full() {
+            self.transact("keep rows by column", false, |connection, _, _| {
+                digest::save(connection, stretch, lines)
+            })?;
+            self.collector = collector;
+            self.collector.saved();
+            return Ok(true);
+        }
+        self.collector = collector;
+        if !reads {
+            return Ok(false);
+        }
+        let Some(stretch) = self.undigested()? else {
+            return Ok(false);
+        };
+        let lines = digest::build(&self.opened()?.connection, stretch)
+            .map_err(failed("be read by column"))?;
+        if let Some(lines) = lines {
+            self.transact("keep rows by column", false, |connection, _, _| {
+                digest::save(connection, stretch, &lines)
+            })?;
+        }
+        self.digested = stretch + 1;
+        Ok(true)
+    }
+
+    /// The file may be another one.
+    pub(super) fn forget_digests(&mut self) {
+        self.collector.forget();
+        self.digested = 0;
+    }
+
+    /// The first full stretch that has no digest.
+    fn undigested(&mut self) -> Result<Option<i64>, StoreError> {
+        let whole = digest::STRETCH;
+        let first = (self.totals.pruned + whole - 1) / whole;
+        self.digested = self.digested.max(first);
+        let connection = &self.opened()?.connection;
+        let mut stretch = self.digested;
+        while (stretch + 1) * whole <= self.totals.head {
+            if !digest::is_there(connection, stretch).map_err(failed("be looked through"))? {
+                self.digested = stretch;
+                return Ok(Some(stretch));
+            }
+            stretch += 1;
+        }
+        self.digested = stretch;
+        Ok(None)
+    }
+
     /// Whether a sign of life is due.
     fn sign_due(&self) -> bool {
         self.clock.monotonic().saturating_sub(self.last_sign) >= SIGN_OF_LIFE
@@ -398,6 +466,7 @@ impl Store for SqliteStore {
             });
         }
         let (run, now) = (self.run, self.clock.wall());
+        let mut lines = std::mem::take(&mut self.lines);
         let (committed, signed) =
             self.transact("commit a group", group.sync, |connection, names, totals| {
                 let (head, losses) = (totals.head, totals.losses);
@@ -411,7 +480,7 @@ impl Store for SqliteStore {
                     now,
                     gives_way: group.gives_way,
                 };
-                let duplicates = append::append(connection, names, totals, rows)?;
+                let duplicates = append::append(connection, names, totals, rows, &mut lines)?;
                 for settlement in group.settlements {
                     if sinks::may_settle(connection, settlement.sink, run)? {
                         settle::settle(connection, totals, settlement, now)?;
@@ -440,6 +509,8 @@ impl Store for SqliteStore {
             self.last_sign = self.clock.monotonic();
         }
         self.damage = 0;
+        self.collector.add(&lines, committed.head);
+        self.lines = lines;
         self.tail.add(
             &self.start.run,
             group.rows,
@@ -501,6 +572,10 @@ impl Store for SqliteStore {
             self.note_failure(error);
         }
         checked
+    }
+
+    fn digest(&mut self, reads: bool) -> Result<bool, StoreError> {
+        self.digest_next(reads)
     }
 
     fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {

@@ -47,6 +47,7 @@ impl Teller<'_> {
             names,
             totals,
             append::Rows::own(self.run, &rows, now),
+            &mut Vec::new(),
         )?;
         settle::save_losses(connection, &before, &totals.losses, now)?;
         settle::save_head(connection, totals)?;

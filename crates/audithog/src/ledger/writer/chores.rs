@@ -1,5 +1,7 @@
 //! Work of the writer that nobody waits for.
 
+use std::time::Duration;
+
 use super::{CHORES_EVERY, PRUNE_ROWS, Writer};
 use crate::ledger::{Removal, StoreError, StoreErrorKind};
 use crate::record::Micros;
@@ -8,6 +10,9 @@ use crate::record::Micros;
 const PRUNES_AT_ONCE: usize = 50;
 /// Rows that one of them removes while the disk is full: the pages they were on go through the log.
 const PRUNE_ROWS_FULL: usize = 250;
+
+/// Rest between two stretches whose rows are read to keep them by column.
+const DIGEST_REST: Duration = Duration::from_millis(250);
 
 /// Rows that are about to be removed, in small transactions. The row that tells of it is committed.
 #[derive(Debug)]
@@ -45,6 +50,24 @@ impl Writer {
         }
         self.next_chores = now + CHORES_EVERY;
         self.note_unclean();
+    }
+
+    /// Keeps full stretches by column. A stretch that this process did not write itself is read for it, one at a time.
+    pub(super) fn digest(&mut self) {
+        if self.board.progress().failing {
+            return;
+        }
+        let now = self.clock.monotonic();
+        let reads = now >= self.next_digest;
+        let found = self.store.digest(reads);
+        if let Err(error) = &found {
+            // Questions read the rows instead.
+            tracing::debug!(%error, "rows could not be kept by column; tried again in a minute");
+        }
+        if reads {
+            let more = matches!(found, Ok(true));
+            self.next_digest = now + if more { DIGEST_REST } else { CHORES_EVERY };
+        }
     }
 
     /// An idle ledger is looked after too. What is found wrong is mended with the next commit, which

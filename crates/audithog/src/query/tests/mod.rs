@@ -38,11 +38,13 @@ impl Place {
             .0
     }
 
+    /// Full stretches are kept by column, as the writer does it.
     pub(super) fn holding(rows: &[Row]) -> Self {
         let place = Self::new();
         let mut store = place.store();
         for group in rows.chunks(700) {
             commit_rows(&mut store, group);
+            store.digest(false).unwrap();
         }
         store.close().unwrap();
         place
@@ -146,7 +148,7 @@ impl Dice {
 }
 
 /// A service's day, in small: requests that arrive about every `step` microseconds and end in any order, and some business events.
-pub(super) fn traffic(rows: usize, step: u64) -> Vec<Row> {
+pub(crate) fn traffic(rows: usize, step: u64) -> Vec<Row> {
     let mut dice = Dice(7);
     let first = NOW.0 - i64::try_from(rows as u64 * step).unwrap();
     (0..rows)

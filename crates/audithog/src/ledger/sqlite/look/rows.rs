@@ -1,18 +1,24 @@
 //! Rows that a filter admits, stretch by stretch: no read transaction lives long.
 
+use std::collections::VecDeque;
+
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::super::decode::Decoder;
+use super::super::digest::STRETCH;
 use super::super::encode::COLUMNS;
 use super::super::error::failed;
-use super::Looker;
+use super::digests::{Plan, ranges};
 use super::select::Conditions;
+use super::{DIGESTS, Looker};
 use crate::ledger::{RowFilter, StoreError};
 use crate::record::StoredRow;
 
 /// Rows looked at in one read transaction: some milliseconds.
-const STRETCH: i64 = 10_000;
+const STEP: i64 = 10_000;
+/// Stretches that a step looks through by their digests before it answers, also without a row.
+const STRETCHES: usize = 64;
 
 /// Which way through the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,17 +39,38 @@ pub(crate) struct Extent {
 }
 
 /// A place in a walk through rows: what is left of it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Walk {
     direction: Direction,
-    /// Stretches `(after, upto]` that may have rows, in the order of the walk.
-    stretches: std::collections::VecDeque<(i64, i64)>,
+    plan: Plan,
+    /// Parts that may have rows, in the order of the walk.
+    parts: VecDeque<Part>,
+}
+
+/// Rows with `after < seq <= upto`.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// Of one stretch, whose digest may tell where the rows are.
+    Unseen(i64, i64),
+    /// To be read.
+    Seen(i64, i64),
 }
 
 impl Walk {
+    /// Puts ranges, which are in the order of the log, before everything else.
+    fn read_next(&mut self, ranges: Vec<(i64, i64)>) {
+        let mut steps: Vec<(i64, i64)> = ranges.into_iter().flat_map(in_steps).collect();
+        if self.direction == Direction::Forward {
+            steps.reverse();
+        }
+        for (after, upto) in steps {
+            self.parts.push_front(Part::Seen(after, upto));
+        }
+    }
+
     /// Nothing is left.
     pub(crate) fn is_done(&self) -> bool {
-        self.stretches.is_empty()
+        self.parts.is_empty()
     }
 }
 
@@ -60,18 +87,29 @@ impl Looker {
         after: i64,
         upto: i64,
     ) -> Result<Walk, StoreError> {
-        let found = self.read(|connection, _| {
-            stretches(connection, filter, after, upto).map_err(failed("look up a time"))
+        let (found, plan, digests) = self.read(|connection, version| {
+            let found = stretches(connection, filter, after, upto);
+            let found = found.map_err(failed("look up a time"))?;
+            Ok((found, Plan::of(connection, filter)?, version >= DIGESTS))
         })?;
-        let mut stretches: std::collections::VecDeque<_> =
-            found.into_iter().flat_map(in_steps).collect();
-        if direction == Direction::Backward {
-            stretches.make_contiguous().reverse();
-        }
-        Ok(Walk {
+        let unseen = digests && plan.narrows();
+        let mut walk = Walk {
             direction,
-            stretches,
-        })
+            plan,
+            parts: VecDeque::new(),
+        };
+        if unseen {
+            let parts = found.into_iter().flat_map(in_stretches);
+            walk.parts = parts
+                .map(|(after, upto)| Part::Unseen(after, upto))
+                .collect();
+            if direction == Direction::Backward {
+                walk.parts.make_contiguous().reverse();
+            }
+        } else {
+            walk.read_next(found);
+        }
+        Ok(walk)
     }
 
     /// The next rows of the walk, at most `limit`. None may be found although the walk goes on.
@@ -81,19 +119,45 @@ impl Looker {
         walk: &mut Walk,
         limit: usize,
     ) -> Result<Vec<StoredRow>, StoreError> {
-        let Some((after, upto)) = walk.stretches.pop_front() else {
-            return Ok(Vec::new());
-        };
+        for _ in 0..STRETCHES {
+            match walk.parts.pop_front() {
+                None => break,
+                Some(Part::Seen(after, upto)) => {
+                    return self.read_part(filter, walk, (after, upto), limit);
+                }
+                Some(Part::Unseen(after, upto)) => {
+                    let stretch = after / STRETCH;
+                    let plan = &walk.plan;
+                    let chosen =
+                        self.read(|connection, _| plan.choose(connection, stretch, (after, upto)))?;
+                    let found = match chosen {
+                        Some(chosen) => ranges(stretch, &chosen),
+                        None => vec![(after, upto)],
+                    };
+                    walk.read_next(found);
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn read_part(
+        &mut self,
+        filter: &RowFilter,
+        walk: &mut Walk,
+        (after, upto): (i64, i64),
+        limit: usize,
+    ) -> Result<Vec<StoredRow>, StoreError> {
         let rows = self.stretch(filter, walk.direction, (after, upto), limit)?;
         if rows.len() >= limit
             && let Some(last) = rows.last()
         {
-            let left = match walk.direction {
+            let (after, upto) = match walk.direction {
                 Direction::Forward => (last.seq, upto),
                 Direction::Backward => (after, last.seq - 1),
             };
-            if left.0 < left.1 {
-                walk.stretches.push_front(left);
+            if after < upto {
+                walk.parts.push_front(Part::Seen(after, upto));
             }
         }
         Ok(rows)
@@ -179,15 +243,24 @@ pub(super) fn stretches(
     Ok(stretches)
 }
 
-/// A stretch in parts that are read in a moment.
-fn in_steps((after, upto): (i64, i64)) -> impl Iterator<Item = (i64, i64)> {
+/// Parts that are read in a moment.
+pub(super) fn in_steps(part: (i64, i64)) -> impl Iterator<Item = (i64, i64)> {
+    cut(part, |after| after.saturating_add(STEP))
+}
+
+/// Parts of one stretch each.
+pub(super) fn in_stretches(part: (i64, i64)) -> impl Iterator<Item = (i64, i64)> {
+    cut(part, |after| (after / STRETCH + 1).saturating_mul(STRETCH))
+}
+
+fn cut((after, upto): (i64, i64), end: impl Fn(i64) -> i64) -> impl Iterator<Item = (i64, i64)> {
     let mut next = after;
     std::iter::from_fn(move || {
         if next >= upto {
             return None;
         }
-        let step = (next, upto.min(next.saturating_add(STRETCH)));
-        next = step.1;
-        Some(step)
+        let part = (next, upto.min(end(next)));
+        next = part.1;
+        Some(part)
     })
 }

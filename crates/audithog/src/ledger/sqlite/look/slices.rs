@@ -6,17 +6,15 @@ use std::collections::HashMap;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::super::digest::hash;
+use super::super::digest::{STRETCH, hash};
 use super::super::error::{damaged, failed};
 use super::super::schema::flag;
-use super::Looker;
-use super::rows::stretches;
+use super::digests::{Plan, exact_ranges, fill, ranges};
+use super::rows::{in_steps, in_stretches, stretches};
 use super::select::Conditions;
+use super::{DIGESTS, Looker};
 use crate::ledger::{Column, Columns, FAILURE, HTTP, RowFilter, Slice, StoreError};
 use crate::record::Field;
-
-/// Rows read at a time: some milliseconds of a read transaction.
-const STEP: i64 = 10_000;
 
 /// Texts that are not in the dictionary begin here: it has 65,536 places.
 const FIRST_TEXT: u64 = 1 << 40;
@@ -30,30 +28,31 @@ impl Looker {
         (after, upto): (i64, i64),
         mut visit: impl FnMut(&Slice) -> bool,
     ) -> Result<(), StoreError> {
-        let found = self.read(|connection, _| {
-            stretches(connection, filter, after, upto).map_err(failed("look up a time"))
+        let found = self.read(|connection, version| {
+            let found = stretches(connection, filter, after, upto);
+            let found = found.map_err(failed("look up a time"))?;
+            Ok((found, Plan::of(connection, filter)?, version >= DIGESTS))
         })?;
-        let texts = RefCell::new(Texts::default());
-        let slice = RefCell::new(Slice::default());
-        for (after, upto) in found {
-            let mut after = after;
-            while after < upto {
-                let end = upto.min(after.saturating_add(STEP));
-                self.read(|connection, _| {
-                    let mut slice = slice.borrow_mut();
-                    slice.clear();
-                    let scan = Scan { filter, columns };
-                    scan.rows(
-                        connection,
-                        &mut texts.borrow_mut(),
-                        (after, end),
-                        &mut slice,
-                    )
-                })?;
-                if !visit(&slice.borrow()) {
+        let (found, plan, digests) = found;
+        let scan = Scan {
+            filter,
+            columns,
+            texts: RefCell::default(),
+            slice: RefCell::default(),
+        };
+        for part in found.into_iter().flat_map(in_stretches) {
+            let todo = match digests {
+                true => self.read(|connection, _| scan.digest(connection, &plan, part))?,
+                false => Todo::whole(part),
+            };
+            if todo.counted && !visit(&scan.slice.borrow()) {
+                return Ok(());
+            }
+            for step in todo.ranges.into_iter().flat_map(in_steps) {
+                self.read(|connection, _| scan.rows(connection, step))?;
+                if !visit(&scan.slice.borrow()) {
                     return Ok(());
                 }
-                after = end;
             }
         }
         Ok(())
@@ -78,20 +77,71 @@ impl Looker {
     }
 }
 
-/// What is read of each row.
+/// What is read of each row, and the rows that were read last.
 struct Scan<'a> {
     filter: &'a RowFilter,
     columns: Columns,
+    texts: RefCell<Texts>,
+    slice: RefCell<Slice>,
+}
+
+/// What is left of a part of a stretch.
+struct Todo {
+    /// The slice has rows.
+    counted: bool,
+    /// Rows to be read.
+    ranges: Vec<(i64, i64)>,
+}
+
+impl Todo {
+    fn whole(part: (i64, i64)) -> Self {
+        Self {
+            counted: false,
+            ranges: vec![part],
+        }
+    }
 }
 
 impl Scan<'_> {
-    fn rows(
+    /// Counts by the stretch's digest, if it has one, or finds by it which rows have to be read.
+    fn digest(
         &self,
         connection: &Connection,
-        texts: &mut Texts,
-        (after, upto): (i64, i64),
-        slice: &mut Slice,
-    ) -> Result<(), StoreError> {
+        plan: &Plan,
+        part: (i64, i64),
+    ) -> Result<Todo, StoreError> {
+        let suffices = plan.suffices(self.columns);
+        if !suffices && !plan.narrows() {
+            return Ok(Todo::whole(part));
+        }
+        let stretch = part.0 / STRETCH;
+        let Some(mut chosen) = plan.choose(connection, stretch, part)? else {
+            return Ok(Todo::whole(part));
+        };
+        if !suffices {
+            return Ok(Todo {
+                counted: false,
+                ranges: ranges(stretch, &chosen),
+            });
+        }
+        let admitted = std::mem::take(&mut chosen.admitted);
+        let counted = !admitted.is_empty();
+        if counted {
+            let mut slice = self.slice.borrow_mut();
+            slice.clear();
+            fill(connection, stretch, self.columns, admitted, &mut slice)?;
+        }
+        Ok(Todo {
+            counted,
+            // The others are counted.
+            ranges: exact_ranges(stretch, &chosen),
+        })
+    }
+
+    fn rows(&self, connection: &Connection, (after, upto): (i64, i64)) -> Result<(), StoreError> {
+        let mut slice = self.slice.borrow_mut();
+        let mut texts = self.texts.borrow_mut();
+        slice.clear();
         let reading = failed("read rows");
         let before = vec![Value::Integer(after), Value::Integer(upto)];
         let conditions = Conditions::of(self.filter, before);
@@ -116,9 +166,8 @@ impl Scan<'_> {
                 slice.column_mut(column).push(number);
             }
         }
-        slice
-            .selected
-            .extend(0..u32::try_from(slice.seqs.len()).unwrap_or(0));
+        let rows = u32::try_from(slice.seqs.len()).unwrap_or(0);
+        slice.selected.extend(0..rows);
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What only a file can do or suffer.
 
+mod digests;
 mod files;
 mod guards;
 mod notes;

@@ -1,0 +1,97 @@
+//! The numbers of the rows that this process has appended, until their stretch is full.
+
+use super::{Line, STRETCH};
+
+/// One stretch under way. Nothing is kept of a stretch that it did not see from its first row on.
+#[derive(Debug, Default)]
+pub(in super::super) struct Collector {
+    lines: Vec<Line>,
+    /// The number of the next row; None: nothing was added yet.
+    next: Option<i64>,
+}
+
+impl Collector {
+    /// The numbers of rows that are committed now, the last of which is `head`.
+    pub(in super::super) fn add(&mut self, lines: &[Line], head: i64) {
+        let Some(first) = i64::try_from(lines.len()).ok().map(|rows| head - rows + 1) else {
+            return;
+        };
+        if self.next.is_some_and(|next| next != first) {
+            // Somebody else wrote between: this stretch is read from its rows.
+            self.lines.clear();
+        }
+        self.next = Some(head + 1);
+        let mut seq = first;
+        for line in lines {
+            // Only whole: what is held begins with the first row of a stretch.
+            if !self.lines.is_empty() || (seq - 1) % STRETCH == 0 {
+                self.lines.push(*line);
+            }
+            seq += 1;
+        }
+    }
+
+    /// What is collected may not be in the file.
+    pub(in super::super) fn forget(&mut self) {
+        self.lines.clear();
+        self.next = None;
+    }
+
+    /// The stretch that is full, and its rows' numbers.
+    pub(in super::super) fn full(&self) -> Option<(i64, &[Line])> {
+        let stretch = usize::try_from(STRETCH).ok()?;
+        let lines = self.lines.get(..stretch)?;
+        let first = self.next? - i64::try_from(self.lines.len()).ok()?;
+        Some(((first - 1) / STRETCH, lines))
+    }
+
+    /// The full stretch is in the file.
+    pub(in super::super) fn saved(&mut self) {
+        let stretch = usize::try_from(STRETCH).unwrap_or(usize::MAX);
+        self.lines.drain(..stretch.min(self.lines.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(first: i64, rows: i64) -> Vec<Line> {
+        (first..first + rows)
+            .map(|ts| Line {
+                ts,
+                ..Line::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn only_a_whole_stretch_is_full() {
+        let whole = usize::try_from(STRETCH).unwrap();
+        let mut collector = Collector::default();
+        let mut add = |first: i64, rows: i64| {
+            collector.add(&lines(first, rows), first + rows - 1);
+            let full = collector
+                .full()
+                .map(|(stretch, lines)| (stretch, lines[0].ts, lines.len()));
+            if full.is_some() {
+                collector.saved();
+            }
+            full
+        };
+        // Begun in the middle of the first one.
+        assert_eq!(add(101, STRETCH - 100), None);
+        assert_eq!(add(STRETCH + 1, STRETCH - 1), None);
+        assert_eq!(add(2 * STRETCH, 3), Some((1, STRETCH + 1, whole)));
+        assert_eq!(
+            add(2 * STRETCH + 3, STRETCH),
+            Some((2, 2 * STRETCH + 1, whole))
+        );
+        // Another process wrote one row.
+        assert_eq!(add(3 * STRETCH + 4, STRETCH), None);
+        assert_eq!(
+            add(4 * STRETCH + 4, STRETCH),
+            Some((4, 4 * STRETCH + 1, whole))
+        );
+    }
+}

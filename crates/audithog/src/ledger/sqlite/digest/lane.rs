@@ -1,0 +1,107 @@
+//! Numbers in as few bytes each as the largest of them needs above the smallest.
+//!
+//! A byte with the width, 0 to 8; the smallest and the largest number; then each number less the smallest, all little-endian; then seven bytes of
+//! zeros, so that eight bytes can be read from the start of each.
+
+const HEAD: usize = 1 + 8 + 8;
+const TAIL: usize = 7;
+
+/// The smallest and the largest number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Bounds {
+    pub(in super::super) least: u64,
+    pub(in super::super) most: u64,
+}
+
+pub(super) fn pack(numbers: &[u64], into: &mut Vec<u8>) {
+    let least = numbers.iter().copied().min().unwrap_or(0);
+    let most = numbers.iter().copied().max().unwrap_or(0);
+    let width = (64 - (most - least).leading_zeros()).div_ceil(8) as usize;
+    into.clear();
+    into.reserve(HEAD + numbers.len() * width + TAIL);
+    into.push(width as u8);
+    into.extend_from_slice(&least.to_le_bytes());
+    into.extend_from_slice(&most.to_le_bytes());
+    for number in numbers {
+        into.extend_from_slice(&(number - least).to_le_bytes()[..width]);
+    }
+    into.extend_from_slice(&[0; TAIL]);
+}
+
+/// None: these are no numbers.
+pub(in super::super) fn bounds(bytes: &[u8]) -> Option<Bounds> {
+    let (_, least, most) = head(bytes)?;
+    Some(Bounds { least, most })
+}
+
+/// Appends the numbers to `into`; `count` of them if all are the same. None: these are no numbers, or not so many.
+pub(in super::super) fn unpack(bytes: &[u8], count: usize, into: &mut Vec<u64>) -> Option<()> {
+    let (width, least, _) = head(bytes)?;
+    if width == 0 {
+        into.resize(into.len() + count, least);
+        return Some(());
+    }
+    let body = &bytes[HEAD..];
+    if body.len() != count * width + TAIL {
+        return None;
+    }
+    let mask = u64::MAX >> (64 - 8 * width);
+    into.reserve(count);
+    let mut at = 0;
+    for _ in 0..count {
+        let word: [u8; 8] = body[at..at + 8].try_into().ok()?;
+        into.push((u64::from_le_bytes(word) & mask).wrapping_add(least));
+        at += width;
+    }
+    Some(())
+}
+
+/// How many numbers there are; 1 if they are all the same.
+pub(in super::super) fn length(bytes: &[u8]) -> Option<usize> {
+    let (width, ..) = head(bytes)?;
+    Some((bytes.len() - HEAD - TAIL).checked_div(width).unwrap_or(1))
+}
+
+fn head(bytes: &[u8]) -> Option<(usize, u64, u64)> {
+    let (head, rest) = bytes.split_at_checked(HEAD)?;
+    let number = |at: usize| Some(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?));
+    let width = usize::from(head[0]);
+    (width <= 8 && rest.len() >= TAIL).then_some((width, number(1)?, number(9)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_come_back(
+            least in any::<u64>(),
+            spread in 0_u32..64,
+            offsets in prop::collection::vec(any::<u64>(), 1..200),
+        ) {
+            let numbers: Vec<u64> = offsets
+                .iter()
+                .map(|offset| least.saturating_add(offset >> spread))
+                .collect();
+            let mut bytes = Vec::new();
+            pack(&numbers, &mut bytes);
+            let mut back = Vec::new();
+            prop_assert!(unpack(&bytes, numbers.len(), &mut back).is_some());
+            prop_assert_eq!(&back, &numbers);
+            let found = bounds(&bytes).unwrap();
+            prop_assert_eq!(Some(&found.least), numbers.iter().min());
+            prop_assert_eq!(Some(&found.most), numbers.iter().max());
+        }
+
+        #[test]
+        fn damaged_bytes_are_no_numbers_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let mut back = Vec::new();
+            if unpack(&bytes, 5, &mut back).is_some() {
+                prop_assert_eq!(back.len(), 5);
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Rows by column, for questions that count: reading a million rows takes half a second, their columns some milliseconds.
+//!
+//! # Format
+//!
+//! The log is cut into stretches of 32,768 rows by number: 1 to 32,768, and so on. When a stretch is full, what questions count of its
+//! rows is kept once more, column by column, in `audit_digests`: one line, a piece, for each [`Column`] that is kept so.
+//! A row's value is one number (`Line`): itself, its number in `audit_names`, or a hash (`hash.rs`). `lane.rs` has the bytes of a piece.
+//!
+//! * A digest says nothing that the rows do not say, and can be made from them at any time (`build.rs`). What has none yet is read from the rows.
+//! * The writer notes each row's numbers while it appends it (`collect.rs`), so a full stretch costs it no look at the rows. It reads
+//!   them only where it did not write the whole stretch itself: another process did, or an earlier run, or a version without digests.
+//! * A row with a text that is not in the dictionary, where a number is wanted, is an odd one: readers look at the row. The last piece has the
+//!   positions of these in the stretch, and 32,768 after them.
+//! * Request and trace ids are kept by 32 bits only: a reader compares the row.
+//! * A stretch that retention has begun to remove gets no digest; one that is removed loses it.
+
+mod build;
+mod collect;
+pub(super) mod hash;
+mod lane;
+mod line;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+pub(super) use build::build;
+pub(super) use collect::Collector;
+pub(super) use lane::{bounds, length, unpack};
+pub(super) use line::Line;
+
+use crate::ledger::Column;
+
+/// Rows of a stretch. Short in tests, so that a few thousand rows have some.
+pub(super) const STRETCH: i64 = if cfg!(test) { 1_024 } else { 32_768 };
+/// Pieces that a stretch may have.
+const PIECES: i64 = 32;
+/// The piece with the positions of odd rows.
+const ODD_PIECE: i64 = PIECES - 1;
+
+/// The columns that are kept.
+pub(super) const KEPT: [Column; 15] = [
+    Column::Ts,
+    Column::Run,
+    Column::Flags,
+    Column::Event,
+    Column::Method,
+    Column::Route,
+    Column::Status,
+    Column::ErrorCode,
+    Column::Duration,
+    Column::UserId,
+    Column::UserRole,
+    Column::OrgId,
+    Column::Ip,
+    Column::RequestId,
+    Column::TraceId,
+];
+
+/// Writes the digest of a stretch, unless somebody has.
+pub(super) fn save(connection: &Connection, stretch: i64, lines: &[Line]) -> rusqlite::Result<()> {
+    let mut insert = connection
+        .prepare_cached("INSERT OR IGNORE INTO audit_digests (piece, data) VALUES (?1, ?2)")?;
+    let mut numbers = Vec::with_capacity(lines.len());
+    let mut bytes = Vec::new();
+    for column in KEPT {
+        numbers.clear();
+        numbers.extend(lines.iter().map(|line| line.number(column)));
+        lane::pack(&numbers, &mut bytes);
+        insert.execute(params![piece(stretch, column), bytes])?;
+    }
+    numbers.clear();
+    let odd = lines.iter().enumerate().filter(|(_, line)| line.is_odd());
+    numbers.extend(odd.map(|(at, _)| at as u64));
+    // So that one alone is not taken for any number of equal ones.
+    numbers.push(STRETCH.cast_unsigned());
+    lane::pack(&numbers, &mut bytes);
+    insert.execute(params![stretch * PIECES + ODD_PIECE, bytes])?;
+    Ok(())
+}
+
+/// The bytes of a column of a stretch. None: it has no digest.
+pub(super) fn load(
+    connection: &Connection,
+    stretch: i64,
+    column: Column,
+) -> rusqlite::Result<Option<Vec<u8>>> {
+    read(connection, piece(stretch, column))
+}
+
+/// Positions of the rows that are to be looked at.
+pub(super) fn load_odd(connection: &Connection, stretch: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+    read(connection, stretch * PIECES + ODD_PIECE)
+}
+
+/// Whether the stretch has a digest: all its pieces come in one transaction.
+pub(super) fn is_there(connection: &Connection, stretch: i64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM audit_digests WHERE piece = ?1)")?
+        .query_row([stretch * PIECES + ODD_PIECE], |row| row.get(0))
+}
+
+/// Removes the digests of stretches whose last row is not after `pruned`.
+pub(super) fn prune(connection: &Connection, pruned: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM audit_digests WHERE piece < ?1")?
+        .execute([pruned / STRETCH * PIECES])?;
+    Ok(())
+}
+
+fn piece(stretch: i64, column: Column) -> i64 {
+    stretch * PIECES + column as i64
+}
+
+fn read(connection: &Connection, piece: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection
+        .prepare_cached("SELECT data FROM audit_digests WHERE piece = ?1")?
+        .query_row([piece], |row| row.get(0))
+        .optional()
+}

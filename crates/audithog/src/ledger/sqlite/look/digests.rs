@@ -1,0 +1,431 @@
+//! A filter on digests: which rows of a stretch it admits, without a look at the rows.
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+
+use super::super::digest::{self, KEPT, STRETCH, hash};
+use super::super::encode::canonical_uuid;
+use super::super::error::{damaged, failed};
+use crate::ledger::{
+    Column, Columns, Condition, FAILURE, HTTP, REFUSED_CODES, REFUSED_STATUS, RowFilter, Slice,
+    StoreError,
+};
+use crate::record::{API_REQUEST, Field};
+
+/// What a filter says of the columns that are kept.
+#[derive(Debug)]
+pub(super) struct Plan {
+    since: Option<i64>,
+    until: Option<i64>,
+    /// All must hold.
+    tests: Vec<Test>,
+    /// Nothing else is asked: a row that passes is admitted.
+    exact: bool,
+}
+
+/// One of these must hold.
+#[derive(Debug)]
+struct Test(Vec<(Column, Numbers)>);
+
+#[derive(Debug)]
+enum Numbers {
+    Any(HashSet<u64>),
+    Within(Vec<(u64, u64)>),
+    /// With these bits, the second ones of which are set.
+    Bits(u64, u64),
+}
+
+/// Rows of one stretch.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// Positions in the stretch that the tests admit.
+    pub(super) admitted: Vec<u32>,
+    /// Positions of rows that have to be looked at.
+    pub(super) odd: Vec<u32>,
+}
+
+impl Plan {
+    pub(super) fn of(connection: &Connection, filter: &RowFilter) -> Result<Self, StoreError> {
+        let mut plan = Self {
+            since: filter.since.map(|since| since.0),
+            until: filter.until.map(|until| until.0),
+            tests: Vec::new(),
+            exact: true,
+        };
+        for condition in &filter.conditions {
+            plan.add(connection, condition)
+                .map_err(failed("read its dictionary"))?;
+        }
+        Ok(plan)
+    }
+
+    /// Fewer rows pass than are there.
+    pub(super) fn narrows(&self) -> bool {
+        !self.tests.is_empty()
+    }
+
+    /// Whether the columns alone answer, for these columns.
+    pub(super) fn suffices(&self, columns: Columns) -> bool {
+        self.exact && columns.iter().all(|column| KEPT.contains(&column))
+    }
+
+    fn add(&mut self, connection: &Connection, condition: &Condition) -> rusqlite::Result<()> {
+        let test = match condition {
+            Condition::Is(field, texts) => self.is(connection, *field, texts)?,
+            Condition::Begins(field, text) => match named(*field) {
+                Some(column) => {
+                    let names = names(connection, "substr(text, 1, length(?1)) = ?1", text)?;
+                    Some(vec![(column, Numbers::Any(names))])
+                }
+                None => None,
+            },
+            Condition::Status(ranges) => {
+                let ranges = ranges
+                    .iter()
+                    .map(|&(first, last)| (first.into(), last.into()));
+                Some(vec![(Column::Status, Numbers::Within(ranges.collect()))])
+            }
+            Condition::Refused => {
+                let statuses = REFUSED_STATUS.map(u64::from).into();
+                let mut codes = HashSet::new();
+                for part in REFUSED_CODES {
+                    codes.extend(names(connection, "instr(upper(text), ?1) > 0", part)?);
+                }
+                Some(vec![
+                    (Column::Status, Numbers::Any(statuses)),
+                    (Column::ErrorCode, Numbers::Any(codes)),
+                ])
+            }
+            Condition::Request => {
+                self.tests
+                    .push(Test(vec![(Column::Flags, Numbers::Bits(HTTP, HTTP))]));
+                let name = name(connection, API_REQUEST)?;
+                Some(vec![(
+                    Column::Event,
+                    Numbers::Any(name.into_iter().collect()),
+                )])
+            }
+        };
+        match test {
+            Some(test) => self.tests.push(Test(test)),
+            None => self.exact = false,
+        }
+        Ok(())
+    }
+
+    /// None: it takes a look at the row.
+    fn is(
+        &mut self,
+        connection: &Connection,
+        field: Field,
+        texts: &[String],
+    ) -> rusqlite::Result<Option<Vec<(Column, Numbers)>>> {
+        let id = |text: &String| match canonical_uuid(text) {
+            Some(id) => hash::blob(id.as_bytes()),
+            None => hash::text(text.as_bytes()),
+        };
+        let numbers: (Column, HashSet<u64>) = match field {
+            Field::Event | Field::UserRole | Field::Method | Field::Route | Field::ErrorCode => {
+                let Some(column) = named(field) else {
+                    return Ok(None);
+                };
+                (column, all_names(connection, texts)?)
+            }
+            Field::OrgId => {
+                let mut numbers = all_names(connection, texts)?;
+                let ids = texts.iter().filter_map(|text| canonical_uuid(text));
+                numbers.extend(ids.map(|id| hash::blob(id.as_bytes())));
+                (Column::OrgId, numbers)
+            }
+            Field::UserId => (Column::UserId, texts.iter().map(id).collect()),
+            Field::Ip => {
+                let number = |text: &String| match text.parse() {
+                    Ok(std::net::IpAddr::V4(ip)) => hash::ipv4(ip.to_bits().cast_signed().into()),
+                    _ => hash::text(text.as_bytes()),
+                };
+                (Column::Ip, texts.iter().map(number).collect())
+            }
+            Field::RequestId => {
+                // Both are found, and compared with the row.
+                self.exact = false;
+                let mut numbers = HashSet::new();
+                for text in texts {
+                    numbers.insert(hash::short_text(text.as_bytes()));
+                    let id = canonical_uuid(text);
+                    numbers.extend(id.map(|id| hash::short_id(id.as_bytes())));
+                }
+                (Column::RequestId, numbers)
+            }
+            Field::TraceId => {
+                self.exact = false;
+                let ids = texts.iter().filter_map(|text| Uuid::try_parse(text).ok());
+                let numbers = ids.map(|id| hash::short_id(id.as_bytes()));
+                (Column::TraceId, numbers.collect())
+            }
+            Field::Result => {
+                let bits = texts.iter().map(|text| match &**text {
+                    "failure" => HTTP | FAILURE,
+                    _ => HTTP,
+                });
+                let any = bits.map(|bits| (Column::Flags, Numbers::Bits(HTTP | FAILURE, bits)));
+                return Ok(Some(any.collect()));
+            }
+            Field::Service | Field::Environment | Field::Version | Field::Instance => {
+                (Column::Run, runs(connection, field, texts)?)
+            }
+            Field::Path
+            | Field::ActorType
+            | Field::OnBehalfOf
+            | Field::UserAgent
+            | Field::UpstreamRequestId => return Ok(None),
+        };
+        Ok(Some(vec![(numbers.0, Numbers::Any(numbers.1))]))
+    }
+
+    /// The rows of the stretch with `after < seq <= upto` that pass. None: it has no digest.
+    pub(super) fn choose(
+        &self,
+        connection: &Connection,
+        stretch: i64,
+        (after, upto): (i64, i64),
+    ) -> Result<Option<Chosen>, StoreError> {
+        let reading = failed("read rows by column");
+        let Some(odd) = digest::load_odd(connection, stretch).map_err(&reading)? else {
+            return Ok(None);
+        };
+        let position = |seq: i64| u32::try_from((seq - stretch * STRETCH).clamp(0, STRETCH));
+        let (from, to) = (position(after).unwrap_or(0), position(upto).unwrap_or(0));
+        let mut chosen = Chosen {
+            admitted: (from..to).collect(),
+            odd: positions(&odd)?,
+        };
+        chosen.odd.retain(|at| (from..to).contains(at));
+        self.in_time(connection, stretch, &mut chosen.admitted)?;
+        for test in &self.tests {
+            if chosen.admitted.is_empty() {
+                break;
+            }
+            test.keep(connection, stretch, &mut chosen.admitted)?;
+        }
+        if !chosen.odd.is_empty() {
+            let odd = &chosen.odd;
+            chosen.admitted.retain(|at| odd.binary_search(at).is_err());
+        }
+        Ok(Some(chosen))
+    }
+
+    fn in_time(
+        &self,
+        connection: &Connection,
+        stretch: i64,
+        admitted: &mut Vec<u32>,
+    ) -> Result<(), StoreError> {
+        if self.since.is_none() && self.until.is_none() {
+            return Ok(());
+        }
+        let lane = Lane::load(connection, stretch, Column::Ts)?;
+        let since = self.since.unwrap_or(i64::MIN);
+        let until = self.until.unwrap_or(i64::MAX);
+        let bounds = digest::bounds(&lane.0).ok_or_else(no_digest)?;
+        let (least, most) = (bounds.least.cast_signed(), bounds.most.cast_signed());
+        // Times before 1970 are large numbers, and then the bounds say nothing.
+        if 0 <= least && since <= least && least <= most && most < until {
+            return Ok(());
+        }
+        let times = lane.numbers()?;
+        admitted.retain(|&at| {
+            let time = times[at as usize].cast_signed();
+            since <= time && time < until
+        });
+        Ok(())
+    }
+}
+
+impl Test {
+    /// Drops the positions that do not pass.
+    fn keep(
+        &self,
+        connection: &Connection,
+        stretch: i64,
+        admitted: &mut Vec<u32>,
+    ) -> Result<(), StoreError> {
+        let mut lanes: Vec<(Vec<u64>, &Numbers)> = Vec::with_capacity(self.0.len());
+        for (column, numbers) in &self.0 {
+            let lane = Lane::load(connection, stretch, *column)?;
+            let bounds = digest::bounds(&lane.0).ok_or_else(no_digest)?;
+            if bounds.least == bounds.most {
+                if numbers.admit(bounds.least) {
+                    return Ok(());
+                }
+            } else if !numbers.may_admit(bounds.least, bounds.most) {
+                // None of them.
+            } else {
+                lanes.push((lane.numbers()?, numbers));
+            }
+        }
+        match &lanes[..] {
+            [] => admitted.clear(),
+            [(lane, Numbers::Any(wanted))] if wanted.len() == 1 => {
+                let wanted = wanted.iter().next().copied().unwrap_or(0);
+                admitted.retain(|&at| lane[at as usize] == wanted);
+            }
+            lanes => admitted.retain(|&at| {
+                lanes
+                    .iter()
+                    .any(|(lane, numbers)| numbers.admit(lane[at as usize]))
+            }),
+        }
+        Ok(())
+    }
+}
+
+impl Numbers {
+    fn admit(&self, number: u64) -> bool {
+        match self {
+            Self::Any(any) => any.contains(&number),
+            Self::Within(ranges) => ranges
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(&number)),
+            Self::Bits(mask, wanted) => number & mask == *wanted,
+        }
+    }
+
+    fn may_admit(&self, least: u64, most: u64) -> bool {
+        match self {
+            Self::Any(any) => any.iter().any(|number| (least..=most).contains(number)),
+            Self::Within(ranges) => ranges
+                .iter()
+                .any(|(first, last)| *first <= most && *last >= least),
+            Self::Bits(..) => true,
+        }
+    }
+}
+
+/// The columns of the chosen rows, which is all that is counted of them.
+pub(super) fn fill(
+    connection: &Connection,
+    stretch: i64,
+    columns: Columns,
+    chosen: Vec<u32>,
+    slice: &mut Slice,
+) -> Result<(), StoreError> {
+    let first = stretch * STRETCH + 1;
+    slice.seqs.extend(first..first + STRETCH);
+    for column in columns.iter() {
+        let lane = Lane::load(connection, stretch, column)?;
+        lane.append_to(slice.column_mut(column))?;
+    }
+    slice.selected = chosen;
+    Ok(())
+}
+
+/// Ranges `(after, upto]` that hold these rows, and others where that saves a search: a row that is read and not wanted costs less.
+pub(super) fn ranges(stretch: i64, chosen: &Chosen) -> Vec<(i64, i64)> {
+    join(stretch, chosen, 8)
+}
+
+/// Ranges `(after, upto]` that hold these rows and no others.
+pub(super) fn exact_ranges(stretch: i64, chosen: &Chosen) -> Vec<(i64, i64)> {
+    join(stretch, chosen, 1)
+}
+
+fn join(stretch: i64, chosen: &Chosen, near: i64) -> Vec<(i64, i64)> {
+    let first = stretch * STRETCH + 1;
+    let mut all: Vec<u32> = chosen.admitted.iter().chain(&chosen.odd).copied().collect();
+    all.sort_unstable();
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for at in all {
+        let seq = first + i64::from(at);
+        match ranges.last_mut() {
+            Some((_, upto)) if seq - *upto <= near => *upto = seq,
+            _ => ranges.push((seq - 1, seq)),
+        }
+    }
+    ranges
+}
+
+/// A column of a stretch, as it is kept.
+struct Lane(Vec<u8>);
+
+impl Lane {
+    fn load(connection: &Connection, stretch: i64, column: Column) -> Result<Self, StoreError> {
+        let bytes = digest::load(connection, stretch, column).map_err(failed("read a column"))?;
+        bytes.map(Self).ok_or_else(no_digest)
+    }
+
+    fn numbers(&self) -> Result<Vec<u64>, StoreError> {
+        let mut numbers = Vec::new();
+        self.append_to(&mut numbers)?;
+        Ok(numbers)
+    }
+
+    fn append_to(&self, numbers: &mut Vec<u64>) -> Result<(), StoreError> {
+        let rows = usize::try_from(STRETCH).unwrap_or(0);
+        digest::unpack(&self.0, rows, numbers).ok_or_else(no_digest)
+    }
+}
+
+fn no_digest() -> StoreError {
+    damaged("rows that are kept by column are not whole")
+}
+
+/// Positions of odd rows, in order.
+fn positions(bytes: &[u8]) -> Result<Vec<u32>, StoreError> {
+    let count = digest::length(bytes).ok_or_else(no_digest)?;
+    let mut numbers = Vec::new();
+    digest::unpack(bytes, count, &mut numbers).ok_or_else(no_digest)?;
+    // The last one is the stretch's length.
+    numbers.pop();
+    let positions = numbers.into_iter().map(|at| u32::try_from(at).ok());
+    positions.collect::<Option<_>>().ok_or_else(no_digest)
+}
+
+fn named(field: Field) -> Option<Column> {
+    Some(match field {
+        Field::Event => Column::Event,
+        Field::UserRole => Column::UserRole,
+        Field::Method => Column::Method,
+        Field::Route => Column::Route,
+        Field::ErrorCode => Column::ErrorCode,
+        _ => return None,
+    })
+}
+
+fn all_names(connection: &Connection, texts: &[String]) -> rusqlite::Result<HashSet<u64>> {
+    let mut all = HashSet::new();
+    for text in texts {
+        all.extend(name(connection, text)?);
+    }
+    Ok(all)
+}
+
+/// None: rows that have it are odd ones, or there are none.
+fn name(connection: &Connection, text: &str) -> rusqlite::Result<Option<u64>> {
+    let name: Option<i64> = connection
+        .prepare_cached("SELECT name FROM audit_names WHERE text = ?1")?
+        .query_row([text], |row| row.get(0))
+        .optional()?;
+    Ok(name.map(i64::cast_unsigned))
+}
+
+fn names(connection: &Connection, condition: &str, text: &str) -> rusqlite::Result<HashSet<u64>> {
+    connection
+        .prepare_cached(&format!("SELECT name FROM audit_names WHERE {condition}"))?
+        .query_map([text], |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))?
+        .collect()
+}
+
+fn runs(connection: &Connection, field: Field, texts: &[String]) -> rusqlite::Result<HashSet<u64>> {
+    let sql = format!("SELECT run FROM audit_runs WHERE {} = ?1", field.name());
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut runs = HashSet::new();
+    for text in texts {
+        let found = statement.query_map([text], |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))?;
+        for run in found {
+            runs.insert(run?);
+        }
+    }
+    Ok(runs)
+}
