@@ -39,6 +39,8 @@ pub struct Sample {
 pub struct Requests {
     random: u64,
     next: i64,
+    first: i64,
+    step: i64,
 }
 
 impl Default for Requests {
@@ -46,11 +48,23 @@ impl Default for Requests {
         Self {
             random: 0x9e37_79b9_7f4a_7c15,
             next: 0,
+            first: FIRST_TS,
+            step: STEP,
         }
     }
 }
 
 impl Requests {
+    /// From `first` on, and `step` between two of them: microseconds.
+    #[must_use]
+    pub fn since(first: i64, step: i64) -> Self {
+        Self {
+            first,
+            step,
+            ..Self::default()
+        }
+    }
+
     /// The next `n` as rows.
     pub fn rows(&mut self, n: usize) -> Vec<Row> {
         self.by_ref().take(n).map(|sample| sample.row()).collect()
@@ -73,7 +87,7 @@ impl Iterator for Requests {
     type Item = Sample;
 
     fn next(&mut self) -> Option<Sample> {
-        let ts = FIRST_TS + self.next * STEP;
+        let ts = self.first + self.next * self.step;
         self.next += 1;
         let random = u128::from(self.random()) << 64 | u128::from(self.random());
         let millis = u128::from((ts / 1_000).unsigned_abs());

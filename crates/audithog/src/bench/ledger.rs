@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::clock::Clock;
 use crate::config::LedgerCare;
-use crate::error::{Error, Kind};
-use crate::ledger::{Group, Reader, SqliteStore, Store, StoreError};
+use crate::error::Error;
+use crate::ledger::{Group, Reader, SqliteStore, Store};
 use crate::record::{
     Actor, End, Exchange, Micros, Outcome, RequestId, Row, Run, derived_error_code,
 };
@@ -73,7 +73,7 @@ impl Ledger {
         let care = LedgerCare::none();
         SqliteStore::open_with(path, &run, "{}", &Clock::system(), 65_536, care)
             .map(|(store, _)| Self(store))
-            .map_err(failed)
+            .map_err(Error::from)
     }
 
     /// One group commit, as the writer makes it.
@@ -88,7 +88,16 @@ impl Ledger {
             sync,
             ..Group::default()
         };
-        self.0.commit(&group).map(drop).map_err(failed)
+        self.0.commit(&group).map(drop).map_err(Error::from)
+    }
+
+    /// Keeps a full stretch of rows by column, as the writer does after a commit. With `reads` also one whose rows have to be read.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn digest(&mut self, reads: bool) -> Result<bool, Error> {
+        self.0.digest(reads).map_err(Error::from)
     }
 
     /// The number of the last row.
@@ -103,7 +112,7 @@ impl Ledger {
     ///
     /// The file cannot be written.
     pub fn close(mut self) -> Result<(), Error> {
-        self.0.close().map_err(failed)
+        self.0.close().map_err(Error::from)
     }
 
     /// A reader with a connection of its own.
@@ -112,7 +121,7 @@ impl Ledger {
     ///
     /// The file cannot be read.
     pub fn reader(&self) -> Result<LedgerReader, Error> {
-        self.0.reader().map(LedgerReader).map_err(failed)
+        self.0.reader().map(LedgerReader).map_err(Error::from)
     }
 }
 
@@ -127,7 +136,7 @@ impl LedgerReader {
     ///
     /// The file cannot be read.
     pub fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<usize, Error> {
-        let rows = self.0.rows(after, upto, limit).map_err(failed)?;
+        let rows = self.0.rows(after, upto, limit).map_err(Error::from)?;
         Ok(std::hint::black_box(rows).len())
     }
 
@@ -137,14 +146,6 @@ impl LedgerReader {
     ///
     /// The file cannot be read.
     pub fn last_before(&mut self, micros: i64) -> Result<i64, Error> {
-        self.0.last_before(Micros(micros)).map_err(failed)
-    }
-}
-
-fn failed(error: StoreError) -> Error {
-    let failed = Error::new(Kind::Ledger, error.message);
-    match error.source {
-        Some(source) => failed.with_source(source),
-        None => failed,
+        self.0.last_before(Micros(micros)).map_err(Error::from)
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, AnswerColumn, CellKind, Scope};
 use super::filter::wrong;
-use super::groups::{Figure, Groups, Slot};
+use super::groups::{Figure, Groups, KEYS, Slot};
 use super::question::{Grouping, Key, Kind, Measure, Question, Shown};
 use super::{Field, Log};
 use crate::error::Error;
@@ -99,7 +99,7 @@ impl Log {
         }
         let rows = groups.rows();
         let (slots, more) = groups.first(question.limit);
-        let examples: Vec<i64> = slots.iter().map(|slot| slot.example).collect();
+        let examples: Vec<i64> = slots.iter().map(|(_, slot)| slot.example).collect();
         let named = grouping.by.iter().any(|key| matches!(key, Key::Field(_)));
         let examples = match named {
             true => self.0.rows_by_seq(&examples)?,
@@ -198,10 +198,14 @@ pub(super) fn columns_of(grouping: &Grouping) -> Vec<AnswerColumn> {
     keys.chain(measures).collect()
 }
 
-fn line(grouping: &Grouping, slot: &Slot, example: Option<&StoredRow>) -> Vec<Value> {
+fn line(
+    grouping: &Grouping,
+    (numbers, slot): &([u64; KEYS], Slot),
+    example: Option<&StoredRow>,
+) -> Vec<Value> {
     let keys = grouping.by.iter().enumerate().map(|(at, key)| match key {
         Key::Time(step) => {
-            let start = slot.key[at].cast_signed().saturating_mul(*step);
+            let start = numbers[at].cast_signed().saturating_mul(*step);
             json!(Micros(start).to_string())
         }
         // Retention may just have removed the row.

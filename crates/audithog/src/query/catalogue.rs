@@ -133,96 +133,59 @@ impl Named {
     /// [`Error::is_question`]: a subject is missing, not wanted, or none.
     pub fn question(self, subject: Option<&str>, filter: Filter) -> Result<Question, Error> {
         let filter = self.narrowed(subject, filter)?;
-        let endpoint = [Key::Field(Field::Method), Key::Field(Field::Route)];
-        let requests = |filter: Filter| Filter(filter.0.with(Condition::Request));
-        let groups = |by: &[Key], measures: &[Measure], order: Order, limit: usize| Question {
+        if let Some((columns, limit)) = self.rows() {
+            return Ok(Question {
+                kind: Kind::Rows {
+                    columns: columns.to_vec(),
+                    latest_first: self != Self::Request,
+                },
+                filter,
+                limit,
+            });
+        }
+        let (by, measures, order, limit) = self.groups(step(&filter));
+        Ok(Question {
             kind: Kind::Groups(Grouping {
-                by: by.to_vec(),
+                by,
                 measures: measures.to_vec(),
                 order,
             }),
-            filter: requests(filter.clone()),
+            filter: Filter(filter.0.with(Condition::Request)),
             limit,
-        };
-        let rows = |columns: &[Shown], limit: usize| Question {
-            kind: Kind::Rows {
-                columns: columns.to_vec(),
-                latest_first: self != Self::Request,
-            },
-            filter: filter.clone(),
-            limit,
-        };
-        let largest = Order::Largest(Measure::Count);
-        Ok(match self {
-            Self::Failures => rows(FAILURES, 50),
-            Self::Paths => groups(
-                &endpoint,
-                &[
-                    Measure::Count,
-                    Measure::ServerErrors,
-                    Measure::ServerErrorRate,
-                    Measure::Last,
-                ],
-                Order::SurestServerErrors,
-                20,
-            ),
-            Self::Users => groups(
-                &[Key::Field(Field::UserId)],
-                &[
-                    Measure::Count,
-                    Measure::Failures,
-                    Measure::FailureRate,
-                    Measure::Last,
-                ],
-                largest,
-                50,
-            ),
-            Self::Codes => groups(
-                &[Key::Field(Field::ErrorCode)],
-                &[Measure::Count, Measure::ServerErrors, Measure::Last],
-                largest,
-                20,
-            ),
-            Self::Slowest => groups(
-                &endpoint,
-                &[Measure::Count, Measure::P50, Measure::P95, Measure::P99],
-                Order::Largest(Measure::P95),
-                20,
-            ),
-            Self::User => rows(ACTS, 50),
-            Self::Admins => rows(ACTS_OF, 50),
-            Self::Request => rows(STEPS, 1_000),
-            Self::Traffic => groups(
-                &[Key::time(step(&filter))],
-                &[
-                    Measure::Count,
-                    Measure::Successes,
-                    Measure::ClientErrors,
-                    Measure::ServerErrors,
-                    Measure::OtherFailures,
-                ],
-                Order::Key,
-                1_000,
-            ),
-            Self::Endpoint => groups(
-                &[Key::Field(Field::UserId), Key::Field(Field::OrgId)],
-                &[Measure::Count, Measure::Failures, Measure::Last],
-                largest,
-                50,
-            ),
-            Self::Address => rows(ACTS_OF, 50),
-            Self::Refusals => groups(
-                &[
-                    Key::Field(Field::UserId),
-                    Key::Field(Field::Method),
-                    Key::Field(Field::Route),
-                    Key::Field(Field::ErrorCode),
-                ],
-                &[Measure::Count, Measure::Last],
-                largest,
-                50,
-            ),
         })
+    }
+
+    /// The columns and the number of lines of a question after rows.
+    fn rows(self) -> Option<(&'static [Shown], usize)> {
+        Some(match self {
+            Self::Failures => (FAILURES, 50),
+            Self::User => (ACTS, 50),
+            Self::Admins | Self::Address => (ACTS_OF, 50),
+            Self::Request => (STEPS, 1_000),
+            _ => return None,
+        })
+    }
+
+    /// What a question after groups counts, and how many lines it has. `step`: of the time, where it groups by that.
+    fn groups(self, step: Duration) -> (Vec<Key>, &'static [Measure], Order, usize) {
+        let field = |field| vec![Key::Field(field)];
+        let endpoint = || vec![Key::Field(Field::Method), Key::Field(Field::Route)];
+        let largest = Order::Largest(Measure::Count);
+        match self {
+            Self::Paths => (endpoint(), PATHS, Order::SurestServerErrors, 20),
+            Self::Slowest => (endpoint(), SLOWEST, Order::Largest(Measure::P95), 20),
+            Self::Codes => (field(Field::ErrorCode), CODES, largest, 20),
+            Self::Traffic => (vec![Key::time(step)], TRAFFIC, Order::Key, 1_000),
+            Self::Endpoint => {
+                let by = [Field::UserId, Field::OrgId].map(Key::Field);
+                (by.to_vec(), USED_BY, largest, 50)
+            }
+            Self::Refusals => {
+                let by = [Field::UserId, Field::Method, Field::Route, Field::ErrorCode];
+                (by.map(Key::Field).to_vec(), REFUSALS, largest, 50)
+            }
+            _ => (field(Field::UserId), USERS, largest, 50),
+        }
     }
 
     /// The filter with what the name and the subject say.
@@ -261,6 +224,30 @@ impl Named {
         })
     }
 }
+
+const PATHS: &[Measure] = &[
+    Measure::Count,
+    Measure::ServerErrors,
+    Measure::ServerErrorRate,
+    Measure::Last,
+];
+const SLOWEST: &[Measure] = &[Measure::Count, Measure::P50, Measure::P95, Measure::P99];
+const CODES: &[Measure] = &[Measure::Count, Measure::ServerErrors, Measure::Last];
+const TRAFFIC: &[Measure] = &[
+    Measure::Count,
+    Measure::Successes,
+    Measure::ClientErrors,
+    Measure::ServerErrors,
+    Measure::OtherFailures,
+];
+const USERS: &[Measure] = &[
+    Measure::Count,
+    Measure::Failures,
+    Measure::FailureRate,
+    Measure::Last,
+];
+const USED_BY: &[Measure] = &[Measure::Count, Measure::Failures, Measure::Last];
+const REFUSALS: &[Measure] = &[Measure::Count, Measure::Last];
 
 const FAILURES: &[Shown] = &[
     Shown::Ts,

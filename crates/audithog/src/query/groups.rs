@@ -11,12 +11,13 @@ use crate::record::Field;
 /// Groups held at a time: some hundred megabytes.
 const MOST_GROUPS: usize = 1_000_000;
 /// Keys of a group.
-const KEYS: usize = 4;
+pub(super) const KEYS: usize = 4;
 
 /// Normal quantile of a two-sided 95 % interval.
 const Z: f64 = 1.959_963_984_540_054;
 
-type Names = HashMap<[u64; KEYS], u32, BuildHasherDefault<Quick>>;
+/// Combinations of keys in one slice for which a table is quicker than a map.
+const TABLE: u64 = 1 << 16;
 
 /// Groups, as far as they are counted.
 #[derive(Debug)]
@@ -24,9 +25,15 @@ pub(super) struct Groups<'q> {
     grouping: &'q Grouping,
     keys: Vec<Source>,
     percentiles: bool,
-    places: Names,
+    /// By the key, where there is one; else by all of them.
+    by_one: HashMap<u64, u32, BuildHasherDefault<Quick>>,
+    by_all: HashMap<[u64; KEYS], u32, BuildHasherDefault<Quick>>,
+    found: Vec<[u64; KEYS]>,
     slots: Vec<Slot>,
     rows: u64,
+    /// Of the rows of a slice that are selected: each key's numbers, and the places of their groups. Only their memory is kept.
+    lanes: [Vec<u64>; KEYS],
+    placed: Vec<u32>,
 }
 
 /// Where a key's number comes from.
@@ -39,10 +46,9 @@ enum Source {
     Time(i64),
 }
 
-/// What is known of a group.
+/// What is known of a group: a line of the processor's cache, since each row may be of another one.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) key: [u64; KEYS],
     /// The first of its rows.
     pub(super) example: i64,
     count: u64,
@@ -51,7 +57,7 @@ pub(super) struct Slot {
     client_errors: u64,
     server_errors: u64,
     last: i64,
-    percentiles: Option<Percentiles>,
+    percentiles: Option<Box<Percentiles>>,
 }
 
 /// A measure's value.
@@ -86,9 +92,13 @@ impl<'q> Groups<'q> {
             percentiles: timed
                 .iter()
                 .any(|measure| grouping.measures.contains(measure)),
-            places: Names::default(),
+            by_one: HashMap::default(),
+            by_all: HashMap::default(),
+            found: Vec::new(),
             slots: Vec::new(),
             rows: 0,
+            lanes: Default::default(),
+            placed: Vec::new(),
         })
     }
 
@@ -126,73 +136,127 @@ impl<'q> Groups<'q> {
     /// Counts the rows that are selected. False: there are more groups than can be held.
     #[must_use]
     pub(super) fn add(&mut self, slice: &Slice) -> bool {
-        let (flags, status) = (slice.column(Column::Flags), slice.column(Column::Status));
-        let (ts, duration) = (slice.column(Column::Ts), slice.column(Column::Duration));
+        let mut lanes = std::mem::take(&mut self.lanes);
+        let mut placed = std::mem::take(&mut self.placed);
+        for (lane, source) in lanes.iter_mut().zip(&self.keys) {
+            lane.clear();
+            source.gather(slice, lane);
+        }
+        placed.clear();
+        let room = self.place_all(slice, &lanes, &mut placed);
+        if room {
+            self.count(slice, &placed);
+        }
+        self.lanes = lanes;
+        self.placed = placed;
+        room
+    }
+
+    /// Finds the group of each row.
+    fn place_all(
+        &mut self,
+        slice: &Slice,
+        lanes: &[Vec<u64>; KEYS],
+        placed: &mut Vec<u32>,
+    ) -> bool {
+        let lanes = &lanes[..self.keys.len()];
+        let key = |at: usize| {
+            let mut key = [0; KEYS];
+            for (key, lane) in key.iter_mut().zip(lanes) {
+                *key = lane[at];
+            }
+            key
+        };
+        let table = Table::over(lanes);
+        let mut known = table.as_ref().map_or_else(Vec::new, Table::empty);
         // Neighbours are often of one group.
         let mut last: Option<([u64; KEYS], u32)> = None;
-        for &at in &slice.selected {
-            let at = at as usize;
-            let mut key = [0; KEYS];
-            for (key, source) in key.iter_mut().zip(&self.keys) {
-                *key = source.key(slice, at);
-            }
-            let place = match last {
-                Some((known, place)) if known == key => place,
-                _ => match self.place(key, slice.seqs[at]) {
-                    Some(place) => place,
-                    None => return false,
-                },
+        for (at, selected) in slice.selected.iter().enumerate() {
+            let seq = slice.seqs[*selected as usize];
+            let place = if let Some(table) = &table {
+                let known = &mut known[table.at(lanes, at)];
+                if *known == u32::MAX {
+                    match self.place(key(at), seq) {
+                        Some(place) => *known = place,
+                        None => return false,
+                    }
+                }
+                *known
+            } else {
+                let key = key(at);
+                match last {
+                    Some((known, place)) if known == key => place,
+                    _ => match self.place(key, seq) {
+                        Some(place) => place,
+                        None => return false,
+                    },
+                }
             };
-            last = Some((key, place));
-            let slot = &mut self.slots[place as usize];
-            slot.count += 1;
-            // Rows that have to be looked at come after the others of their stretch.
-            slot.example = slot.example.min(slice.seqs[at]);
-            if let Some(flags) = flags.get(at) {
-                slot.failures += u64::from(flags & FAILURE != 0);
-                slot.successes += u64::from(flags & (HTTP | FAILURE) == HTTP);
+            if table.is_none() {
+                last = Some((key(at), place));
             }
-            if let Some(status) = status.get(at) {
-                slot.client_errors += u64::from((400..500).contains(status));
-                slot.server_errors += u64::from((500..600).contains(status));
-            }
-            if let Some(ts) = ts.get(at) {
-                slot.last = slot.last.max(ts.cast_signed());
-            }
-            if let (Some(percentiles), Some(duration)) = (&mut slot.percentiles, duration.get(at))
-                && *duration > 0
-            {
-                percentiles.add(duration - 1);
-            }
+            placed.push(place);
         }
-        self.rows += slice.selected.len() as u64;
         true
     }
 
     /// The group's place, made if it is new. None: there is no room.
     fn place(&mut self, key: [u64; KEYS], seq: i64) -> Option<u32> {
         let next = u32::try_from(self.slots.len()).ok()?;
-        let place = *self.places.entry(key).or_insert(next);
+        let place = match self.keys.len() {
+            1 => *self.by_one.entry(key[0]).or_insert(next),
+            _ => *self.by_all.entry(key).or_insert(next),
+        };
         if place == next {
             if self.slots.len() >= MOST_GROUPS {
                 return None;
             }
-            self.slots.push(Slot::new(key, seq, self.percentiles));
+            self.found.push(key);
+            self.slots.push(Slot::new(seq, self.percentiles));
         }
         Some(place)
     }
 
-    /// The first `limit` groups in their order, and whether there are more.
-    pub(super) fn first(self, limit: usize) -> (Vec<Slot>, bool) {
+    fn count(&mut self, slice: &Slice, placed: &[u32]) {
+        let column = |column| Some(slice.column(column)).filter(|numbers| !numbers.is_empty());
+        let (flags, status) = (column(Column::Flags), column(Column::Status));
+        let (ts, durations) = (column(Column::Ts), column(Column::Duration));
+        for (place, at) in placed.iter().zip(&slice.selected) {
+            let (slot, at) = (&mut self.slots[*place as usize], *at as usize);
+            slot.count += 1;
+            // Rows that have to be looked at come after the others of their stretch.
+            slot.example = slot.example.min(slice.seqs[at]);
+            if let Some(flags) = flags {
+                slot.failures += u64::from(flags[at] & FAILURE != 0);
+                slot.successes += u64::from(flags[at] & (HTTP | FAILURE) == HTTP);
+            }
+            if let Some(status) = status {
+                slot.client_errors += u64::from((400..500).contains(&status[at]));
+                slot.server_errors += u64::from((500..600).contains(&status[at]));
+            }
+            if let Some(ts) = ts {
+                slot.last = slot.last.max(ts[at].cast_signed());
+            }
+            if let (Some(durations), Some(percentiles)) = (durations, &mut slot.percentiles)
+                && durations[at] > 0
+            {
+                percentiles.add(durations[at] - 1);
+            }
+        }
+        self.rows += placed.len() as u64;
+    }
+
+    /// The first `limit` groups in their order, each with its keys, and whether there are more.
+    pub(super) fn first(self, limit: usize) -> (Vec<([u64; KEYS], Slot)>, bool) {
         let order = self.grouping.order;
-        let mut slots = self.slots;
+        let mut slots: Vec<_> = self.found.into_iter().zip(self.slots).collect();
         if order == Order::SurestServerErrors {
             // A rate of nothing is no answer.
-            slots.retain(|slot| slot.server_errors > 0);
+            slots.retain(|(_, slot)| slot.server_errors > 0);
         }
         // Of equals the one that was met first.
-        slots.sort_by(|a, b| match order {
-            Order::Key => a.key[0].cast_signed().cmp(&b.key[0].cast_signed()),
+        slots.sort_by(|(a_key, a), (b_key, b)| match order {
+            Order::Key => a_key[0].cast_signed().cmp(&b_key[0].cast_signed()),
             Order::Largest(measure) => b
                 .rank(measure)
                 .total_cmp(&a.rank(measure))
@@ -208,27 +272,75 @@ impl<'q> Groups<'q> {
     }
 }
 
+/// A number for each combination of keys in a slice.
+#[derive(Debug)]
+struct Table {
+    least: [u64; KEYS],
+    steps: [u64; KEYS],
+    size: u64,
+}
+
+impl Table {
+    /// None: there are too many.
+    fn over(lanes: &[Vec<u64>]) -> Option<Self> {
+        let mut table = Self {
+            least: [0; KEYS],
+            steps: [0; KEYS],
+            size: 1,
+        };
+        for (at, lane) in lanes.iter().enumerate() {
+            let (least, most) = (*lane.iter().min()?, *lane.iter().max()?);
+            table.least[at] = least;
+            table.steps[at] = table.size;
+            let values = (most - least).checked_add(1)?;
+            table.size = table
+                .size
+                .checked_mul(values)
+                .filter(|size| *size <= TABLE)?;
+        }
+        Some(table)
+    }
+
+    fn empty(&self) -> Vec<u32> {
+        vec![u32::MAX; usize::try_from(self.size).unwrap_or(0)]
+    }
+
+    fn at(&self, lanes: &[Vec<u64>], at: usize) -> usize {
+        let mut place = 0;
+        for ((lane, least), step) in lanes.iter().zip(self.least).zip(self.steps) {
+            place += (lane[at] - least) * step;
+        }
+        place as usize
+    }
+}
+
 impl Source {
-    fn key(&self, slice: &Slice, at: usize) -> u64 {
+    /// The key's number of each row that is selected.
+    fn gather(&self, slice: &Slice, into: &mut Vec<u64>) {
+        let column = match self {
+            Self::Column(column) => *column,
+            Self::Result => Column::Flags,
+            Self::Run(_) => Column::Run,
+            Self::Time(_) => Column::Ts,
+        };
+        let numbers = slice.column(column);
+        let selected = slice.selected.iter().map(|at| numbers[*at as usize]);
         match self {
-            Self::Column(column) => slice.column(*column)[at],
-            Self::Result => slice.column(Column::Flags)[at] & (HTTP | FAILURE),
+            Self::Column(_) => into.extend(selected),
+            Self::Result => into.extend(selected.map(|flags| flags & (HTTP | FAILURE))),
             Self::Run(known) => {
-                let run = slice.column(Column::Run)[at];
-                known.get(&run).copied().unwrap_or(run)
+                into.extend(selected.map(|run| known.get(&run).copied().unwrap_or(run)));
             }
-            Self::Time(step) => slice.column(Column::Ts)[at]
-                .cast_signed()
-                .div_euclid(*step)
-                .cast_unsigned(),
+            Self::Time(step) => {
+                into.extend(selected.map(|ts| ts.cast_signed().div_euclid(*step).cast_unsigned()));
+            }
         }
     }
 }
 
 impl Slot {
-    fn new(key: [u64; KEYS], example: i64, percentiles: bool) -> Self {
+    fn new(example: i64, percentiles: bool) -> Self {
         Self {
-            key,
             example,
             count: 0,
             successes: 0,
@@ -236,7 +348,7 @@ impl Slot {
             client_errors: 0,
             server_errors: 0,
             last: i64::MIN,
-            percentiles: percentiles.then(Percentiles::new),
+            percentiles: percentiles.then(Box::default),
         }
     }
 
@@ -316,20 +428,29 @@ fn column(field: Field) -> Option<Column> {
 struct Quick(u64);
 
 impl Hasher for Quick {
+    /// An array of words comes as its bytes.
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.write_u64(u64::from_ne_bytes(*word));
+        }
+        for byte in rest {
             self.write_u64(u64::from(*byte));
         }
     }
 
+    #[inline]
     fn write_u64(&mut self, word: u64) {
         self.0 = (self.0.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
+    #[inline]
     fn write_usize(&mut self, word: usize) {
         self.write_u64(word as u64);
     }
 
+    #[inline]
     fn finish(&self) -> u64 {
         // The map uses the upper bits for its tags and the lower ones for the place.
         self.0 ^ self.0 >> 32

@@ -14,14 +14,16 @@ pub(super) struct Percentiles {
     count: u64,
 }
 
-impl Percentiles {
-    pub(super) fn new() -> Self {
+impl Default for Percentiles {
+    fn default() -> Self {
         Self {
             buckets: vec![0; BUCKETS].into(),
             count: 0,
         }
     }
+}
 
+impl Percentiles {
     pub(super) fn add(&mut self, micros: u64) {
         let bucket = &mut self.buckets[bucket(micros)];
         *bucket = bucket.saturating_add(1);
@@ -86,7 +88,7 @@ mod tests {
 
     #[test]
     fn ranks_are_the_nearest() {
-        let mut percentiles = Percentiles::new();
+        let mut percentiles = Percentiles::default();
         assert_eq!(percentiles.at(0.5), None);
         for micros in 1..=100 {
             percentiles.add(micros);

@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::digest::{Line, hash};
 use super::names::{Names, Origin};
 use super::schema::flag;
-use crate::ledger::{FAILURE, HTTP};
 use crate::record::{ActorType, Exchange, Outcome, RequestId, Row};
 
 /// `audit_rows.actor_type` is a position in this list, which only ever grows at its end.
@@ -74,12 +73,7 @@ impl<'a> Binder<'a> {
         self.line = Line {
             ts: row.ts.0,
             run: u32::try_from(run).unwrap_or(0),
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "two low bits are left"
-            )]
-            flags: (flags as u64 & (HTTP | FAILURE)) as u8,
+            flags: Line::flags(flags),
             ..Line::default()
         };
         let exchange = row.exchange.as_ref();
@@ -171,7 +165,7 @@ impl<'a> Binder<'a> {
         to: &mut Statement<'_>,
         text: Option<&str>,
         origin: Origin,
-    ) -> rusqlite::Result<u32> {
+    ) -> rusqlite::Result<u16> {
         let Some(text) = text else {
             self.null(to)?;
             return Ok(0);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
-use super::digest::{self, Collector, Line};
+use super::digest::{Collector, Line};
 use super::error::{failed, plain};
 use super::file::Identity;
 use super::handle::Open;
@@ -75,11 +75,11 @@ pub(crate) struct SqliteStore {
     /// For the followers.
     pub(super) tail: Arc<Tail>,
     /// Of the stretch under way.
-    collector: Collector,
+    pub(super) collector: Collector,
     /// What is counted of the rows of a commit; only its memory is kept.
     lines: Vec<Line>,
     /// Stretches before this one have a digest, or can have none.
-    digested: i64,
+    pub(super) digested: i64,
 }
 
 /// What a run begins with.
@@ -366,63 +366,6 @@ impl SqliteStore {
         }
         drop(turn);
         Ok(done)
-    }
-
-    /// Keeps the next full stretch by column: the one that was collected, or with `reads` one whose rows are read.
-    fn digest_next(&mut self, reads: bool) -> Result<bool, StoreError> {
-        if !reads && self.collector.full().is_none() {
-            return Ok(false);
-        }
-        self.check_room()?;
-        let collector = std::mem::take(&mut self.collector);
-        if let Some((stretch, lines)) = collector.full() {
-            self.transact("keep rows by column", false, |connection, _, _| {
-                digest::save(connection, stretch, lines)
-            })?;
-            self.collector = collector;
-            self.collector.saved();
-            return Ok(true);
-        }
-        self.collector = collector;
-        if !reads {
-            return Ok(false);
-        }
-        let Some(stretch) = self.undigested()? else {
-            return Ok(false);
-        };
-        let lines = digest::build(&self.opened()?.connection, stretch)
-            .map_err(failed("be read by column"))?;
-        if let Some(lines) = lines {
-            self.transact("keep rows by column", false, |connection, _, _| {
-                digest::save(connection, stretch, &lines)
-            })?;
-        }
-        self.digested = stretch + 1;
-        Ok(true)
-    }
-
-    /// The file may be another one.
-    pub(super) fn forget_digests(&mut self) {
-        self.collector.forget();
-        self.digested = 0;
-    }
-
-    /// The first full stretch that has no digest.
-    fn undigested(&mut self) -> Result<Option<i64>, StoreError> {
-        let whole = digest::STRETCH;
-        let first = (self.totals.pruned + whole - 1) / whole;
-        self.digested = self.digested.max(first);
-        let connection = &self.opened()?.connection;
-        let mut stretch = self.digested;
-        while (stretch + 1) * whole <= self.totals.head {
-            if !digest::is_there(connection, stretch).map_err(failed("be looked through"))? {
-                self.digested = stretch;
-                return Ok(Some(stretch));
-            }
-            stretch += 1;
-        }
-        self.digested = stretch;
-        Ok(None)
     }
 
     /// Whether a sign of life is due.

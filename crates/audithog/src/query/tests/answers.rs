@@ -142,3 +142,23 @@ fn an_empty_log_has_empty_answers() {
         assert_eq!(place.check(&question), 0, "{named:?}");
     }
 }
+
+/// What is derived may be damaged or gone; the rows are the log.
+#[test]
+fn a_damaged_digest_is_no_digest() {
+    let place = Place::holding(&traffic(4_000, 1_000));
+    let raw = rusqlite::Connection::open(place.path()).unwrap();
+    raw.execute_batch("DROP TRIGGER audit_digests_update")
+        .unwrap();
+    // The times of the first stretch, the flags of the second, the odd rows of the third.
+    for (piece, data) in [(0, "x''"), (32 + 2, "x'01'"), (64 + 31, "zeroblob(40)")] {
+        let sql = format!("UPDATE audit_digests SET data = {data} WHERE piece = {piece}");
+        assert_eq!(raw.execute(&sql, []).unwrap(), 1);
+    }
+    drop(raw);
+    for named in [Named::Users, Named::Traffic, Named::Failures] {
+        let filter = Filter::all().since(before_now(HOUR));
+        let question = named.question(subject(named), filter).unwrap();
+        assert!(place.check(&question.limit(1_000).unwrap()) > 0);
+    }
+}

@@ -165,10 +165,7 @@ fn row(dice: &mut Dice, at: u64, ts: Micros) -> Row {
     let user = dice.roll(40);
     let actor = match user {
         0..=4 => Actor::default(),
-        5..=9 => Actor::user(format!(
-            "0192{user:04x}-0000-7000-8000-00000000{at:04x}",
-            at = user
-        )),
+        5..=9 => Actor::user(format!("0192{user:04x}-0000-7000-8000-00000000{user:04x}")),
         _ => Actor::user(format!("user_{user}")),
     };
     let actor = match dice.roll(8) {

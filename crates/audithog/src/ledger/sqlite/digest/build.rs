@@ -5,7 +5,6 @@ use rusqlite::{Connection, Row};
 
 use super::super::schema::flag;
 use super::{Line, STRETCH, hash};
-use crate::ledger::{FAILURE, HTTP};
 
 /// The stretch's lines. None if rows are missing: retention has begun with it.
 pub(in super::super) fn build(
@@ -35,12 +34,7 @@ fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
     let mut line = Line {
         ts: row.get(0)?,
         run: u32::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "two low bits are left"
-        )]
-        flags: (row.get::<_, i64>(2)? as u64 & (HTTP | FAILURE)) as u8,
+        flags: Line::flags(row.get(2)?),
         status: integer(6)?
             .and_then(|status| u16::try_from(status).ok())
             .unwrap_or(0),
@@ -66,7 +60,7 @@ fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
     Ok(line)
 }
 
-fn name(line: &mut Line, value: ValueRef<'_>) -> u32 {
+fn name(line: &mut Line, value: ValueRef<'_>) -> u16 {
     match value {
         ValueRef::Null => 0,
         ValueRef::Integer(number) => line.name(Some(number)),
@@ -82,7 +76,7 @@ fn id(value: ValueRef<'_>) -> u64 {
     }
 }
 
-fn short(value: ValueRef<'_>) -> u64 {
+fn short(value: ValueRef<'_>) -> u32 {
     match value {
         ValueRef::Text(text) => hash::short_text(text),
         ValueRef::Blob(bytes) => hash::short_id(bytes),

@@ -21,13 +21,11 @@ impl Collector {
             self.lines.clear();
         }
         self.next = Some(head + 1);
-        let mut seq = first;
-        for line in lines {
+        for (seq, line) in (first..).zip(lines) {
             // Only whole: what is held begins with the first row of a stretch.
             if !self.lines.is_empty() || (seq - 1) % STRETCH == 0 {
                 self.lines.push(*line);
             }
-            seq += 1;
         }
     }
 

@@ -3,6 +3,8 @@
 //! A byte with the width, 0 to 8; the smallest and the largest number; then each number less the smallest, all little-endian; then seven bytes of
 //! zeros, so that eight bytes can be read from the start of each.
 
+use super::line::{Gather, Line};
+
 const HEAD: usize = 1 + 8 + 8;
 const TAIL: usize = 7;
 
@@ -13,23 +15,61 @@ pub(in super::super) struct Bounds {
     pub(in super::super) most: u64,
 }
 
-pub(super) fn pack(numbers: &[u64], into: &mut Vec<u8>) {
-    let least = numbers.iter().copied().min().unwrap_or(0);
-    let most = numbers.iter().copied().max().unwrap_or(0);
+/// Packs a column of lines.
+pub(super) struct Packed<'a> {
+    pub(super) lines: &'a [Line],
+    pub(super) into: &'a mut Vec<u8>,
+}
+
+impl Gather<()> for Packed<'_> {
+    fn gather(self, number: impl Fn(&Line) -> u64) {
+        pack(self.lines, number, self.into);
+    }
+}
+
+pub(super) fn pack<T>(values: &[T], number: impl Fn(&T) -> u64, into: &mut Vec<u8>) {
+    let (mut least, mut most) = (u64::MAX, 0);
+    for value in values {
+        let number = number(value);
+        least = least.min(number);
+        most = most.max(number);
+    }
+    let least = least.min(most);
     let width = (64 - (most - least).leading_zeros()).div_ceil(8) as usize;
     into.clear();
-    into.reserve(HEAD + numbers.len() * width + TAIL);
+    into.reserve(HEAD + values.len() * width + TAIL);
     into.push(width as u8);
     into.extend_from_slice(&least.to_le_bytes());
     into.extend_from_slice(&most.to_le_bytes());
-    for number in numbers {
-        into.extend_from_slice(&(number - least).to_le_bytes()[..width]);
+    let offsets = values.iter().map(|value| number(value) - least);
+    // The widths that are frequent have code of their own.
+    match width {
+        0 => {}
+        1 => into.extend(offsets.map(|offset| offset as u8)),
+        2 => put::<2>(offsets, into),
+        3 => put::<3>(offsets, into),
+        4 => put::<4>(offsets, into),
+        8 => put::<8>(offsets, into),
+        _ => offsets.for_each(|offset| into.extend_from_slice(&offset.to_le_bytes()[..width])),
     }
     into.extend_from_slice(&[0; TAIL]);
 }
 
+/// The lowest `WIDTH` bytes of each.
+fn put<const WIDTH: usize>(offsets: impl ExactSizeIterator<Item = u64>, into: &mut Vec<u8>) {
+    let start = into.len();
+    into.resize(start + offsets.len() * WIDTH, 0);
+    let (places, _) = into[start..].as_chunks_mut::<WIDTH>();
+    for (place, offset) in places.iter_mut().zip(offsets) {
+        let bytes = offset.to_le_bytes();
+        if let Some(low) = bytes.first_chunk() {
+            *place = *low;
+        }
+    }
+}
+
 /// None: these are no numbers.
-pub(in super::super) fn bounds(bytes: &[u8]) -> Option<Bounds> {
+pub(super) fn bounds(bytes: &[u8]) -> Option<Bounds> {
     let (_, least, most) = head(bytes)?;
     Some(Bounds { least, most })
 }
@@ -87,7 +127,7 @@ mod tests {
                 .map(|offset| least.saturating_add(offset >> spread))
                 .collect();
             let mut bytes = Vec::new();
-            pack(&numbers, &mut bytes);
+            pack(&numbers, |number| *number, &mut bytes);
             let mut back = Vec::new();
             prop_assert!(unpack(&bytes, numbers.len(), &mut back).is_some());
             prop_assert_eq!(&back, &numbers);

@@ -17,14 +17,16 @@
 mod build;
 mod collect;
 pub(super) mod hash;
+mod keep;
 mod lane;
 mod line;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-pub(super) use build::build;
+use build::build;
 pub(super) use collect::Collector;
-pub(super) use lane::{bounds, length, unpack};
+use lane::bounds;
+pub(super) use lane::{Bounds, length, unpack};
 pub(super) use line::Line;
 
 use crate::ledger::Column;
@@ -56,43 +58,61 @@ pub(super) const KEPT: [Column; 15] = [
 ];
 
 /// Writes the digest of a stretch, unless somebody has.
-pub(super) fn save(connection: &Connection, stretch: i64, lines: &[Line]) -> rusqlite::Result<()> {
+fn save(connection: &Connection, stretch: i64, lines: &[Line]) -> rusqlite::Result<()> {
     let mut insert = connection
         .prepare_cached("INSERT OR IGNORE INTO audit_digests (piece, data) VALUES (?1, ?2)")?;
-    let mut numbers = Vec::with_capacity(lines.len());
     let mut bytes = Vec::new();
     for column in KEPT {
-        numbers.clear();
-        numbers.extend(lines.iter().map(|line| line.number(column)));
-        lane::pack(&numbers, &mut bytes);
+        Line::numbers(
+            column,
+            lane::Packed {
+                lines,
+                into: &mut bytes,
+            },
+        );
         insert.execute(params![piece(stretch, column), bytes])?;
     }
-    numbers.clear();
-    let odd = lines.iter().enumerate().filter(|(_, line)| line.is_odd());
-    numbers.extend(odd.map(|(at, _)| at as u64));
+    let odd = lines.iter().enumerate().filter(|(_, line)| line.odd);
+    let mut odd: Vec<u64> = odd.map(|(at, _)| at as u64).collect();
     // So that one alone is not taken for any number of equal ones.
-    numbers.push(STRETCH.cast_unsigned());
-    lane::pack(&numbers, &mut bytes);
+    odd.push(STRETCH.cast_unsigned());
+    lane::pack(&odd, |at| *at, &mut bytes);
     insert.execute(params![stretch * PIECES + ODD_PIECE, bytes])?;
     Ok(())
 }
 
-/// The bytes of a column of a stretch. None: it has no digest.
-pub(super) fn load(
+/// Reads the bytes of a column of a stretch. None: it has no digest, or `read` finds none.
+pub(super) fn load<T>(
     connection: &Connection,
     stretch: i64,
     column: Column,
-) -> rusqlite::Result<Option<Vec<u8>>> {
-    read(connection, piece(stretch, column))
+    read: impl FnOnce(&[u8]) -> Option<T>,
+) -> rusqlite::Result<Option<T>> {
+    let found = with(connection, WHOLE, piece(stretch, column), read)?;
+    Ok(found.flatten())
 }
 
-/// Positions of the rows that are to be looked at.
-pub(super) fn load_odd(connection: &Connection, stretch: i64) -> rusqlite::Result<Option<Vec<u8>>> {
-    read(connection, stretch * PIECES + ODD_PIECE)
+/// The smallest and the largest number of a column of a stretch, without a look at the others.
+pub(super) fn load_bounds(
+    connection: &Connection,
+    stretch: i64,
+    column: Column,
+) -> rusqlite::Result<Option<Bounds>> {
+    let found = with(connection, START, piece(stretch, column), bounds)?;
+    Ok(found.flatten())
+}
+
+/// Reads the positions of the rows that are to be looked at. None: the stretch has no digest.
+pub(super) fn load_odd<T>(
+    connection: &Connection,
+    stretch: i64,
+    read: impl FnOnce(&[u8]) -> T,
+) -> rusqlite::Result<Option<T>> {
+    with(connection, WHOLE, stretch * PIECES + ODD_PIECE, read)
 }
 
 /// Whether the stretch has a digest: all its pieces come in one transaction.
-pub(super) fn is_there(connection: &Connection, stretch: i64) -> rusqlite::Result<bool> {
+fn is_there(connection: &Connection, stretch: i64) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM audit_digests WHERE piece = ?1)")?
         .query_row([stretch * PIECES + ODD_PIECE], |row| row.get(0))
@@ -110,9 +130,18 @@ fn piece(stretch: i64, column: Column) -> i64 {
     stretch * PIECES + column as i64
 }
 
-fn read(connection: &Connection, piece: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+const WHOLE: &str = "SELECT data FROM audit_digests WHERE piece = ?1";
+/// The head of a lane, and the zeros after it. SQLite reads no more of the blob than that.
+const START: &str = "SELECT substr(data, 1, 24) FROM audit_digests WHERE piece = ?1";
+
+fn with<T>(
+    connection: &Connection,
+    sql: &str,
+    piece: i64,
+    read: impl FnOnce(&[u8]) -> T,
+) -> rusqlite::Result<Option<T>> {
     connection
-        .prepare_cached("SELECT data FROM audit_digests WHERE piece = ?1")?
-        .query_row([piece], |row| row.get(0))
+        .prepare_cached(sql)?
+        .query_row([piece], |row| Ok(read(row.get_ref(0)?.as_blob()?)))
         .optional()
 }

@@ -1,16 +1,14 @@
 //! A filter on digests: which rows of a stretch it admits, without a look at the rows.
 
-use std::collections::HashSet;
-
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
-use super::super::digest::{self, KEPT, STRETCH, hash};
+use super::super::digest::{self, Bounds, KEPT, STRETCH, hash};
 use super::super::encode::canonical_uuid;
 use super::super::error::{damaged, failed};
 use crate::ledger::{
     Column, Columns, Condition, FAILURE, HTTP, REFUSED_CODES, REFUSED_STATUS, RowFilter, Slice,
-    StoreError,
+    StoreError, StoreErrorKind,
 };
 use crate::record::{API_REQUEST, Field};
 
@@ -31,7 +29,7 @@ struct Test(Vec<(Column, Numbers)>);
 
 #[derive(Debug)]
 enum Numbers {
-    Any(HashSet<u64>),
+    Any(Vec<u64>),
     Within(Vec<(u64, u64)>),
     /// With these bits, the second ones of which are set.
     Bits(u64, u64),
@@ -89,7 +87,7 @@ impl Plan {
             }
             Condition::Refused => {
                 let statuses = REFUSED_STATUS.map(u64::from).into();
-                let mut codes = HashSet::new();
+                let mut codes = Vec::new();
                 for part in REFUSED_CODES {
                     codes.extend(names(connection, "instr(upper(text), ?1) > 0", part)?);
                 }
@@ -100,7 +98,7 @@ impl Plan {
             }
             Condition::Request => {
                 self.tests
-                    .push(Test(vec![(Column::Flags, Numbers::Bits(HTTP, HTTP))]));
+                    .push(Test::of(vec![(Column::Flags, Numbers::Bits(HTTP, HTTP))]));
                 let name = name(connection, API_REQUEST)?;
                 Some(vec![(
                     Column::Event,
@@ -109,7 +107,7 @@ impl Plan {
             }
         };
         match test {
-            Some(test) => self.tests.push(Test(test)),
+            Some(test) => self.tests.push(Test::of(test)),
             None => self.exact = false,
         }
         Ok(())
@@ -126,7 +124,7 @@ impl Plan {
             Some(id) => hash::blob(id.as_bytes()),
             None => hash::text(text.as_bytes()),
         };
-        let numbers: (Column, HashSet<u64>) = match field {
+        let numbers: (Column, Vec<u64>) = match field {
             Field::Event | Field::UserRole | Field::Method | Field::Route | Field::ErrorCode => {
                 let Some(column) = named(field) else {
                     return Ok(None);
@@ -150,18 +148,18 @@ impl Plan {
             Field::RequestId => {
                 // Both are found, and compared with the row.
                 self.exact = false;
-                let mut numbers = HashSet::new();
+                let mut numbers = Vec::new();
                 for text in texts {
-                    numbers.insert(hash::short_text(text.as_bytes()));
+                    numbers.push(hash::short_text(text.as_bytes()).into());
                     let id = canonical_uuid(text);
-                    numbers.extend(id.map(|id| hash::short_id(id.as_bytes())));
+                    numbers.extend(id.map(|id| u64::from(hash::short_id(id.as_bytes()))));
                 }
                 (Column::RequestId, numbers)
             }
             Field::TraceId => {
                 self.exact = false;
                 let ids = texts.iter().filter_map(|text| Uuid::try_parse(text).ok());
-                let numbers = ids.map(|id| hash::short_id(id.as_bytes()));
+                let numbers = ids.map(|id| u64::from(hash::short_id(id.as_bytes())));
                 (Column::TraceId, numbers.collect())
             }
             Field::Result => {
@@ -184,22 +182,32 @@ impl Plan {
         Ok(Some(vec![(numbers.0, Numbers::Any(numbers.1))]))
     }
 
-    /// The rows of the stretch with `after < seq <= upto` that pass. None: it has no digest.
+    /// The rows of the stretch with `after < seq <= upto` that pass. None: it has no digest, or a damaged one; the rows are still there.
     pub(super) fn choose(
+        &self,
+        connection: &Connection,
+        stretch: i64,
+        part: (i64, i64),
+    ) -> Result<Option<Chosen>, StoreError> {
+        or_rows(self.try_choose(connection, stretch, part))
+    }
+
+    fn try_choose(
         &self,
         connection: &Connection,
         stretch: i64,
         (after, upto): (i64, i64),
     ) -> Result<Option<Chosen>, StoreError> {
         let reading = failed("read rows by column");
-        let Some(odd) = digest::load_odd(connection, stretch).map_err(&reading)? else {
+        let odd = digest::load_odd(connection, stretch, positions).map_err(&reading)?;
+        let Some(odd) = odd else {
             return Ok(None);
         };
         let position = |seq: i64| u32::try_from((seq - stretch * STRETCH).clamp(0, STRETCH));
         let (from, to) = (position(after).unwrap_or(0), position(upto).unwrap_or(0));
         let mut chosen = Chosen {
             admitted: (from..to).collect(),
-            odd: positions(&odd)?,
+            odd: odd.ok_or_else(no_digest)?,
         };
         chosen.odd.retain(|at| (from..to).contains(at));
         self.in_time(connection, stretch, &mut chosen.admitted)?;
@@ -225,16 +233,16 @@ impl Plan {
         if self.since.is_none() && self.until.is_none() {
             return Ok(());
         }
-        let lane = Lane::load(connection, stretch, Column::Ts)?;
         let since = self.since.unwrap_or(i64::MIN);
         let until = self.until.unwrap_or(i64::MAX);
-        let bounds = digest::bounds(&lane.0).ok_or_else(no_digest)?;
+        let bounds = bounds(connection, stretch, Column::Ts)?;
         let (least, most) = (bounds.least.cast_signed(), bounds.most.cast_signed());
         // Times before 1970 are large numbers, and then the bounds say nothing.
         if 0 <= least && since <= least && least <= most && most < until {
             return Ok(());
         }
-        let times = lane.numbers()?;
+        let mut times = Vec::new();
+        lane(connection, stretch, Column::Ts, &mut times)?;
         admitted.retain(|&at| {
             let time = times[at as usize].cast_signed();
             since <= time && time < until
@@ -244,6 +252,16 @@ impl Plan {
 }
 
 impl Test {
+    fn of(mut any: Vec<(Column, Numbers)>) -> Self {
+        for (_, numbers) in &mut any {
+            if let Numbers::Any(any) = numbers {
+                any.sort_unstable();
+                any.dedup();
+            }
+        }
+        Self(any)
+    }
+
     /// Drops the positions that do not pass.
     fn keep(
         &self,
@@ -253,8 +271,7 @@ impl Test {
     ) -> Result<(), StoreError> {
         let mut lanes: Vec<(Vec<u64>, &Numbers)> = Vec::with_capacity(self.0.len());
         for (column, numbers) in &self.0 {
-            let lane = Lane::load(connection, stretch, *column)?;
-            let bounds = digest::bounds(&lane.0).ok_or_else(no_digest)?;
+            let bounds = bounds(connection, stretch, *column)?;
             if bounds.least == bounds.most {
                 if numbers.admit(bounds.least) {
                     return Ok(());
@@ -262,13 +279,15 @@ impl Test {
             } else if !numbers.may_admit(bounds.least, bounds.most) {
                 // None of them.
             } else {
-                lanes.push((lane.numbers()?, numbers));
+                let mut found = Vec::new();
+                lane(connection, stretch, *column, &mut found)?;
+                lanes.push((found, numbers));
             }
         }
         match &lanes[..] {
             [] => admitted.clear(),
             [(lane, Numbers::Any(wanted))] if wanted.len() == 1 => {
-                let wanted = wanted.iter().next().copied().unwrap_or(0);
+                let wanted = wanted[0];
                 admitted.retain(|&at| lane[at as usize] == wanted);
             }
             lanes => admitted.retain(|&at| {
@@ -284,7 +303,8 @@ impl Test {
 impl Numbers {
     fn admit(&self, number: u64) -> bool {
         match self {
-            Self::Any(any) => any.contains(&number),
+            // Sorted, and mostly a few.
+            Self::Any(any) => any.binary_search(&number).is_ok(),
             Self::Within(ranges) => ranges
                 .iter()
                 .any(|(first, last)| (*first..=*last).contains(&number)),
@@ -303,8 +323,26 @@ impl Numbers {
     }
 }
 
-/// The columns of the chosen rows, which is all that is counted of them.
+/// Nothing where a digest is damaged.
+fn or_rows<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(error) if error.kind == StoreErrorKind::Corrupt => Ok(None),
+        found => found,
+    }
+}
+
+/// The columns of the chosen rows, which is all that is counted of them. None: the digest is damaged.
 pub(super) fn fill(
+    connection: &Connection,
+    stretch: i64,
+    columns: Columns,
+    chosen: Vec<u32>,
+    slice: &mut Slice,
+) -> Result<Option<()>, StoreError> {
+    or_rows(try_fill(connection, stretch, columns, chosen, slice).map(Some))
+}
+
+fn try_fill(
     connection: &Connection,
     stretch: i64,
     columns: Columns,
@@ -314,8 +352,7 @@ pub(super) fn fill(
     let first = stretch * STRETCH + 1;
     slice.seqs.extend(first..first + STRETCH);
     for column in columns.iter() {
-        let lane = Lane::load(connection, stretch, column)?;
-        lane.append_to(slice.column_mut(column))?;
+        lane(connection, stretch, column, slice.column_mut(column))?;
     }
     slice.selected = chosen;
     Ok(())
@@ -346,40 +383,42 @@ fn join(stretch: i64, chosen: &Chosen, near: i64) -> Vec<(i64, i64)> {
     ranges
 }
 
-/// A column of a stretch, as it is kept.
-struct Lane(Vec<u8>);
+/// A column of a stretch.
+fn lane(
+    connection: &Connection,
+    stretch: i64,
+    column: Column,
+    numbers: &mut Vec<u64>,
+) -> Result<(), StoreError> {
+    let rows = usize::try_from(STRETCH).unwrap_or(0);
+    let read = |bytes: &[u8]| digest::unpack(bytes, rows, numbers);
+    let read = digest::load(connection, stretch, column, read);
+    read.map_err(failed("read a column"))?.ok_or_else(no_digest)
+}
 
-impl Lane {
-    fn load(connection: &Connection, stretch: i64, column: Column) -> Result<Self, StoreError> {
-        let bytes = digest::load(connection, stretch, column).map_err(failed("read a column"))?;
-        bytes.map(Self).ok_or_else(no_digest)
-    }
-
-    fn numbers(&self) -> Result<Vec<u64>, StoreError> {
-        let mut numbers = Vec::new();
-        self.append_to(&mut numbers)?;
-        Ok(numbers)
-    }
-
-    fn append_to(&self, numbers: &mut Vec<u64>) -> Result<(), StoreError> {
-        let rows = usize::try_from(STRETCH).unwrap_or(0);
-        digest::unpack(&self.0, rows, numbers).ok_or_else(no_digest)
-    }
+/// The smallest and the largest number of a column.
+fn bounds(connection: &Connection, stretch: i64, column: Column) -> Result<Bounds, StoreError> {
+    let bounds = digest::load_bounds(connection, stretch, column);
+    bounds
+        .map_err(failed("read a column"))?
+        .ok_or_else(no_digest)
 }
 
 fn no_digest() -> StoreError {
     damaged("rows that are kept by column are not whole")
 }
 
-/// Positions of odd rows, in order.
-fn positions(bytes: &[u8]) -> Result<Vec<u32>, StoreError> {
-    let count = digest::length(bytes).ok_or_else(no_digest)?;
+/// Positions of odd rows, in order. None: these are none.
+fn positions(bytes: &[u8]) -> Option<Vec<u32>> {
+    let count = digest::length(bytes)?;
     let mut numbers = Vec::new();
-    digest::unpack(bytes, count, &mut numbers).ok_or_else(no_digest)?;
+    digest::unpack(bytes, count, &mut numbers)?;
     // The last one is the stretch's length.
     numbers.pop();
-    let positions = numbers.into_iter().map(|at| u32::try_from(at).ok());
-    positions.collect::<Option<_>>().ok_or_else(no_digest)
+    numbers
+        .into_iter()
+        .map(|at| u32::try_from(at).ok())
+        .collect()
 }
 
 fn named(field: Field) -> Option<Column> {
@@ -393,8 +432,8 @@ fn named(field: Field) -> Option<Column> {
     })
 }
 
-fn all_names(connection: &Connection, texts: &[String]) -> rusqlite::Result<HashSet<u64>> {
-    let mut all = HashSet::new();
+fn all_names(connection: &Connection, texts: &[String]) -> rusqlite::Result<Vec<u64>> {
+    let mut all = Vec::new();
     for text in texts {
         all.extend(name(connection, text)?);
     }
@@ -410,21 +449,21 @@ fn name(connection: &Connection, text: &str) -> rusqlite::Result<Option<u64>> {
     Ok(name.map(i64::cast_unsigned))
 }
 
-fn names(connection: &Connection, condition: &str, text: &str) -> rusqlite::Result<HashSet<u64>> {
+fn names(connection: &Connection, condition: &str, text: &str) -> rusqlite::Result<Vec<u64>> {
     connection
         .prepare_cached(&format!("SELECT name FROM audit_names WHERE {condition}"))?
         .query_map([text], |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))?
         .collect()
 }
 
-fn runs(connection: &Connection, field: Field, texts: &[String]) -> rusqlite::Result<HashSet<u64>> {
+fn runs(connection: &Connection, field: Field, texts: &[String]) -> rusqlite::Result<Vec<u64>> {
     let sql = format!("SELECT run FROM audit_runs WHERE {} = ?1", field.name());
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut runs = HashSet::new();
+    let mut runs = Vec::new();
     for text in texts {
         let found = statement.query_map([text], |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))?;
         for run in found {
-            runs.insert(run?);
+            runs.push(run?);
         }
     }
     Ok(runs)

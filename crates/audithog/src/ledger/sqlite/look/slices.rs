@@ -129,7 +129,10 @@ impl Scan<'_> {
         if counted {
             let mut slice = self.slice.borrow_mut();
             slice.clear();
-            fill(connection, stretch, self.columns, admitted, &mut slice)?;
+            let filled = fill(connection, stretch, self.columns, admitted, &mut slice)?;
+            if filled.is_none() {
+                return Ok(Todo::whole(part));
+            }
         }
         Ok(Todo {
             counted,

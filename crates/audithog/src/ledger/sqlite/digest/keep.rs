@@ -1,0 +1,64 @@
+//! When the store keeps a stretch by column.
+
+use super::super::error::failed;
+use super::super::store::SqliteStore;
+use super::{STRETCH, build, is_there, save};
+use crate::ledger::StoreError;
+
+impl SqliteStore {
+    /// Keeps the next full stretch by column: the one that was collected, or with `reads` one whose rows are read.
+    pub(in super::super) fn digest_next(&mut self, reads: bool) -> Result<bool, StoreError> {
+        if !reads && self.collector.full().is_none() {
+            return Ok(false);
+        }
+        self.check_room()?;
+        let collector = std::mem::take(&mut self.collector);
+        if let Some((stretch, lines)) = collector.full() {
+            self.transact("keep rows by column", false, |connection, _, _| {
+                save(connection, stretch, lines)
+            })?;
+            self.collector = collector;
+            self.collector.saved();
+            return Ok(true);
+        }
+        self.collector = collector;
+        if !reads {
+            return Ok(false);
+        }
+        let Some(stretch) = self.undigested()? else {
+            return Ok(false);
+        };
+        let lines =
+            build(&self.opened()?.connection, stretch).map_err(failed("be read by column"))?;
+        if let Some(lines) = lines {
+            self.transact("keep rows by column", false, |connection, _, _| {
+                save(connection, stretch, &lines)
+            })?;
+        }
+        self.digested = stretch + 1;
+        Ok(true)
+    }
+
+    /// The file may be another one.
+    pub(in super::super) fn forget_digests(&mut self) {
+        self.collector.forget();
+        self.digested = 0;
+    }
+
+    /// The first full stretch that has no digest.
+    fn undigested(&mut self) -> Result<Option<i64>, StoreError> {
+        let first = (self.totals.pruned + STRETCH - 1) / STRETCH;
+        self.digested = self.digested.max(first);
+        let connection = &self.opened()?.connection;
+        let mut stretch = self.digested;
+        while (stretch + 1) * STRETCH <= self.totals.head {
+            if !is_there(connection, stretch).map_err(failed("be looked through"))? {
+                self.digested = stretch;
+                return Ok(Some(stretch));
+            }
+            stretch += 1;
+        }
+        self.digested = stretch;
+        Ok(None)
+    }
+}
