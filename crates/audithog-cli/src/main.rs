@@ -4,15 +4,18 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod csv;
 mod dead_letters;
 mod demo;
 mod doctor;
 mod failure;
+mod filters;
 mod ledger;
 mod output;
 mod ship;
 mod status;
 mod user;
+mod when;
 
 const AFTER_HELP: &str = "\
 Exit codes:

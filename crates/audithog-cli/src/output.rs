@@ -5,7 +5,6 @@ use std::{
     error::Error,
     fmt::Write as _,
     io::{self, BufWriter, IsTerminal as _, Write as _},
-    time::Duration,
 };
 
 use crate::failure::Failure;
@@ -175,30 +174,16 @@ pub(crate) fn time(text: &str) -> String {
     }
 }
 
-/// A time span as an argument: `90s`, `15m`, `24h`, `7d`; a bare number is seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err("is no time: use 90s, 15m, 24h or 7d".to_owned()),
-    };
-    let n: u64 = digits
-        .parse()
-        .map_err(|_| "is no time: use 90s, 15m, 24h or 7d".to_owned())?;
-    n.checked_mul(unit)
-        .filter(|seconds| *seconds <= 100 * 366 * 86_400)
-        .map(Duration::from_secs)
-        .ok_or_else(|| "is more than a hundred years".to_owned())
+/// Text from a ledger for a terminal: what would move the cursor, or turn or hide text, shows as an escape.
+pub(crate) fn plain(text: &str) -> String {
+    escaped(text, |_| false)
 }
 
-/// Text from a ledger for a terminal: control characters show as escapes.
-pub(crate) fn plain(text: &str) -> String {
+/// The same, but for characters that the place can have.
+pub(crate) fn escaped(text: &str, except: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
+        if is_unseen(c) && !except(c) {
             // Writing to a string cannot fail.
             let _ = write!(shown, "{}", c.escape_default());
         } else {
@@ -206,6 +191,14 @@ pub(crate) fn plain(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Controls, line separators, and what has no width or changes the direction of writing (Unicode's `Cf`, as far as it does that).
+pub(crate) fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -233,24 +226,6 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_with_their_unit() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
-        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
-        for wrong in [
-            "",
-            "m",
-            "1w",
-            "-3s",
-            "1.5h",
-            "99999999d",
-            "18446744073709551615d",
-        ] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn text_is_folded_at_words() {
         assert_eq!(fold("one two three", 7), ["one two", "three"]);
         assert_eq!(fold("a-very-long-word b", 4), ["a-very-long-word", "b"]);
@@ -260,5 +235,7 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_a_terminal() {
         assert_eq!(plain("a\x1b[31m\n"), "a\\u{1b}[31m\\n");
+        assert_eq!(plain("\u{9b}31m\u{202e}x"), "\\u{9b}31m\\u{202e}x");
+        assert_eq!(plain("né 日本 👍"), "né 日本 👍");
     }
 }
