@@ -58,7 +58,7 @@ pub(crate) struct Filters {
     route: Vec<String>,
 
     /// Status code, class or range: 404, 5xx, 400-451
-    #[arg(long, value_name = "STATUS")]
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
     status: Vec<Status>,
 
     /// How it ended

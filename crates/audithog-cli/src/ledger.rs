@@ -4,7 +4,28 @@ use std::path::{Path, PathBuf};
 
 use audithog::{Logger, inspect::LedgerFile, query::Log};
 
-use crate::failure::{Failure, sentence};
+use crate::{
+    failure::{Failure, sentence},
+    when::Clock,
+};
+
+/// Which ledger is asked, and in which zone.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Which {
+    /// The ledger's file [default: AUDITHOG_DB, else audit.db in $STATE_DIRECTORY or here]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) db: Option<PathBuf>,
+
+    /// Read and show times in UTC instead of the local zone
+    #[arg(long)]
+    pub(crate) utc: bool,
+}
+
+impl Which {
+    pub(crate) fn clock(&self) -> Clock {
+        Clock::system(self.utc)
+    }
+}
 
 /// Opens the ledger at `path`, or the one that AUDITHOG_DB names.
 pub(crate) fn open(path: Option<&Path>) -> Result<LedgerFile, Failure> {

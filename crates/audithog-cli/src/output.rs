@@ -2,12 +2,13 @@
 //! when nobody reads any more.
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt::Write as _,
     io::{self, BufWriter, IsTerminal as _, Write as _},
 };
 
-use crate::failure::Failure;
+use crate::{csv, failure::Failure};
 
 /// A terminal's usual width; also in a pipe, so that what was seen can be compared.
 const WIDTH: usize = 80;
@@ -24,7 +25,9 @@ pub(crate) enum Format {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Style {
     Bold,
+    Dim,
     Good,
+    Warning,
     Bad,
 }
 
@@ -62,16 +65,34 @@ impl Output {
     }
 
     pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
-        serde_json::to_writer_pretty(&mut self.to, value)
+        serde_json::to_string_pretty(value)
             .map_err(io::Error::from)
-            .and_then(|()| writeln!(self.to))
+            .and_then(|text| writeln!(self.to, "{}", harmless(&text)))
             .map_err(written)
     }
 
     /// One line of JSON.
     pub(crate) fn ndjson(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.to, value)?;
-        writeln!(self.to)
+        let text = serde_json::to_string(value)?;
+        writeln!(self.to, "{}", harmless(&text))
+    }
+
+    /// One line of CSV.
+    pub(crate) fn csv<T: AsRef<str>>(
+        &mut self,
+        cells: impl IntoIterator<Item = T>,
+    ) -> io::Result<()> {
+        csv::line(&mut self.to, cells)
+    }
+
+    /// Columns of the terminal; none if it is no terminal.
+    pub(crate) fn width() -> Option<usize> {
+        let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+        Some(usize::from(width.0)).filter(|width| *width > 0)
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 
     /// Nothing but spaces stays as it is: a colour would show only in a dump.
@@ -81,7 +102,9 @@ impl Output {
         }
         let code = match style {
             Style::Bold => "1",
+            Style::Dim => "2",
             Style::Good => "32",
+            Style::Warning => "33",
             Style::Bad => "31",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
@@ -90,6 +113,39 @@ impl Output {
     pub(crate) fn end(mut self) -> Result<(), Failure> {
         self.to.flush().map_err(written)
     }
+}
+
+/// JSON that a terminal can show: the same value, with escapes where a character would not be seen as itself.
+fn harmless(json: &str) -> Cow<'_, str> {
+    // Line ends are the formatter's; those of values are escaped already.
+    let harms = |c: char| c != '\n' && is_unseen(c);
+    if !json.contains(harms) {
+        return Cow::Borrowed(json);
+    }
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if harms(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// What went wrong with a question, or with what was asked for it.
+pub(crate) fn unanswered(error: audithog::Error) -> Failure {
+    let exit_code = if error.is_question() { 2 } else { 1 };
+    Failure::new(exit_code, error)
+}
+
+/// A line for people, beside what programs read.
+pub(crate) fn remark(text: &str) {
+    // Nobody may be reading.
+    let _ = writeln!(io::stderr(), "audithog: {text}");
 }
 
 /// A failed write to standard output. A reader that has left, as `head` does, is no failure.
@@ -230,6 +286,16 @@ mod tests {
         assert_eq!(fold("one two three", 7), ["one two", "three"]);
         assert_eq!(fold("a-very-long-word b", 4), ["a-very-long-word", "b"]);
         assert_eq!(fold("", 4), [""]);
+    }
+
+    #[test]
+    fn json_keeps_its_value_and_shows_nothing_raw() {
+        let value = serde_json::json!({"a": "\u{9b}31m \u{7f}\u{202e}\u{e0041} \n né"});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let shown = harmless(&text);
+        assert!(!shown.replace('\n', "").contains(is_unseen), "{shown}");
+        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read, value);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Clock {
         let time = time.to_zoned(self.now.time_zone().clone());
         // Milliseconds: rows have microseconds, for which the machine formats are.
         let text = time.strftime("%Y-%m-%d %H:%M:%S%.3f");
-        if *time.time_zone() == TimeZone::UTC {
+        if time.offset().is_zero() {
             return format!("{text}Z");
         }
         format!("{text}{}", time.strftime("%:z"))

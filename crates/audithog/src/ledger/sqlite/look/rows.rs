@@ -180,7 +180,7 @@ pub(super) fn stretches(
 }
 
 /// A stretch in parts that are read in a moment.
-fn in_steps((after, upto): (i64, i64)) -> impl Iterator<Item = (i64, i64)> {
+pub(super) fn in_steps((after, upto): (i64, i64)) -> impl Iterator<Item = (i64, i64)> {
     let mut next = after;
     std::iter::from_fn(move || {
         if next >= upto {
