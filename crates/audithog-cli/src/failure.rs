@@ -37,7 +37,7 @@ impl Failure {
         ExitCode::from(self.exit_code)
     }
 
-    fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         self.error.as_deref().map(sentence).unwrap_or_default()
     }
 }

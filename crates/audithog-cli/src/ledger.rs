@@ -2,20 +2,52 @@
 
 use std::path::{Path, PathBuf};
 
-use audithog::{Builder, Logger, inspect::LedgerFile};
+use audithog::{Logger, inspect::LedgerFile, query::Log};
 
 use crate::{
     failure::{Failure, sentence},
-    output::failed,
+    when::Clock,
 };
+
+/// Which ledger is asked, and in which zone.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Which {
+    /// The ledger's file [default: AUDITHOG_DB, else audit.db in $STATE_DIRECTORY or here]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) db: Option<PathBuf>,
+
+    /// Read and show times in UTC instead of the local zone
+    #[arg(long)]
+    pub(crate) utc: bool,
+}
+
+impl Which {
+    pub(crate) fn clock(&self) -> Clock {
+        Clock::system(self.utc)
+    }
+}
 
 /// Opens the ledger at `path`, or the one that AUDITHOG_DB names.
 pub(crate) fn open(path: Option<&Path>) -> Result<LedgerFile, Failure> {
-    let path = find(path, &Logger::builder())?;
-    LedgerFile::open(&path).map_err(|error| match remedy(&error, &path) {
-        Some(remedy) => Failure::new(1, format!("{}\n{remedy}", sentence(&error))),
-        None => failed(error),
-    })
+    let path = find(path)?;
+    LedgerFile::open(&path).map_err(|error| unopened(&error, &path))
+}
+
+/// The same, to ask it.
+pub(crate) fn log(path: Option<&Path>) -> Result<Log, Failure> {
+    let path = find(path)?;
+    Log::open(&path).map_err(|error| unopened(&error, &path))
+}
+
+fn unopened(error: &audithog::Error, path: &Path) -> Failure {
+    let text = sentence(error);
+    Failure::new(
+        1,
+        match remedy(error, path) {
+            Some(remedy) => format!("{text}\n{remedy}"),
+            None => text,
+        },
+    )
 }
 
 /// What to do about a file that cannot be opened.
@@ -36,9 +68,10 @@ fn remedy(error: &audithog::Error, path: &Path) -> Option<&'static str> {
     })
 }
 
-fn find(path: Option<&Path>, settings: &Builder) -> Result<PathBuf, Failure> {
+/// Where the ledger is, or would be.
+pub(crate) fn find(path: Option<&Path>) -> Result<PathBuf, Failure> {
     path.map(Path::to_owned)
-        .or_else(|| settings.ledger_path())
+        .or_else(|| Logger::builder().ledger_path())
         .ok_or_else(|| {
             Failure::new(
                 2,

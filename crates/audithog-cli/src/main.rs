@@ -4,15 +4,25 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod completions;
+mod csv;
 mod dead_letters;
 mod demo;
 mod doctor;
 mod failure;
+mod filters;
 mod ledger;
+mod man;
 mod output;
+mod query;
+mod sheet;
 mod ship;
+mod show;
+mod sql;
 mod status;
+mod tail;
 mod user;
+mod when;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -38,6 +48,12 @@ enum Command {
     Status(status::Args),
     DeadLetters(dead_letters::Args),
     Doctor(doctor::Args),
+    Query(query::Args),
+    Show(show::Args),
+    Tail(tail::Args),
+    Sql(sql::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 fn main() -> ExitCode {
@@ -47,9 +63,27 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
         Command::DeadLetters(args) => dead_letters::run(args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Query(args) => query::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Show(args) => show::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Tail(args) => tail::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Sql(args) => sql::run(&args),
+        Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Man(args) => man::run(&args).map(|()| ExitCode::SUCCESS),
     };
     match outcome {
         Ok(exit_code) => exit_code,
         Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_fit_together() {
+        Cli::command().debug_assert();
     }
 }

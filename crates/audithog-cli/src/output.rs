@@ -2,13 +2,13 @@
 //! when nobody reads any more.
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt::Write as _,
     io::{self, BufWriter, IsTerminal as _, Write as _},
-    time::Duration,
 };
 
-use crate::failure::Failure;
+use crate::{csv, failure::Failure};
 
 /// A terminal's usual width; also in a pipe, so that what was seen can be compared.
 const WIDTH: usize = 80;
@@ -25,7 +25,9 @@ pub(crate) enum Format {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Style {
     Bold,
+    Dim,
     Good,
+    Warning,
     Bad,
 }
 
@@ -63,16 +65,34 @@ impl Output {
     }
 
     pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
-        serde_json::to_writer_pretty(&mut self.to, value)
+        serde_json::to_string_pretty(value)
             .map_err(io::Error::from)
-            .and_then(|()| writeln!(self.to))
+            .and_then(|text| writeln!(self.to, "{}", harmless(&text)))
             .map_err(written)
     }
 
     /// One line of JSON.
     pub(crate) fn ndjson(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.to, value)?;
-        writeln!(self.to)
+        let text = serde_json::to_string(value)?;
+        writeln!(self.to, "{}", harmless(&text))
+    }
+
+    /// One line of CSV.
+    pub(crate) fn csv<T: AsRef<str>>(
+        &mut self,
+        cells: impl IntoIterator<Item = T>,
+    ) -> io::Result<()> {
+        csv::line(&mut self.to, cells)
+    }
+
+    /// Columns of the terminal; none if it is no terminal.
+    pub(crate) fn width() -> Option<usize> {
+        let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+        Some(usize::from(width.0)).filter(|width| *width > 0)
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 
     /// Nothing but spaces stays as it is: a colour would show only in a dump.
@@ -82,7 +102,9 @@ impl Output {
         }
         let code = match style {
             Style::Bold => "1",
+            Style::Dim => "2",
             Style::Good => "32",
+            Style::Warning => "33",
             Style::Bad => "31",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
@@ -91,6 +113,39 @@ impl Output {
     pub(crate) fn end(mut self) -> Result<(), Failure> {
         self.to.flush().map_err(written)
     }
+}
+
+/// JSON that a terminal can show: the same value, with escapes where a character would not be seen as itself.
+fn harmless(json: &str) -> Cow<'_, str> {
+    // Line ends are the formatter's; those of values are escaped already.
+    let harms = |c: char| c != '\n' && is_unseen(c);
+    if !json.contains(harms) {
+        return Cow::Borrowed(json);
+    }
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if harms(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// What went wrong with a question, or with what was asked for it.
+pub(crate) fn unanswered(error: audithog::Error) -> Failure {
+    let exit_code = if error.is_question() { 2 } else { 1 };
+    Failure::new(exit_code, error)
+}
+
+/// A line for people, beside what programs read.
+pub(crate) fn remark(text: &str) {
+    // Nobody may be reading.
+    let _ = writeln!(io::stderr(), "audithog: {text}");
 }
 
 /// A failed write to standard output. A reader that has left, as `head` does, is no failure.
@@ -175,30 +230,16 @@ pub(crate) fn time(text: &str) -> String {
     }
 }
 
-/// A time span as an argument: `90s`, `15m`, `24h`, `7d`; a bare number is seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err("is no time: use 90s, 15m, 24h or 7d".to_owned()),
-    };
-    let n: u64 = digits
-        .parse()
-        .map_err(|_| "is no time: use 90s, 15m, 24h or 7d".to_owned())?;
-    n.checked_mul(unit)
-        .filter(|seconds| *seconds <= 100 * 366 * 86_400)
-        .map(Duration::from_secs)
-        .ok_or_else(|| "is more than a hundred years".to_owned())
+/// Text from a ledger for a terminal: what would move the cursor, or turn or hide text, shows as an escape.
+pub(crate) fn plain(text: &str) -> String {
+    escaped(text, |_| false)
 }
 
-/// Text from a ledger for a terminal: control characters show as escapes.
-pub(crate) fn plain(text: &str) -> String {
+/// The same, but for characters that the place can have.
+pub(crate) fn escaped(text: &str, except: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
+        if is_unseen(c) && !except(c) {
             // Writing to a string cannot fail.
             let _ = write!(shown, "{}", c.escape_default());
         } else {
@@ -206,6 +247,14 @@ pub(crate) fn plain(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Controls, line separators, and what has no width or changes the direction of writing (Unicode's `Cf`, as far as it does that).
+pub(crate) fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -233,24 +282,6 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_with_their_unit() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
-        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
-        for wrong in [
-            "",
-            "m",
-            "1w",
-            "-3s",
-            "1.5h",
-            "99999999d",
-            "18446744073709551615d",
-        ] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn text_is_folded_at_words() {
         assert_eq!(fold("one two three", 7), ["one two", "three"]);
         assert_eq!(fold("a-very-long-word b", 4), ["a-very-long-word", "b"]);
@@ -258,7 +289,19 @@ mod tests {
     }
 
     #[test]
+    fn json_keeps_its_value_and_shows_nothing_raw() {
+        let value = serde_json::json!({"a": "\u{9b}31m \u{7f}\u{202e}\u{e0041} \n né"});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let shown = harmless(&text);
+        assert!(!shown.replace('\n', "").contains(is_unseen), "{shown}");
+        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read, value);
+    }
+
+    #[test]
     fn control_characters_do_not_reach_a_terminal() {
         assert_eq!(plain("a\x1b[31m\n"), "a\\u{1b}[31m\\n");
+        assert_eq!(plain("\u{9b}31m\u{202e}x"), "\\u{9b}31m\\u{202e}x");
+        assert_eq!(plain("né 日本 👍"), "né 日本 👍");
     }
 }

@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::{
     failure::Failure,
     ledger,
-    output::{self, Format, Output, failed, written},
+    output::{Format, Output, failed, written},
+    when,
 };
 
 mod text;
@@ -55,11 +56,11 @@ pub(crate) struct Args {
     check: bool,
 
     /// A pending row of this age is a problem
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = output::duration)]
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = when::span)]
     max_pending_age: Duration,
 
     /// Losses and trouble of this age are history
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = output::duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = when::span)]
     window: Duration,
 
     /// More dead letters of a sink are a problem

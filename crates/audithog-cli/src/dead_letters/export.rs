@@ -9,10 +9,10 @@ use std::{
 };
 
 use audithog::inspect::{DeadLetter, LedgerFile};
-use serde_json::Value;
 
 use super::{Dismissed, Which};
 use crate::{
+    csv,
     failure::Failure,
     ledger,
     output::{Output, failed, number, written},
@@ -44,7 +44,7 @@ pub(super) struct Args {
 enum Form {
     /// One JSON object a line
     Ndjson,
-    /// RFC 4180, with a line of names
+    /// RFC 4180, with a line of names; what a spreadsheet would run gets an apostrophe in front
     Csv,
 }
 
@@ -119,36 +119,14 @@ fn ndjson(to: &mut impl Write, letter: &DeadLetter) -> io::Result<()> {
 fn csv(to: &mut impl Write, letter: &DeadLetter, first: bool) -> io::Result<()> {
     let fields = letter.fields();
     if first {
-        let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-        write!(to, "{}\r\n", names.join(","))?;
+        csv::line(to, fields.iter().map(|(name, _)| *name))?;
     }
-    let values: Vec<String> = fields
-        .into_iter()
-        .map(|(_, value)| match value {
-            Value::Null => String::new(),
-            Value::String(text) => quoted(&text),
-            other => quoted(&other.to_string()),
-        })
-        .collect();
-    write!(to, "{}\r\n", values.join(","))
-}
-
-fn quoted(text: &str) -> String {
-    if text.contains(['"', ',', '\r', '\n']) {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text.to_owned()
+    csv::line(to, fields.iter().map(|(_, value)| csv::cell(value)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_would_break_a_line_is_quoted() {
-        assert_eq!(quoted("plain"), "plain");
-        assert_eq!(quoted("a,\"b\"\nc"), "\"a,\"\"b\"\"\nc\"");
-    }
 
     #[test]
     fn the_part_lies_beside_the_file() {

@@ -35,10 +35,10 @@ pub(crate) use sqlite::fuzz;
 #[cfg(feature = "posthog")]
 pub(crate) use sqlite::verify;
 pub(crate) use sqlite::{
-    Access, Direction, Dismissed, Extent, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact,
-    OpenReport, OpenRun, Replayed, RunFact, RunLife, SinkFact, SqliteReader, SqliteStore,
-    UncleanStop, Walk, Whereabouts, is_ledger, lacks_access, put_aside_before, reserve_in_use,
-    space,
+    Access, AdHoc, AdHocEnd, AdHocLimits, Direction, Dismissed, Extent, Facts, Glance,
+    LetterFilter, LetterRow, Looker, LossFact, OpenReport, OpenRun, Replayed, RunFact, RunLife,
+    SinkFact, SqliteReader, SqliteStore, UncleanStop, Walk, Whereabouts, is_ledger, lacks_access,
+    put_aside_before, reserve_in_use, space,
 };
 
 /// What one commit makes permanent, all or nothing.

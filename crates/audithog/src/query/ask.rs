@@ -16,7 +16,7 @@ use crate::record::{Micros, StoredRow, text_of};
 /// Rows read at a time.
 const PAGE: usize = 1_000;
 /// How far a clock may have been set back between a request's id and its rows.
-const CLOCK: Duration = Duration::from_secs(3_600);
+pub(super) const CLOCK: Duration = Duration::from_secs(3_600);
 
 impl Log {
     /// Answers from what the file holds now. Rows that a service commits meanwhile are not in it.
@@ -157,7 +157,11 @@ fn narrowed(filter: &RowFilter) -> RowFilter {
         let Condition::Is(Field::RequestId, ids) = condition else {
             continue;
         };
-        let oldest = ids.iter().map(|id| made_at(id)).min().flatten();
+        let oldest = ids
+            .iter()
+            .map(|id| made_at(uuid::Uuid::try_parse(id).ok()?))
+            .min()
+            .flatten();
         let Some(oldest) = oldest else { continue };
         let from = oldest.saturating_sub(CLOCK);
         narrowed.since = narrowed.since.max(Some(from));
@@ -166,8 +170,7 @@ fn narrowed(filter: &RowFilter) -> RowFilter {
 }
 
 /// The time in a UUIDv7.
-fn made_at(id: &str) -> Option<Micros> {
-    let id = uuid::Uuid::try_parse(id).ok()?;
+pub(super) fn made_at(id: uuid::Uuid) -> Option<Micros> {
     if id.get_version_num() != 7 {
         return None;
     }

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::Filter;
+use super::ask::{CLOCK, made_at};
 use crate::error::Error;
 use crate::ledger::{Direction, Looker, RowFilter, Walk};
 use crate::record::{FIELD_NAMES, Row, StoredRow, fields};
@@ -92,6 +93,47 @@ impl Log {
         upto: u64,
     ) -> Result<Rows<'_>, Error> {
         self.walk(filter, Direction::Backward, after, upto)
+    }
+
+    /// The row with this number; none if there is none, or retention removed it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_ledger`]: the file cannot be read.
+    pub fn row(&mut self, seq: u64) -> Result<Option<LogRow>, Error> {
+        let Ok(seq) = i64::try_from(seq) else {
+            return Ok(None);
+        };
+        let mut rows = self.0.rows_by_seq(&[seq])?;
+        Ok(rows.pop().flatten().map(LogRow))
+    }
+
+    /// The row with this id, a UUID in any form; none if there is none. It is looked for where the id's own time says, and then in the whole log.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_ledger`]: the file cannot be read.
+    pub fn row_by_id(&mut self, id: &str) -> Result<Option<LogRow>, Error> {
+        let Ok(id) = uuid::Uuid::try_parse(id) else {
+            return Ok(None);
+        };
+        let mut seq = None;
+        if let Some(made) = made_at(id) {
+            let near = RowFilter {
+                since: Some(made.saturating_sub(CLOCK)),
+                until: Some(made.saturating_add(CLOCK)),
+                ..RowFilter::default()
+            };
+            seq = self.0.seq_of(id, &near)?;
+        }
+        // An event may have been given another time than its id.
+        if seq.is_none() {
+            seq = self.0.seq_of(id, &RowFilter::default())?;
+        }
+        match seq {
+            Some(seq) => self.row(seq.unsigned_abs()),
+            None => Ok(None),
+        }
     }
 
     fn walk(

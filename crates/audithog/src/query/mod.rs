@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod ad_hoc;
 mod answer;
 mod ask;
 mod catalogue;
@@ -29,6 +30,7 @@ mod sql;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use ad_hoc::{Cut, SqlLimits, Table};
 pub use answer::{Answer, AnswerColumn, CellKind, Scope};
 pub use catalogue::Named;
 pub use filter::{Filter, Status};

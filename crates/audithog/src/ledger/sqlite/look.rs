@@ -12,6 +12,8 @@
 //! In the last two cases no locks are held, so the files are compared before and after: if
 //! somebody has opened the ledger meanwhile, it is read again.
 
+mod ad_hoc;
+mod by_id;
 mod dead_letters;
 mod digests;
 mod facts;
@@ -28,6 +30,7 @@ use std::time::SystemTime;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+pub(crate) use ad_hoc::{AdHoc, AdHocEnd, AdHocLimits};
 pub(crate) use dead_letters::{LetterFilter, LetterRow};
 pub(crate) use facts::{Facts, LossFact, RunFact, RunLife, SinkFact};
 pub(crate) use orphan::{Glance, is_ledger};

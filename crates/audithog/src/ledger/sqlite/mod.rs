@@ -75,8 +75,8 @@ pub(crate) use damage::put_aside_before;
 pub(crate) use dismiss::Dismissed;
 pub(crate) use error::lacks_access;
 pub(crate) use look::{
-    Access, Direction, Extent, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, RunFact,
-    RunLife, SinkFact, Walk, is_ledger, space,
+    Access, AdHoc, AdHocEnd, AdHocLimits, Direction, Extent, Facts, Glance, LetterFilter,
+    LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, Walk, is_ledger, space,
 };
 pub(crate) use read::SqliteReader;
 pub(crate) use replay::Replayed;
