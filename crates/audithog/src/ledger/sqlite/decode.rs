@@ -53,7 +53,12 @@ impl Decoder {
         let event = self
             .text(connection, columns.value()?)?
             .ok_or_else(|| damaged("a row has no event"))?;
-        let request_id = request_id(id, flags, columns.value()?)?;
+        let request_id = if flags & flag::REQUEST_IS_ID != 0 {
+            columns.next += 1;
+            Some(RequestId::Uuid(id))
+        } else {
+            request_id(columns.value()?)?
+        };
         let user_id = self.text(connection, columns.value()?)?;
         let user_role = self.text(connection, columns.value()?)?;
         let org_id = self.text(connection, columns.value()?)?;
@@ -68,13 +73,16 @@ impl Decoder {
         };
         let mut exchange = self.exchange(connection, flags, &mut columns)?;
         let trace_id = columns.uuid()?.map(Uuid::into_bytes);
-        let upstream_request_id = self.text(connection, columns.value()?)?;
+        let [upstream_request_id, on_behalf_of, distinct_id, properties] =
+            if flags & flag::PLAIN != 0 {
+                [const { None }; 4]
+            } else {
+                let mut next = || self.text(connection, columns.value()?);
+                [next()?, next()?, next()?, next()?]
+            };
         if let Some(exchange) = &mut exchange {
             exchange.upstream_request_id = upstream_request_id;
         }
-        let on_behalf_of = self.text(connection, columns.value()?)?;
-        let distinct_id = self.text(connection, columns.value()?)?;
-        let properties = self.text(connection, columns.value()?)?;
         Ok(StoredRow {
             seq,
             run,
@@ -113,7 +121,12 @@ impl Decoder {
             return Ok(None);
         }
         let method = self.text(connection, columns.value()?)?;
-        let path = self.text(connection, columns.value()?)?;
+        let path = if flags & flag::PATH_IS_ROUTE != 0 {
+            columns.next += 1;
+            None
+        } else {
+            self.text(connection, columns.value()?)?
+        };
         let route = self.text(connection, columns.value()?)?;
         let status_code = columns
             .opt_int()?
@@ -243,10 +256,7 @@ impl<'a> Columns<'a, '_> {
     }
 }
 
-fn request_id(id: Uuid, flags: i64, value: ValueRef<'_>) -> Result<Option<RequestId>, StoreError> {
-    if flags & flag::REQUEST_IS_ID != 0 {
-        return Ok(Some(RequestId::Uuid(id)));
-    }
+fn request_id(value: ValueRef<'_>) -> Result<Option<RequestId>, StoreError> {
     match value {
         ValueRef::Null => Ok(None),
         ValueRef::Blob(bytes) => Ok(Some(RequestId::Uuid(blob_uuid(bytes)?))),

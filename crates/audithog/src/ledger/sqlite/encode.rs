@@ -267,6 +267,18 @@ fn flags(row: &Row) -> i64 {
         | set(row.trace_trusted, flag::TRACE_TRUSTED)
         | set(row.caller_id, flag::CALLER_ID)
         | set(exchange.is_some_and(path_is_route), flag::PATH_IS_ROUTE)
+        | set(is_plain(row), flag::PLAIN)
+}
+
+fn is_plain(row: &Row) -> bool {
+    let upstream = row
+        .exchange
+        .as_ref()
+        .and_then(|exchange| exchange.upstream_request_id.as_ref());
+    upstream.is_none()
+        && row.actor.on_behalf_of.is_none()
+        && row.distinct_id.is_none()
+        && row.properties.is_none()
 }
 
 fn path_is_route(exchange: &Exchange) -> bool {

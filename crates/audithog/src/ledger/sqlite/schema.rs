@@ -31,6 +31,9 @@ pub(super) mod flag {
     pub(in super::super) const PATH_IS_ROUTE: i64 = 32;
     /// The row has an HTTP side without an end: neither `HTTP` nor `FAILURE`, no duration.
     pub(in super::super) const OPEN: i64 = 64;
+    /// `upstream_request_id`, `on_behalf_of`, `distinct_id` and `properties` are null, so that they need not be read. Rows of versions before
+    /// schema 3 lack it.
+    pub(in super::super) const PLAIN: i64 = 128;
 }
 
 /// Brings a file of `version` to [`VERSION`]. Runs inside the caller's transaction.
