@@ -51,7 +51,7 @@ fn main() -> Result<(), Failure> {
         &[bytes],
         "with columns",
     );
-    while_written(&path, |waits| ask(&path, end, waits))
+    while_written(&path, || ask(&path, end))
 }
 
 /// The same rows with and without columns, in alternating rounds.
@@ -65,12 +65,9 @@ fn writer(dir: &Path) -> Result<(), Failure> {
             let mut taken = Taken::default();
             for _ in 0..WRITTEN.div_ceil(GROUP) {
                 let rows = requests.rows(GROUP);
-                measure(Some(&mut taken), || {
-                    ledger.append(&rows, false)?;
-                    if by_column {
-                        ledger.digest(false)?;
-                    }
-                    Ok::<(), audithog::Error>(())
+                measure(Some(&mut taken), || match by_column {
+                    true => ledger.append(&rows, false),
+                    false => ledger.append_rows(&rows, false),
                 })?;
             }
             ledger.close()?;
@@ -100,16 +97,12 @@ fn grow(path: &Path, mut requests: Requests, rows: usize) -> Result<(), Failure>
     let mut ledger = Ledger::open(path)?;
     for _ in 0..rows / GROUP {
         ledger.append(&requests.rows(GROUP), false)?;
-        ledger.digest(false)?;
     }
     Ok(ledger.close()?)
 }
 
 /// Runs `work` while another thread appends.
-fn while_written(
-    path: &Path,
-    work: impl FnOnce(&AtomicBool) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+fn while_written(path: &Path, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writes = scope.spawn(|| -> Result<Vec<f64>, audithog::Error> {
@@ -121,7 +114,6 @@ fn while_written(
                 let rows = requests.rows(100);
                 let since = Instant::now();
                 ledger.append(&rows, false)?;
-                ledger.digest(false)?;
                 waits.push(since.elapsed().as_secs_f64() * 1e3);
                 #[expect(
                     clippy::disallowed_methods,
@@ -132,7 +124,7 @@ fn while_written(
             ledger.close()?;
             Ok(waits)
         });
-        let worked = work(&done);
+        let worked = work();
         done.store(true, Ordering::Relaxed);
         match writes.join() {
             Ok(Ok(waits)) => {
@@ -147,7 +139,7 @@ fn while_written(
     })
 }
 
-fn ask(path: &Path, end: SystemTime, _writes: &AtomicBool) -> Result<(), Failure> {
+fn ask(path: &Path, end: SystemTime) -> Result<(), Failure> {
     let mut log = Log::open(path)?;
     let last = log.latest_rows(&Filter::all(), 0, u64::MAX)?.nth(50_000);
     let example = last.ok_or("the ledger is too small")??;

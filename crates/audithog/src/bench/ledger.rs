@@ -76,28 +76,31 @@ impl Ledger {
             .map_err(Error::from)
     }
 
-    /// One group commit, as the writer makes it.
+    /// One group commit and what follows it, as the writer does it: a full stretch of rows is kept by column.
     ///
     /// # Errors
     ///
     /// The file cannot be written.
     pub fn append(&mut self, rows: &[Row], sync: bool) -> Result<(), Error> {
+        self.append_rows(rows, sync)?;
+        self.0.digest(false)?;
+        Ok(())
+    }
+
+    /// The commit alone.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn append_rows(&mut self, rows: &[Row], sync: bool) -> Result<(), Error> {
         let group = Group {
             rows,
             requests: rows.len() as u64,
             sync,
             ..Group::default()
         };
-        self.0.commit(&group).map(drop).map_err(Error::from)
-    }
-
-    /// Keeps a full stretch of rows by column, as the writer does after a commit. With `reads` also one whose rows have to be read.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be written.
-    pub fn digest(&mut self, reads: bool) -> Result<bool, Error> {
-        self.0.digest(reads).map_err(Error::from)
+        self.0.commit(&group)?;
+        Ok(())
     }
 
     /// The number of the last row.
