@@ -18,7 +18,7 @@ use crate::{
 
 /// Between two looks at the head.
 const POLL: Duration = Duration::from_millis(200);
-/// Rows printed between two looks for a signal.
+/// Rows read, and printed, between two looks for a signal.
 const STRETCH: usize = 1_000;
 
 pub(super) fn run(args: &Args, filter: &Filter, printer: &mut Printer) -> Result<(), Failure> {
@@ -122,7 +122,11 @@ impl Tail<'_> {
             return Ok(Step::Idle);
         }
         if !was_open {
-            self.find_place()?;
+            self.find_place();
+        }
+        if self.mark.is_none() {
+            // A service that opens or closes the file can be in the way.
+            self.advance(self.seen);
         }
         let Some((log, _)) = &mut self.open else {
             return Ok(Step::Idle);
@@ -146,42 +150,38 @@ impl Tail<'_> {
     }
 
     fn print_new(&mut self, printer: &mut Printer, head: u64) -> Result<Step, Failure> {
-        let Some((log, _)) = &mut self.open else {
+        let Some((log, identity)) = &mut self.open else {
             return Ok(Step::Idle);
         };
-        let mut upto = head;
-        let mut outcome = Ok(());
-        match log.rows(self.filter, self.seen, head) {
-            Ok(rows) => {
-                for (n, row) in rows.enumerate() {
-                    let row = match row {
-                        Ok(row) => row,
-                        Err(error) => {
-                            outcome = Err(error);
-                            upto = self.seen;
-                            break;
-                        }
-                    };
-                    printer.row(&row).map_err(written)?;
-                    self.seen = row.seq();
-                    if n + 1 >= STRETCH {
-                        upto = row.seq();
-                        break;
-                    }
-                }
-            }
+        let rows = log
+            .rows(self.filter, self.seen, head)
+            .and_then(|rows| rows.take(STRETCH).collect::<Result<Vec<_>, _>>());
+        // The log follows its name by itself: what another file has is not for here.
+        if Identity::of(&self.path) != Some(*identity) {
+            self.open = None;
+            return Ok(Step::More);
+        }
+        let rows = match rows {
+            Ok(rows) => rows,
             Err(error) => {
-                upto = self.seen;
-                outcome = Err(error);
+                self.wait(&error);
+                return Ok(Step::Idle);
             }
+        };
+        for row in &rows {
+            printer.row(row).map_err(written)?;
         }
         printer.output.flush().map_err(written)?;
-        if let Err(error) = outcome {
-            self.wait(&error);
-            return Ok(Step::Idle);
+        match rows.last() {
+            Some(last) if rows.len() >= STRETCH => {
+                self.advance(last.seq());
+                Ok(Step::More)
+            }
+            _ => {
+                self.advance(head);
+                Ok(Step::Idle)
+            }
         }
-        self.advance(upto);
-        Ok(if upto < head { Step::More } else { Step::Idle })
     }
 
     fn advance(&mut self, seen: u64) {
@@ -197,21 +197,26 @@ impl Tail<'_> {
     }
 
     /// In a file that was opened anew: after the rows that were seen, if it has them or begins after them, else at its beginning.
-    fn find_place(&mut self) -> Result<(), Failure> {
+    fn find_place(&mut self) {
         if self.seen == 0 {
-            return Ok(());
+            return;
         }
         let Some((log, _)) = &mut self.open else {
-            return Ok(());
+            return;
         };
-        let pruned = log.pruned().map_err(failed)?;
+        let pruned = match log.pruned() {
+            Ok(pruned) => pruned,
+            Err(error) => {
+                self.wait(&error);
+                return;
+            }
+        };
         let mark = self.mark_at(self.seen);
         if pruned >= self.seen || (mark.is_some() && mark == self.mark) {
-            return Ok(());
+            return;
         }
         remark("another ledger is in its place: its rows follow from the first");
         self.seen = 0;
         self.mark = None;
-        Ok(())
     }
 }
