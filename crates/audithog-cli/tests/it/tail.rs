@@ -209,25 +209,39 @@ fn another_file_in_its_place_is_followed_from_its_first_row() {
     assert_eq!([n(&tail.row()), n(&tail.row())], [0, 1]);
     // More rows than the first had, so that numbers alone would not tell.
     make(elsewhere.path(), 100..105);
-    fs::rename(
-        elsewhere.path().join("audit.db"),
-        home.path().join("audit.db"),
-    )
-    .unwrap();
+    put(elsewhere.path(), home.path(), true);
     let seen: Vec<u64> = (0..5).map(|_| n(&tail.row())).collect();
     assert_eq!(seen, [100, 101, 102, 103, 104]);
     tail.remark("another ledger is in its place");
 
     // The same log, as it comes back from a copy: it goes on where it was.
-    fs::copy(home.path().join("audit.db"), home.path().join("copy.db")).unwrap();
-    fs::rename(home.path().join("copy.db"), home.path().join("audit.db")).unwrap();
+    put(home.path(), elsewhere.path(), false);
+    put(elsewhere.path(), home.path(), true);
     make(home.path(), 105..106);
     assert_eq!(n(&tail.row()), 105);
     // And while there is none it waits.
-    fs::rename(home.path().join("audit.db"), home.path().join("away.db")).unwrap();
+    put(home.path(), elsewhere.path(), true);
     tail.remark("waiting: there is no ledger at");
-    fs::rename(home.path().join("away.db"), home.path().join("audit.db")).unwrap();
+    put(elsewhere.path(), home.path(), true);
     tail.remark("the ledger is there");
     make(home.path(), 106..107);
     assert_eq!(n(&tail.row()), 106);
+}
+
+/// Moves the ledger of one directory into another, or copies it. The last to close it may be the tail, which leaves what is beside the file: a log of
+/// another file would be taken for its own.
+fn put(from: &Path, to: &Path, moves: bool) {
+    for name in ["audit.db-wal", "audit.db-shm"] {
+        let _ = fs::remove_file(to.join(name));
+    }
+    for name in ["audit.db-wal", "audit.db-shm", "audit.db"] {
+        if from.join(name).exists() {
+            let (from, to) = (from.join(name), to.join(name));
+            if moves {
+                fs::rename(from, to).unwrap();
+            } else {
+                fs::copy(from, to).unwrap();
+            }
+        }
+    }
 }
