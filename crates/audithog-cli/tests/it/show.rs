@@ -59,8 +59,9 @@ fn a_request_is_found_by_each_id_with_all_its_rows() {
 fn a_row_of_no_request_is_shown_alone() {
     let shop = Shop::open();
     let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(86_400);
-    // Its time is far from the one in its id.
-    shop.logger.event("imported").at(at).log();
+    // The time in its id is that of no row: the year 2100.
+    let id = "03bb2cc3-d800-7000-8000-000000000001".parse().unwrap();
+    shop.logger.event("imported").at(at).id(id).log();
     assert!(shop.logger.flush_blocking(None).blocked.is_none());
     let rows = shop.lines(&["tail", "--event", "imported"]);
     let id = rows[0]["id"].as_str().unwrap();
