@@ -51,7 +51,10 @@ fn key_parser() -> impl clap::builder::TypedValueParser<Value = Named<Key>> {
     let fields = Field::ALL.iter().map(|field| field.name());
     // Of these each row has its own.
     let fields = fields.filter(|name| !name.ends_with("request_id") && *name != "trace_id");
-    let names: Vec<&str> = fields.chain(STEPS.map(|(name, _)| name)).collect();
+    let names: Vec<&str> = fields
+        .chain([Key::Status.name()])
+        .chain(STEPS.map(|(name, _)| name))
+        .collect();
     PossibleValuesParser::new(names).try_map(|name| key(&name).map(Named).ok_or("is no field"))
 }
 
@@ -60,6 +63,7 @@ fn key(name: &str) -> Option<Key> {
     let step = STEPS.into_iter().find(|(step, _)| *step == name);
     field
         .map(Key::Field)
+        .or_else(|| (name == Key::Status.name()).then_some(Key::Status))
         .or_else(|| step.map(|(_, seconds)| Key::time(Duration::from_secs(seconds))))
 }
 

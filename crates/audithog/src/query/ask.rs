@@ -185,6 +185,7 @@ pub(super) fn columns_of(grouping: &Grouping) -> Vec<AnswerColumn> {
     let keys = grouping.by.iter().map(|key| {
         let kind = match key {
             Key::Field(_) => CellKind::Text,
+            Key::Status => CellKind::Count,
             Key::Time(_) => CellKind::Time,
         };
         AnswerColumn::new(key.name(), kind)
@@ -211,6 +212,10 @@ fn line(
             let start = numbers[at].cast_signed().saturating_mul(*step);
             json!(Micros(start).to_string())
         }
+        Key::Status => match numbers[at] {
+            0 => Value::Null,
+            status => json!(status),
+        },
         // Retention may just have removed the row.
         Key::Field(field) => json!(example.and_then(|row| text_of(row, *field))),
     });

@@ -78,6 +78,7 @@ impl<'q> Groups<'q> {
         for key in &grouping.by {
             keys.push(match key {
                 Key::Time(step) => Source::Time(*step),
+                Key::Status => Source::Column(Column::Status),
                 Key::Field(Field::Result) => Source::Result,
                 Key::Field(field) => match column(*field) {
                     Some(column) => Source::Column(column),

@@ -42,6 +42,8 @@ pub(super) struct Grouping {
 pub enum Key {
     /// A field that has it; rows without it are a group of their own.
     Field(Field),
+    /// The status code; rows without one are a group of their own.
+    Status,
     /// The time, in steps of so many microseconds since 1970-01-01T00:00:00Z: see [`Key::time`].
     Time(i64),
 }
@@ -111,6 +113,7 @@ impl Key {
     pub fn name(self) -> &'static str {
         match self {
             Self::Field(field) => field.name(),
+            Self::Status => "status_code",
             Self::Time(_) => "time",
         }
     }
@@ -191,7 +194,7 @@ impl Question {
         }
         let order = match by[0] {
             Key::Time(_) => Order::Key,
-            Key::Field(_) => Order::Largest(Measure::Count),
+            Key::Field(_) | Key::Status => Order::Largest(Measure::Count),
         };
         Ok(Self {
             kind: Kind::Groups(Grouping {

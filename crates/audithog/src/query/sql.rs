@@ -170,6 +170,7 @@ impl<'d> Writer<'d> {
             .map(|key| {
                 let sql = match key {
                     Key::Field(field) => dialect.field(*field),
+                    Key::Status => dialect.status().to_owned(),
                     Key::Time(micros) => dialect.step(dialect.ts(), *micros),
                 };
                 (sql, key.name())

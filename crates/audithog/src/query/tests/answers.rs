@@ -89,6 +89,8 @@ fn rows_are_grouped_by_every_field_that_has_groups() {
             }
         }
     }
+    let question = Question::count([Key::Status], measures, Filter::all()).unwrap();
+    assert!(place.check(&question) > 3);
     let time = Key::time(Duration::from_secs(60));
     let by = [time, Key::Field(Field::OrgId), Key::Field(Field::Service)];
     let question = Question::count([time], measures, Filter::all()).unwrap();
