@@ -131,7 +131,7 @@ impl Open {
     }
 }
 
-/// The median of a criterion benchmark that was run before.
+/// The median of a criterion benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Criterion {
     pub(crate) name: String,

@@ -59,7 +59,7 @@ pub(crate) fn run(suite: &Suite, results: &mut Results) -> Result<()> {
     if suite.runs(Group::Parts) {
         println!("parts");
         results.parts.extend(parts::run(suite)?);
-        results.criterion = parts::criterion(&suite.root)?;
+        results.criterion = parts::criterion(suite)?;
     }
     if suite.runs(Group::Build) {
         println!("a clean release build");
