@@ -191,6 +191,7 @@ pub(crate) mod tests {
             p999_us: p99_us * 2.0,
             max_us: p99_us * 3.0,
             late: 10,
+            behind: 0,
             clean: Clean {
                 n: 9_990,
                 p50_us,
@@ -335,6 +336,45 @@ pub(crate) mod tests {
             results.latency_added(&case, |latency| latency.clean.p99()),
             None
         );
+    }
+
+    #[test]
+    fn a_round_that_was_too_much_for_the_service_is_in_no_figure() {
+        let case = goal_case(Layout::Shared, Situation::Healthy);
+        let bare = OpenCase {
+            variant: Variant::new("bare", false),
+            ..case.clone()
+        };
+        let mut results = Results {
+            open: vec![
+                open(bare.clone(), 0, 20.0, 50.0),
+                open(case.clone(), 0, 24.0, 60.0),
+                open(bare, 1, 20.0, 50.0),
+                open(case.clone(), 1, 4_000_000.0, 5_000_000.0),
+            ],
+            ..Results::default()
+        };
+        let rate = results.open[3].rate;
+        let latency = |behind, errors, answered| {
+            let mut latency = results.open[3].latency.clone();
+            (latency.behind, latency.errors, latency.answered) = (behind, errors, answered);
+            latency
+        };
+        let all = results.open[3].latency.answered;
+        let too_much = [
+            latency(rate / 10 + 1, 0, all),
+            latency(0, 1, all),
+            latency(0, 0, all - 1),
+        ];
+        let kept_up = latency(rate / 10, 0, all);
+        for latency in too_much {
+            results.open[3].latency = latency;
+            let added = results.latency_added(&case, |latency| latency.clean.p50());
+            assert_eq!(added, Some(Spread::exactly(4.0)));
+            assert_eq!(results.overloads(&case), (1, 2));
+        }
+        results.open[3].latency = kept_up;
+        assert_eq!(results.overloads(&case), (0, 2));
     }
 
     #[test]

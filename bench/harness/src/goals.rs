@@ -16,6 +16,8 @@ pub(crate) struct Goal {
     unit: Unit,
     judged: Judged,
     pub(crate) measured: Option<Spread>,
+    /// In how many of how many rounds the service could not serve the rate.
+    overloads: (usize, usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,6 +69,10 @@ impl Verdict {
 
 impl Goal {
     pub(crate) fn verdict(&self) -> Verdict {
+        // The rounds that are left would say how fast it is when it is not too slow.
+        if self.overloads.0 > 0 {
+            return Verdict::Missed;
+        }
         let Some(measured) = self.measured else {
             return Verdict::NotMeasured;
         };
@@ -106,6 +112,9 @@ impl Goal {
     }
 
     pub(crate) fn measured_text(&self) -> String {
+        if let (n @ 1.., rounds) = self.overloads {
+            return format!("overloaded in {n} of {rounds} rounds");
+        }
         match self.measured {
             None => "–".to_owned(),
             Some(Spread {
@@ -177,6 +186,7 @@ fn at_most(what: &str, unit: Unit, floor: f64, goal: f64, measured: Option<Sprea
         unit,
         judged: Judged::Median,
         measured,
+        overloads: (0, 0),
     }
 }
 
@@ -281,12 +291,15 @@ fn latency(results: &Results) -> Vec<Goal> {
                 Layout::Shared => (150.0, 50.0),
                 Layout::Apart => (30.0, 15.0),
             };
+            let mut add = |figure: &str, floor, goal, measured| {
+                let mut line = at_most(&what(figure), Unit::Micros, floor, goal, measured);
+                line.overloads = results.overloads(&case);
+                lines.push(line);
+            };
             if (layout, situation) == (Layout::Shared, Situation::Healthy) {
-                let p50 = added(|latency| latency.clean.p50());
-                lines.push(at_most(&what("p50"), Unit::Micros, 10.0, 3.0, p50));
+                add("p50", 10.0, 3.0, added(|latency| latency.clean.p50()));
             }
-            let p99 = added(|latency| latency.clean.p99());
-            lines.push(at_most(&what("p99"), Unit::Micros, floor, goal, p99));
+            add("p99", floor, goal, added(|latency| latency.clean.p99()));
         }
     }
     lines

@@ -115,7 +115,23 @@ pub(crate) struct Open {
     pub(crate) repeats: u32,
 }
 
-/// The median of a criterion benchmark that was run before.
+impl Open {
+    /// The service could not serve the rate: what it answered says how long the queue was, and not how long it takes.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        /// More than a tenth of a second's requests; a pause of the machine leaves fewer.
+        const TENTH: u64 = 10;
+        let Latency {
+            sent,
+            answered,
+            errors,
+            behind,
+            ..
+        } = self.latency;
+        errors > 0 || answered < sent || behind > self.rate / TENTH
+    }
+}
+
+/// The median of a criterion benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Criterion {
     pub(crate) name: String,
@@ -150,6 +166,7 @@ impl Results {
             .collect()
     }
 
+    /// A value of each round of a case in which the service kept up.
     pub(crate) fn latencies_of(
         &self,
         case: &OpenCase,
@@ -157,8 +174,15 @@ impl Results {
     ) -> Vec<(Round, f64)> {
         self.open
             .iter()
-            .filter(|open| open.case == *case)
+            .filter(|open| open.case == *case && !open.is_overloaded())
             .map(|open| (open.round, value(&open.latency)))
             .collect()
+    }
+
+    /// In how many rounds a case was too much for the service, and how many there were.
+    pub(crate) fn overloads(&self, case: &OpenCase) -> (usize, usize) {
+        let of_case = || self.open.iter().filter(|open| open.case == *case);
+        let overloaded = of_case().filter(|open| open.is_overloaded()).count();
+        (overloaded, of_case().count())
     }
 }

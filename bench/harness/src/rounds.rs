@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::read::procfs::Disturbance;
-use crate::results::Results;
+use crate::results::{Open, Results};
 use crate::run::closed;
 use crate::run::open::{self, Backlog};
 use crate::run::parts;
@@ -59,7 +59,7 @@ pub(crate) fn run(suite: &Suite, results: &mut Results) -> Result<()> {
     if suite.runs(Group::Parts) {
         println!("parts");
         results.parts.extend(parts::run(suite)?);
-        results.criterion = parts::criterion(&suite.root)?;
+        results.criterion = parts::criterion(suite)?;
     }
     if suite.runs(Group::Build) {
         println!("a clean release build");
@@ -125,22 +125,35 @@ fn open_loop(suite: &Suite, results: &mut Results) -> Result<()> {
                 )
                 .with_context(|| format!("{name}, round {}", round + 1))?;
             open.repeats = repeats;
-            let latency = &open.latency;
-            let mark = if open.disturbance.is_too_much() {
-                "  disturbed"
-            } else {
-                ""
-            };
-            println!(
-                "  {name:<62} p50 {:>6.1}  p99 {:>7.1}  clean p99 {:>7.1} µs{mark}",
-                latency.p50_us,
-                latency.p99_us,
-                latency.clean.p99()
-            );
+            println!("  {name:<62} {}", progress(&open));
             results.open.push(open);
         }
     }
     Ok(())
+}
+
+/// One measurement for who watches.
+fn progress(open: &Open) -> String {
+    let latency = &open.latency;
+    let figures = if open.is_overloaded() {
+        format!(
+            "overloaded: {} of {} requests behind, {} errors",
+            latency.behind, latency.sent, latency.errors
+        )
+    } else {
+        format!(
+            "p50 {:>6.1}  p99 {:>7.1}  clean p99 {:>7.1} µs",
+            latency.p50_us,
+            latency.p99_us,
+            latency.clean.p99()
+        )
+    };
+    let mark = if open.disturbance.is_too_much() {
+        "  disturbed"
+    } else {
+        ""
+    };
+    figures + mark
 }
 
 /// What bare can do, from this run's closed loop, or measured now.

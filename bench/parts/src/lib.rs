@@ -5,6 +5,7 @@ pub mod arguments;
 pub mod compact;
 pub mod cpu;
 pub mod plain;
+pub mod receiver;
 pub mod report;
 pub mod requests;
 pub mod service;

@@ -13,6 +13,20 @@ pub fn figure(group: &str, name: &str, unit: &str, values: &[f64], note: &str) {
     );
 }
 
+/// `1,234,567`
+#[must_use]
+pub fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Median, smallest, largest.
 fn summary(values: &[f64]) -> Option<(f64, f64, f64)> {
     let mut sorted = values.to_vec();
@@ -29,7 +43,14 @@ fn summary(values: &[f64]) -> Option<(f64, f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::summary;
+    use super::{summary, thousands};
+
+    #[test]
+    fn large_numbers_can_be_read() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+    }
 
     #[test]
     fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {

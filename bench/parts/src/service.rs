@@ -1,10 +1,14 @@
 //! The rows that the service under test makes: the suite's list of requests, over and over, as at 30,000 a second.
 
 use std::net::IpAddr;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use audithog::Row;
-use audithog::bench::ledger::{Request, request_row};
+use audithog::bench::ledger::{Ledger, Request, request_row};
 use bench_load::requests::{self, Request as Listed};
+
+use crate::Failure;
 
 const ROLES: [&str; 4] = ["member", "editor", "viewer", "admin"];
 /// Between two requests, in microseconds: 20 to 46.
@@ -87,4 +91,23 @@ impl Iterator for ServiceRows {
             ip,
         }))
     }
+}
+
+/// Fills a ledger with rows from now on, and leaves it as a run that ended in good order does.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub fn fill(path: &Path, rows: usize) -> Result<(), Failure> {
+    const GROUP: usize = 1_000;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let mut ledger = Ledger::open(path)?;
+    let mut source = ServiceRows::from(i64::try_from(now.as_micros())?);
+    let mut left = rows;
+    while left > 0 {
+        let group: Vec<_> = source.by_ref().take(GROUP.min(left)).collect();
+        ledger.append(&group, false)?;
+        left -= group.len();
+    }
+    Ok(ledger.close()?)
 }

@@ -42,6 +42,8 @@ pub(crate) struct Latency {
     pub(crate) max_us: f64,
     /// Samples during which the generator itself was off its core.
     pub(crate) late: u64,
+    /// Requests that were due and not yet sent when the schedule ended.
+    pub(crate) behind: u64,
     pub(crate) clean: Clean,
 }
 

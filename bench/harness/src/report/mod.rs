@@ -67,13 +67,16 @@ pub(crate) fn name_of(case: &OpenCase) -> String {
     name
 }
 
-/// A Markdown table; the first column is text, the others are figures.
+/// A Markdown table; the first column is text, and so are some of the others, which are figures otherwise.
 fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    const TEXTS: &[&str] = &["unit", "note", "verdict"];
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let heads: Vec<String> = heads.iter().map(|&head| head.to_owned()).collect();
-    let rule: Vec<String> = (0..heads.len())
-        .map(|column| if column == 0 { "---" } else { "--:" }.to_owned())
-        .collect();
+    let rule = |(column, head): (usize, &String)| {
+        let is_text = column == 0 || TEXTS.contains(&head.as_str());
+        if is_text { "---" } else { "--:" }.to_owned()
+    };
+    let rule: Vec<String> = heads.iter().enumerate().map(rule).collect();
     let rows: String = rows.iter().map(|row| line(row)).collect();
     format!("{}{}{rows}", line(&heads), line(&rule))
 }
@@ -82,8 +85,8 @@ fn head(results: &Results) -> String {
     let machine = &results.machine;
     format!(
         "# What audithog costs\n\n\
-         Written by `{}` on {}, commit {}, {} rounds, {:.0} minutes. Every figure can be made again with it; \
-         [all raw results](results.json) are beside this page. Do not edit it.\n",
+         Written by `{}` on {}: commit {}, {} rounds, {:.0} minutes. The same command makes every figure again, and nothing \
+         else is needed; `cargo xtask bench --report` writes this page from [all raw results](results.json). Do not edit it.\n",
         results.command,
         machine.date,
         machine.commit,
@@ -94,18 +97,18 @@ fn head(results: &Results) -> String {
 
 fn machine(results: &Results) -> String {
     let machine = &results.machine;
-    let versions: Vec<String> = machine
-        .versions
-        .iter()
-        .map(|(name, version)| {
+    let mut versions: Vec<String> = Vec::new();
+    let mut before = "";
+    for (name, version) in &machine.versions {
+        match versions.last_mut() {
+            // Two versions of a crate are linked.
+            Some(last) if before == name => *last += &format!(" and {version}"),
             // Tools say their name themselves.
-            if version.starts_with(name.as_str()) {
-                version.clone()
-            } else {
-                format!("{name} {version}")
-            }
-        })
-        .collect();
+            _ if version.starts_with(name.as_str()) => versions.push(version.clone()),
+            _ => versions.push(format!("{name} {version}")),
+        }
+        before = name;
+    }
     format!(
         "## Machine\n\n\
          * CPU: {}, {} cores\n\
@@ -167,6 +170,10 @@ const METHOD: &str = "\
   itself did not have its core, because the receiver shares it, and in the layout \"apart\" the audit threads too. Clean figures
   can hide what happens to the service just then, so all are shown beside them. The goals are judged by the clean ones; a
   round with fewer than 1,000 of them has no clean figure.
+* Above what a service can do, an open loop measures nothing but its queue. A measurement is overloaded if the generator
+  was more than a tenth of a second behind its schedule at its end, or met an error; it is named and is in no figure. A goal
+  with an overloaded round is missed. Stacks whose answers wait for the disk are asked for less than half of what bare
+  does: durable for 25 %, fail-closed for 10 %, and are compared with bare at that rate.
 * A measurement is disturbed if other processes used more than 3 % of a core or the hypervisor took more than 1 %. It is
   repeated up to twice, a fifth of all measurements at most; what stays disturbed is kept and marked with `*`.
 ";
@@ -177,7 +184,7 @@ fn limits(results: &Results) -> String {
         "\
 ## What is not measured
 
-* More than one core for the service, and a network: everything is on one machine.
+* A service with more than one core, and a network: everything is on one machine.
 * TLS to PostHog: the receiver speaks plain HTTP.
 * PostHog itself: the receiver answers at once and stores nothing.
 * Real handlers: they would make every share smaller, and no difference.
@@ -256,13 +263,24 @@ mod tests {
             "0.50 [0.50 – 0.50]",
             "round 2, json-line: others 12.0 % of a core",
             "| append_ratio | 0.93",
-            "2.5 [2.5 – 2.5]",
+            "50 % | 2.5 |",
         ] {
             assert!(
                 text.contains(expected),
                 "`{expected}` is missing in\n{text}"
             );
         }
+    }
+
+    #[test]
+    fn an_overloaded_case_is_named_and_has_no_figures() {
+        let mut results = some_results();
+        results.open[1].latency.behind = results.open[1].rate;
+        let text = markdown(&results);
+        let name = "| audithog-best-effort + delivery, 50 %, **overloaded** in 1 of 1 rounds | – |";
+        assert_eq!(text.matches(name).count(), 2, "{text}");
+        let goal = "| overloaded in 1 of 1 rounds | **missed** |";
+        assert_eq!(text.matches(goal).count(), 2, "{text}");
     }
 
     #[test]

@@ -9,14 +9,15 @@ use crate::rounds::megabytes;
 use crate::stats::{Spread, spread};
 use crate::suite::{OpenCase, Variant};
 
-/// `median [min – max]`, or a dash.
+/// `median [min – max]`, the value of a single round alone, or a dash.
 fn cell(spread: Option<Spread>, show: impl Fn(f64) -> String) -> String {
-    spread.map_or_else(
-        || "–".to_owned(),
-        |Spread {
-             median, min, max, ..
-         }| { format!("{} [{} – {}]", show(median), show(min), show(max)) },
-    )
+    match spread {
+        None => "–".to_owned(),
+        Some(Spread { median, n: 1, .. }) => show(median),
+        Some(Spread {
+            median, min, max, ..
+        }) => format!("{} [{} – {}]", show(median), show(min), show(max)),
+    }
 }
 
 fn digits(n: usize) -> impl Fn(f64) -> String {
@@ -163,7 +164,11 @@ fn case_label(results: &Results, case: &OpenCase) -> String {
     } else {
         ""
     };
-    format!("{}{mark}", name_of(case))
+    let overloaded = match results.overloads(case) {
+        (0, _) => String::new(),
+        (n, rounds) => format!(", **overloaded** in {n} of {rounds} rounds"),
+    };
+    format!("{}{mark}{overloaded}", name_of(case))
 }
 
 fn added_row(results: &Results, case: &OpenCase) -> Vec<String> {
@@ -244,17 +249,21 @@ pub(super) fn parts(results: &Results) -> String {
 
 fn part_row(part: &Part) -> Vec<String> {
     let value = match (part.min, part.max) {
-        (Some(min), Some(max)) => {
+        (Some(min), Some(max)) if min < max => {
             format!("{} [{} – {}]", plain(part.value), plain(min), plain(max))
         }
         _ => plain(part.value),
+    };
+    let unit = match part.unit.as_str() {
+        "us" => "µs",
+        other => other,
     };
     // A bar would end the cell.
     let text = |text: &str| text.replace('|', "/").replace('\n', " ");
     vec![
         text(&part.name),
         value,
-        text(&part.unit),
+        text(unit),
         text(part.note.as_deref().unwrap_or("")),
     ]
 }
@@ -279,7 +288,7 @@ pub(super) fn criterion(results: &Results) -> String {
         .map(|found| vec![found.name.clone(), plain(found.nanoseconds)])
         .collect();
     format!(
-        "## Micro-benchmarks\n\nMedians of the last `cargo bench` in bench/micro, not of this run.\n\n{}",
+        "## Micro-benchmarks\n\nMedians of the benches in bench/micro, a second each.\n\n{}",
         table(&["benchmark", "ns"], &rows)
     )
 }

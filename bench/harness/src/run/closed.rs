@@ -101,6 +101,9 @@ fn answered_since(by_service: u64, warm_up: &Wrk, measured: &Wrk) -> Result<u64>
     Ok(by_service - warm_up.requests)
 }
 
+/// Answers that take longer end the run.
+const TIMEOUT_SECONDS: u32 = 20;
+
 pub(crate) fn run_wrk(
     suite: &Suite,
     address: SocketAddr,
@@ -115,6 +118,9 @@ pub(crate) fn run_wrk(
         CONNECTIONS.to_string(),
         "--duration".to_owned(),
         format!("{seconds}s"),
+        // wrk's own two seconds are not enough for a peer that collects garbage while 64 connections wait.
+        "--timeout".to_owned(),
+        format!("{TIMEOUT_SECONDS}s"),
         "--script".to_owned(),
     ];
     let mut arguments: Vec<OsString> = words.map(OsString::from).into();

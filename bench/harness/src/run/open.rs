@@ -149,18 +149,17 @@ fn generate(
     let limit = Duration::from_secs(u64::from(seconds) + 30);
     let finished = generator.finish(limit, |_| ())?;
     let line = programs::last_object("the generator", &finished.lines)?;
-    let latency: Latency = programs::line("the generator", line)?;
-    checked(latency)
+    checked(programs::line("the generator", line)?)
 }
 
-/// A generator that met errors, or was answered nothing, measured nothing.
+/// Errors and missing answers are what too high a rate looks like, and are kept as such. A service that answers nothing
+/// is broken.
 fn checked(latency: Latency) -> Result<Latency> {
-    if latency.errors > 0 {
-        bail!("the generator met {} errors", latency.errors);
-    }
-    if latency.answered == 0 || latency.answered < latency.sent {
-        let Latency { sent, answered, .. } = latency;
-        bail!("of {sent} requests of the generator {answered} were answered");
+    if latency.answered == 0 {
+        bail!(
+            "none of the generator's {} requests was answered",
+            latency.sent
+        );
     }
     Ok(latency)
 }
@@ -171,7 +170,7 @@ mod tests {
     use crate::read::programs::Clean;
 
     #[test]
-    fn errors_and_missing_answers_are_no_latency() {
+    fn a_service_that_answers_nothing_ends_the_run() {
         let with = |sent, answered, errors| {
             checked(Latency {
                 sent,
@@ -183,6 +182,7 @@ mod tests {
                 p999_us: 1.0,
                 max_us: 1.0,
                 late: 0,
+                behind: 0,
                 clean: Clean {
                     n: answered,
                     p50_us: 1.0,
@@ -191,8 +191,8 @@ mod tests {
             })
         };
         assert!(with(9, 9, 0).is_ok());
-        assert!(with(9, 9, 2).unwrap_err().to_string().contains("2 errors"));
-        assert!(with(9, 8, 0).unwrap_err().to_string().contains("of 9"));
-        assert!(with(0, 0, 0).is_err());
+        assert!(with(9, 8, 3).is_ok());
+        let problem = with(9, 0, 9).unwrap_err().to_string();
+        assert!(problem.contains("none of the generator's 9"), "{problem}");
     }
 }

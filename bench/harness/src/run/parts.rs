@@ -1,4 +1,4 @@
-//! What is measured without HTTP: the programs of bench/parts, the build, and what criterion has left.
+//! What is measured without HTTP: the programs of bench/parts, the benches of bench/micro, and the build.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -88,7 +88,7 @@ pub(crate) fn build(suite: &Suite) -> Result<Part> {
     arguments.push(suite.root.join("Cargo.toml").into());
     let plan = Plan {
         name: "cargo build".to_owned(),
-        program: std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from),
+        program: cargo(),
         arguments,
         environment: vec![
             ("CARGO_TARGET_DIR", target.join("target").into()),
@@ -112,12 +112,65 @@ pub(crate) fn build(suite: &Suite) -> Result<Part> {
     })
 }
 
-/// The medians that criterion keeps, if its benches were run.
-pub(crate) fn criterion(root: &Path) -> Result<Vec<Criterion>> {
+fn cargo() -> PathBuf {
+    std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+}
+
+/// Runs the benches of bench/micro, shorter than criterion does by itself, and collects their medians.
+pub(crate) fn criterion(suite: &Suite) -> Result<Vec<Criterion>> {
+    println!("  criterion");
+    let kept = suite.root.join("bench/target/criterion");
+    if kept.exists() {
+        // What earlier runs kept is of other code.
+        std::fs::remove_dir_all(&kept)?;
+    }
+    let directory = suite.fresh_directory()?;
+    let words = [
+        "bench",
+        "--offline",
+        "--quiet",
+        "--package",
+        "micro",
+        "--manifest-path",
+    ];
+    let mut arguments: Vec<std::ffi::OsString> = words.map(Into::into).into();
+    arguments.push(suite.root.join("bench/Cargo.toml").into());
+    let seconds = if suite.arguments.quick { "0.5" } else { "1" };
+    let words = [
+        "--",
+        "--noplot",
+        "--warm-up-time",
+        "0.5",
+        "--measurement-time",
+        seconds,
+    ];
+    arguments.extend(words.map(Into::into));
+    let plan = Plan {
+        name: "cargo bench".to_owned(),
+        program: cargo(),
+        arguments,
+        // criterion asks cargo for the target directory otherwise, and finds that of the directory it runs in.
+        environment: vec![
+            ("CRITERION_HOME", kept.clone().into()),
+            ("TMPDIR", directory.clone().into()),
+        ],
+        core: None,
+        directory: directory.clone(),
+    };
+    Process::start(&plan)?.finish(LIMIT, |_| ())?;
+    std::fs::remove_dir_all(directory)?;
+    let found = medians(&kept)?;
+    if found.is_empty() {
+        bail!("the benches of bench/micro measured nothing");
+    }
+    Ok(found)
+}
+
+/// The medians that criterion keeps.
+fn medians(top: &Path) -> Result<Vec<Criterion>> {
     let mut found = Vec::new();
-    let top = root.join("bench/target/criterion");
     if top.is_dir() {
-        collect(&top, &top, &mut found)?;
+        collect(top, top, &mut found)?;
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
@@ -178,18 +231,18 @@ mod tests {
 
     #[test]
     fn medians_of_criterion_are_found_where_it_keeps_them() {
-        let root = scratch();
-        let kept = root.join("bench/target/criterion/watch/one request/new");
+        let top = scratch();
+        let kept = top.join("watch/one request/new");
         std::fs::create_dir_all(&kept).unwrap();
         let estimates = kept.join("estimates.json");
         std::fs::write(&estimates, r#"{"median":{"point_estimate":412.5}}"#).unwrap();
-        let found = criterion(&root).unwrap();
+        let found = medians(&top).unwrap();
         assert_eq!(
             (found[0].name.as_str(), found[0].nanoseconds),
             ("watch/one request", 412.5)
         );
         std::fs::write(&estimates, "{}").unwrap();
-        assert!(criterion(&root).is_err());
-        assert_eq!(criterion(&scratch()).unwrap(), []);
+        assert!(medians(&top).is_err());
+        assert_eq!(medians(&top.join("none")).unwrap(), []);
     }
 }

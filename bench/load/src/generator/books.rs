@@ -22,6 +22,7 @@ pub(super) struct Books {
     answered: u64,
     pub(super) errors: u64,
     late: u64,
+    behind: Option<u64>,
 }
 
 impl Books {
@@ -37,6 +38,7 @@ impl Books {
             answered: 0,
             errors: 0,
             late: 0,
+            behind: None,
         })
     }
 
@@ -67,6 +69,13 @@ impl Books {
         }
     }
 
+    /// The schedule is over; of `total` requests the rest still waits for a connection. Only the first call counts.
+    pub(super) fn schedule_ended(&mut self, total: u64) {
+        let sent = self.sent;
+        self.behind
+            .get_or_insert_with(|| total.saturating_sub(sent));
+    }
+
     /// What is still open will not be answered.
     pub(super) fn into_report(self) -> Report {
         let at = |histogram: &Histogram<u64>, quantile| {
@@ -79,6 +88,7 @@ impl Books {
             percentiles_us: [0.5, 0.9, 0.99, 0.999].map(|quantile| at(&self.all, quantile)),
             max_us: microseconds(self.all.max()),
             late: self.late,
+            behind: self.behind.unwrap_or(0),
             clean: self.clean.len(),
             clean_us: [0.5, 0.9, 0.99, 0.999].map(|quantile| at(&self.clean, quantile)),
         }
@@ -108,6 +118,8 @@ pub struct Report {
     pub max_us: f64,
     /// Samples that the generator itself may have made longer.
     pub late: u64,
+    /// Requests that were due and not yet sent when the schedule ended: the service did not keep up.
+    pub behind: u64,
     /// The other samples.
     pub clean: u64,
     /// p50, p90, p99, p99.9 of these.
@@ -130,8 +142,8 @@ impl Report {
         );
         let _ = write!(
             line,
-            ",\"max_us\":{:.2},\"late\":{}",
-            self.max_us, self.late
+            ",\"max_us\":{:.2},\"late\":{},\"behind\":{}",
+            self.max_us, self.late, self.behind
         );
         let [p50, p90, p99, p999] = self.clean_us;
         let _ = write!(
@@ -184,12 +196,22 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_when_the_schedule_ends_is_counted_once() {
+        let mut books = Books::new(1000).expect("a rate");
+        books.sent = 60;
+        books.schedule_ended(100);
+        books.sent = 100;
+        books.schedule_ended(100);
+        assert_eq!(books.into_report().behind, 40);
+    }
+
+    #[test]
     fn a_report_is_one_json_object() {
         let line = Books::new(1).expect("a rate").into_report().to_json();
         assert_eq!(
             line,
             "{\"sent\":0,\"answered\":0,\"errors\":0,\"p50_us\":0.00,\"p90_us\":0.00,\"p99_us\":0.00,\"p999_us\":0.00,\
-             \"max_us\":0.00,\"late\":0,\"clean\":{\"n\":0,\"p50_us\":0.00,\"p90_us\":0.00,\"p99_us\":0.00,\"p999_us\":0.00}}"
+             \"max_us\":0.00,\"late\":0,\"behind\":0,\"clean\":{\"n\":0,\"p50_us\":0.00,\"p90_us\":0.00,\"p99_us\":0.00,\"p999_us\":0.00}}"
         );
     }
 }

@@ -64,11 +64,15 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
 
     let total =
         u64::try_from(u128::from(plan.rate) * plan.length.as_millis() / 1000).unwrap_or(u64::MAX);
+    let schedule_end = nanoseconds(plan.length);
     let end = nanoseconds(plan.length + PATIENCE);
     let start = Instant::now();
     loop {
         let now = nanoseconds(start.elapsed());
         books.look(now);
+        if now >= schedule_end {
+            books.schedule_ended(total);
+        }
         let due = books.due(books.sent);
         if books.sent < total && due <= now {
             if let (Some(number), Some((text, expected))) = (free.pop_front(), list.clone().next())

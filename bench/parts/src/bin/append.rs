@@ -12,7 +12,7 @@ use bench_parts::arguments::Arguments;
 use bench_parts::compact::{Compact, Numbers};
 use bench_parts::cpu::{self, Taken, measure};
 use bench_parts::plain::{Columns, Plain, PlainRow};
-use bench_parts::report::figure;
+use bench_parts::report::{figure, thousands};
 use bench_parts::requests::Requests;
 
 const GROUP: usize = 1_000;
@@ -135,7 +135,7 @@ fn against(dir: &Path, rounds: usize, rows: usize) -> Result<(), Failure> {
                 &format!("append_ratio{suffix}{of}"),
                 "ratio",
                 &ratios,
-                &format!("{note}; groups of {GROUP}; {what}"),
+                &format!("{note}; groups of {}; {what}", thousands(GROUP)),
             );
         }
     }
@@ -161,7 +161,8 @@ fn group_size(dir: &Path, rounds: usize, rows: usize, group: usize) -> Result<()
         "ratio",
         &ratios,
         &format!(
-            "the same columns as plain text; groups of {group}; processor time of all threads"
+            "the same columns as plain text; groups of {}; processor time of all threads",
+            thousands(group)
         ),
     );
     Ok(())

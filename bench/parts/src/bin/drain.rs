@@ -5,24 +5,19 @@
 //! step alone, for a profiler; with `--count` it asks no clock, which valgrind does not survive.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use audithog::Logger;
 use audithog::bench::delivery::{Rows, Sink, Source};
-use audithog::bench::ledger::Ledger;
-use bench_load::receiver::{Mode, Receiver};
 use bench_parts::Failure;
 use bench_parts::arguments::Arguments;
 use bench_parts::cpu::{Taken, measure};
-use bench_parts::report::figure;
-use bench_parts::service::ServiceRows;
+use bench_parts::receiver::{self, Spawned};
+use bench_parts::report::{figure, thousands};
+use bench_parts::service::fill;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-const GROUP: usize = 1_000;
 const READ: usize = 2_000;
 /// The audit threads that a backlog keeps busy. Left out is the one that looks through what earlier runs left, which
 /// any start does, with or without a sink.
@@ -43,7 +38,7 @@ fn main() -> Result<(), Failure> {
     let pin = !arguments.has("--no-pin");
     if arguments.has("--receive") {
         pin_to(1, pin)?;
-        return receive();
+        return receiver::serve();
     }
     let quick = arguments.has("--quick");
     let rows = arguments.number("--rows", if quick { 200_000 } else { 1_000_000 })?;
@@ -56,7 +51,7 @@ fn main() -> Result<(), Failure> {
         return one_step(only, &path, rows, arguments.has("--count"));
     }
     let full = dir.path().join("full.db");
-    eprintln!("filling a ledger with {rows} rows");
+    eprintln!("filling a ledger with {} rows", thousands(rows));
     fill(&full, rows)?;
     wire(&full)?;
     let mut figures = Figures::default();
@@ -100,7 +95,8 @@ struct Figures {
 impl Figures {
     fn print(&self, rows: usize) {
         let note = format!(
-            "{rows} rows, by the processor's time of the sending process without the check of earlier rows"
+            "{} rows, by the processor's time of the sending process without the check of earlier rows",
+            thousands(rows)
         );
         let print = |name: &str, unit: &str, values: &[f64], note: &str| {
             figure("delivery", name, unit, values, note);
@@ -125,21 +121,6 @@ impl Figures {
             "by the clock on the wall",
         );
     }
-}
-
-/// As a run that ended in good order leaves it.
-fn fill(path: &Path, rows: usize) -> Result<(), Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let mut ledger = Ledger::open(path)?;
-    let mut source = ServiceRows::from(i64::try_from(now.as_micros())?);
-    let mut left = rows;
-    while left > 0 {
-        let group: Vec<_> = source.by_ref().take(GROUP.min(left)).collect();
-        ledger.append(&group, false)?;
-        left -= group.len();
-    }
-    ledger.close()?;
-    Ok(())
 }
 
 /// Encodes and compresses what is read, in requests as large as those of a drain. The time of that alone.
@@ -189,7 +170,8 @@ fn wire(path: &Path) -> Result<(), Failure> {
             Ok(())
         })?;
         let note = format!(
-            "bodies of {size} rows after compression, without about 480 bytes of a request's head"
+            "bodies of {} rows after compression, without about 480 bytes of a request's head",
+            thousands(size)
         );
         figure("delivery", name, "bytes", &values, &note);
     }
@@ -204,7 +186,7 @@ struct Drained {
 }
 
 fn drain(path: &Path, rows: usize, pin: bool) -> Result<Drained, Failure> {
-    let receiver = Spawned::start(pin)?;
+    let receiver = Spawned::start(if pin { &[] } else { &["--no-pin"] })?;
     let mut whole = Taken::default();
     let mut sending = Duration::ZERO;
     let delivered = measure(Some(&mut whole), || -> Result<u64, Failure> {
@@ -264,47 +246,6 @@ fn of_threads() -> Result<Duration, Failure> {
         sum += nanos;
     }
     Ok(Duration::from_nanos(sum))
-}
-
-/// This program again, as the receiver.
-struct Spawned {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Spawned {
-    fn start(pin: bool) -> Result<Self, Failure> {
-        let program: PathBuf = std::env::current_exe()?;
-        let mut command = Command::new(program);
-        command.arg("--receive").stdout(Stdio::piped());
-        if !pin {
-            command.arg("--no-pin");
-        }
-        let mut child = command.spawn()?;
-        let mut line = String::new();
-        let output = child.stdout.take().ok_or("the receiver has no output")?;
-        BufReader::new(output).read_line(&mut line)?;
-        let address = line
-            .trim()
-            .strip_prefix("ready ")
-            .ok_or("the receiver is not ready")?
-            .parse()?;
-        Ok(Self { child, address })
-    }
-}
-
-impl Drop for Spawned {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn receive() -> Result<(), Failure> {
-    let receiver = Receiver::bind(Mode::Ok)?;
-    println!("ready {}", receiver.address());
-    receiver.serve()?;
-    Ok(())
 }
 
 fn pin_to(core: usize, pin: bool) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use audithog::bench::ledger::Ledger;
 use bench_parts::Failure;
 use bench_parts::arguments::Arguments;
-use bench_parts::report::figure;
+use bench_parts::report::{figure, thousands};
 use bench_parts::requests::Requests;
 
 /// Groups whose rows are made before the clock runs.
@@ -55,9 +55,9 @@ fn main() -> Result<(), Failure> {
         rows += next()??;
     }
     let note = format!(
-        "two processes, groups of {group}, {} s in {}",
-        seconds.as_secs(),
-        arguments.directory().display()
+        "two processes, groups of {}, {} s",
+        thousands(group),
+        seconds.as_secs()
     );
     let worst = longest.iter().copied().fold(0.0, f64::max);
     figure(
