@@ -399,6 +399,20 @@ fn stores(results: &Results) -> Vec<Goal> {
             10.0,
             ledger("two_writers_longest_wait_ms"),
         )),
+        worst(at_most(
+            "a named question over a day of a million rows, of ten million that are written meanwhile: the slowest",
+            Unit::Millis,
+            50.0,
+            50.0,
+            results.worst_part("questions", "ask_ms_named_"),
+        )),
+        at_most(
+            "an append that keeps rows by column, against one that does not",
+            Unit::Ratio,
+            1.05,
+            1.05,
+            results.part("questions", "columns_cost_ratio"),
+        ),
     ]
 }
 

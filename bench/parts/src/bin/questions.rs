@@ -168,7 +168,7 @@ fn ask(path: &Path, end: SystemTime) -> Result<(), Failure> {
         let note = format!("{rows} rows; the first time {cold:.1} ms");
         figure(
             "questions",
-            &format!("ask_ms_{}", named.name()),
+            &format!("ask_ms_named_{}", named.name()),
             "ms",
             &times,
             &note,
