@@ -115,21 +115,10 @@ impl Goal {
         if let (n @ 1.., rounds) = self.overloads {
             return format!("overloaded in {n} of {rounds} rounds");
         }
-        match self.measured {
-            None => "–".to_owned(),
-            Some(Spread {
-                median,
-                n: 1,
-                min,
-                max,
-            }) if min == median && max == median => self.unit.show(median),
-            Some(Spread {
-                median, min, max, ..
-            }) => {
-                let show = |value| self.unit.show(value);
-                format!("{} [{} – {}]", show(median), show(min), show(max))
-            }
-        }
+        self.measured.map_or_else(
+            || "–".to_owned(),
+            |measured| measured.shown(|value| self.unit.show(value)),
+        )
     }
 }
 

@@ -13,6 +13,14 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
+    /// For what has no figure and a place in a picture.
+    pub(crate) const NOTHING: Self = Self {
+        median: 0.0,
+        min: 0.0,
+        max: 0.0,
+        n: 1,
+    };
+
     /// None without a value; what is not a number is left out.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().filter(|v| v.is_finite()).collect();
@@ -31,6 +39,16 @@ impl Spread {
             max,
             n,
         })
+    }
+
+    /// `median [min – max]`, or the median alone if nothing else would be seen.
+    pub(crate) fn shown(&self, show: impl Fn(f64) -> String) -> String {
+        let [median, min, max] = [self.median, self.min, self.max].map(show);
+        if min == max {
+            median
+        } else {
+            format!("{median} [{min} – {max}]")
+        }
     }
 
     #[cfg(test)]
@@ -75,6 +93,16 @@ mod tests {
         assert_eq!((spread.median, spread.min, spread.max), (3.0, 1.0, 10.0));
         assert_eq!(Spread::of([7.0]).unwrap(), Spread::exactly(7.0));
         assert_eq!(Spread::of([3.0, 1.0, 2.0]).unwrap().median, 2.0);
+    }
+
+    #[test]
+    fn rounds_that_look_the_same_are_shown_once() {
+        let shown = |max| {
+            let spread = Spread::of([1.0, 1.0, max]).unwrap();
+            spread.shown(|value| format!("{value:.1}"))
+        };
+        assert_eq!(shown(1.01), "1.0");
+        assert_eq!(shown(1.2), "1.0 [1.0 – 1.2]");
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn watch_one_request(criterion: &mut Criterion) {
         group.bench_function(format!("{around:?}"), |bencher| {
             bencher.iter(|| {
                 asked = asked.wrapping_add(1);
-                if asked % GROUP == 0 {
+                if asked.is_multiple_of(GROUP) {
                     service.take_rows();
                 }
                 service.answer()

@@ -97,14 +97,26 @@ fn latency(results: &Results) -> Chart {
         if (case.percent != HALF && !waits) || case.variant.stack == "bare" {
             continue;
         }
+        let (strong, pale) = match case.variant.is_ours() {
+            true => (Tone::Ours, Tone::OursPale),
+            false => (Tone::Peer, Tone::PeerPale),
+        };
+        if let (n @ 1.., rounds) = results.overloads(&case) {
+            // A picture without it would look better than the stack is.
+            rows.push(Row {
+                label: latency_label(&case),
+                bars: vec![Bar {
+                    spread: Spread::NOTHING,
+                    tone: strong,
+                    text: format!("overloaded in {n} of {rounds} rounds"),
+                }],
+            });
+            continue;
+        }
         let p50 = results.latency_added(&case, |latency| latency.clean.p50());
         let p99 = results.latency_added(&case, |latency| latency.clean.p99());
         let (Some(p50), Some(p99)) = (p50, p99) else {
             continue;
-        };
-        let (strong, pale) = match case.variant.is_ours() {
-            true => (Tone::Ours, Tone::OursPale),
-            false => (Tone::Peer, Tone::PeerPale),
         };
         if !waits {
             cap = cap.max(p99.max);
@@ -185,5 +197,17 @@ mod tests {
         assert!(!text("rate.svg").contains(">bare<"));
         assert!(text("latency.svg").contains("p99 12.0 µs"));
         assert!(text("latency.svg").contains("audithog-best-effort, threads apart, PostHog hangs"));
+    }
+
+    #[test]
+    fn a_case_that_was_too_much_is_not_left_out_of_the_picture() {
+        let mut too_much = open(goal_case(Layout::Shared, Situation::Healthy), 0, 9e6, 9e6);
+        too_much.latency.behind = too_much.rate;
+        let results = Results {
+            open: vec![too_much],
+            ..Results::default()
+        };
+        let (_, svg) = &all(&results)[0];
+        assert!(svg.contains("overloaded in 1 of 1 rounds"), "{svg}");
     }
 }

@@ -85,7 +85,7 @@ fn head(results: &Results) -> String {
     let machine = &results.machine;
     format!(
         "# What audithog costs\n\n\
-         Written by `{}` on {}: commit {}, {} rounds, {:.0} minutes. The same command makes every figure again, and nothing \
+         Written by `{}` on {}: commit {}, rounds: {}, {:.0} minutes. The same command makes every figure again, and nothing \
          else is needed; `cargo xtask bench --report` writes this page from [all raw results](results.json). Do not edit it.\n",
         results.command,
         machine.date,
@@ -260,7 +260,7 @@ mod tests {
             "| bare |",
             "| audithog-best-effort + delivery | 71,000 [70,000 – 72,000] | 0.71",
             "| json-line * |",
-            "0.50 [0.50 – 0.50]",
+            "| 0.50 |",
             "round 2, json-line: others 12.0 % of a core",
             "| append_ratio | 0.93",
             "50 % | 2.5 |",

@@ -9,15 +9,9 @@ use crate::rounds::megabytes;
 use crate::stats::{Spread, spread};
 use crate::suite::{OpenCase, Variant};
 
-/// `median [min – max]`, the value of a single round alone, or a dash.
+/// The figure, or a dash.
 fn cell(spread: Option<Spread>, show: impl Fn(f64) -> String) -> String {
-    match spread {
-        None => "–".to_owned(),
-        Some(Spread { median, n: 1, .. }) => show(median),
-        Some(Spread {
-            median, min, max, ..
-        }) => format!("{} [{} – {}]", show(median), show(min), show(max)),
-    }
+    spread.map_or_else(|| "–".to_owned(), |spread| spread.shown(show))
 }
 
 fn digits(n: usize) -> impl Fn(f64) -> String {

@@ -268,7 +268,7 @@ fn one_step(step: &str, path: &Path, rows: usize, count: bool) -> Result<(), Fai
             "events" => {
                 out.clear();
                 measure((!count).then_some(&mut taken), || {
-                    sink.events(rows, &mut out)
+                    sink.events(rows, &mut out);
                 });
             }
             "body" => {
