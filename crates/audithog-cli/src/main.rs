@@ -10,6 +10,7 @@ mod doctor;
 mod failure;
 mod ledger;
 mod output;
+mod posthog;
 mod ship;
 mod status;
 mod user;
@@ -38,6 +39,7 @@ enum Command {
     Status(status::Args),
     DeadLetters(dead_letters::Args),
     Doctor(doctor::Args),
+    Posthog(posthog::Args),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
         Command::DeadLetters(args) => dead_letters::run(args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Posthog(args) => posthog::run(&args),
     };
     match outcome {
         Ok(exit_code) => exit_code,
