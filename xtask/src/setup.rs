@@ -55,7 +55,7 @@ const TOOLS: &[Tool] = &[
         packages: &["prometheus"],
         present: || find("promtool").is_some(),
     },
-    // PostHog's SDKs.
+    // PostHog's SDKs, and its parser of HogQL.
     Tool {
         name: "node",
         packages: &["nodejs"],
@@ -149,6 +149,9 @@ const COMPONENTS: &[(&str, &str)] = &[("rustfmt", "fmt --version"), ("clippy", "
 /// Where the manifests of PostHog's own SDKs are; they are installed into [`SDKS_TARGET`].
 const SDKS: &str = "checks/official-sdks/sdks";
 const SDKS_TARGET: &str = "target/official-sdks";
+/// PostHog's parser of HogQL, installed likewise.
+const HOGQL: &str = "checks/hogql/parser";
+const HOGQL_TARGET: &str = "target/hogql";
 /// The NestJS peers of the benchmark suite are built in [`NEST_TARGET`].
 const NEST: &str = "bench/nest";
 const NEST_TARGET: &str = "bench/target/nest";
@@ -157,7 +160,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     system(root, TOOLS)?;
     components(root)?;
     deny::install(root)?;
-    sdks(root)
+    sdks(root)?;
+    hogql(root)
 }
 
 /// What `cargo xtask bench` needs.
@@ -245,17 +249,8 @@ fn sdks(root: &Path) -> Result<()> {
         println!("no {SDKS}: no SDK to install");
         return Ok(());
     }
-    let manifests = ["package.json", "package-lock.json", ".npmrc"];
     let (source, target) = (root.join(SDKS), root.join(SDKS_TARGET));
-    once(&source, &target, "node", &manifests, |target| {
-        // npm installs beside the manifest: the copy keeps the source tree clean.
-        for file in manifests {
-            fs::copy(source.join(file), target.join(file))?;
-        }
-        Run::new("npm", target)
-            .words("ci --no-audit --no-fund --ignore-scripts")
-            .check()
-    })?;
+    packages(&source, &target)?;
     once(
         &source,
         &target,
@@ -276,6 +271,29 @@ fn sdks(root: &Path) -> Result<()> {
                 .check()
         },
     )
+}
+
+/// Installs PostHog's parser of HogQL, when the package that uses it is part of the tree.
+fn hogql(root: &Path) -> Result<()> {
+    if !root.join(HOGQL).is_dir() {
+        println!("no {HOGQL}: no parser to install");
+        return Ok(());
+    }
+    packages(&root.join(HOGQL), &root.join(HOGQL_TARGET))
+}
+
+/// Installs packages of npm exactly as the lock file in `source` says.
+fn packages(source: &Path, target: &Path) -> Result<()> {
+    let manifests = ["package.json", "package-lock.json", ".npmrc"];
+    once(source, target, "node", &manifests, |target| {
+        // npm installs beside the manifest: the copy keeps the source tree clean.
+        for file in manifests {
+            fs::copy(source.join(file), target.join(file))?;
+        }
+        Run::new("npm", target)
+            .words("ci --no-audit --no-fund --ignore-scripts")
+            .check()
+    })
 }
 
 /// Builds the NestJS peers exactly as their lock file says.

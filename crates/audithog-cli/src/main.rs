@@ -14,6 +14,7 @@ mod filters;
 mod ledger;
 mod man;
 mod output;
+mod posthog;
 mod query;
 mod sheet;
 mod ship;
@@ -54,6 +55,7 @@ enum Command {
     Sql(sql::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Posthog(posthog::Args),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Sql(args) => sql::run(&args),
         Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Man(args) => man::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Posthog(args) => posthog::run(&args),
     };
     match outcome {
         Ok(exit_code) => exit_code,

@@ -24,7 +24,7 @@ const ROOMS: &[Room] = &[
         name: "record",
         rooms: &[
             "capture", "tower", "logger", "queue", "ledger", "delivery", "sink", "query",
-            "inspect", "posthog", "config", "testing", "bench",
+            "inspect", "config", "posthog", "testing", "bench",
         ],
         crates: &[
             "axum",
@@ -41,7 +41,7 @@ const ROOMS: &[Room] = &[
         name: "capture",
         rooms: &[
             "tower", "logger", "queue", "ledger", "delivery", "sink", "query", "inspect", "config",
-            "testing", "bench",
+            "posthog", "testing", "bench",
         ],
         crates: &[
             "axum",
@@ -56,7 +56,8 @@ const ROOMS: &[Room] = &[
     Room {
         name: "tower",
         rooms: &[
-            "queue", "ledger", "delivery", "sink", "query", "inspect", "testing", "bench",
+            "queue", "ledger", "delivery", "sink", "query", "inspect", "posthog", "testing",
+            "bench",
         ],
         crates: &["rusqlite", "hyper_util"],
         rule: "tower knows capture, and gives rows to the logger: where they go is not its business",
@@ -65,7 +66,7 @@ const ROOMS: &[Room] = &[
         name: "queue",
         rooms: &[
             "capture", "tower", "logger", "ledger", "delivery", "sink", "query", "inspect",
-            "testing", "bench",
+            "posthog", "testing", "bench",
         ],
         crates: &[
             "axum",
@@ -80,8 +81,8 @@ const ROOMS: &[Room] = &[
     Room {
         name: "ledger",
         rooms: &[
-            "capture", "tower", "logger", "delivery", "sink", "query", "inspect", "testing",
-            "bench",
+            "capture", "tower", "logger", "delivery", "sink", "query", "inspect", "posthog",
+            "testing", "bench",
         ],
         crates: &[
             "axum",
@@ -95,7 +96,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "delivery",
         rooms: &[
-            "capture", "tower", "logger", "query", "inspect", "testing", "bench",
+            "capture", "tower", "logger", "query", "inspect", "posthog", "testing", "bench",
         ],
         crates: &["axum", "tower_layer", "tower_service", "hyper"],
         rule: "delivery stands between ledger and sink: requests and questions are not its business",
@@ -104,7 +105,7 @@ const ROOMS: &[Room] = &[
         name: "sink",
         rooms: &[
             "capture", "tower", "logger", "queue", "ledger", "delivery", "query", "inspect",
-            "testing", "bench",
+            "posthog", "testing", "bench",
         ],
         // hyper is its client here, and connectors are tower services.
         crates: &["axum", "tower_layer", "rusqlite"],
@@ -113,8 +114,8 @@ const ROOMS: &[Room] = &[
     Room {
         name: "query",
         rooms: &[
-            "capture", "tower", "logger", "queue", "delivery", "sink", "inspect", "testing",
-            "bench",
+            "capture", "tower", "logger", "queue", "delivery", "sink", "inspect", "posthog",
+            "testing", "bench",
         ],
         crates: &[
             "axum",
@@ -128,7 +129,8 @@ const ROOMS: &[Room] = &[
     Room {
         name: "inspect",
         rooms: &[
-            "capture", "tower", "logger", "queue", "delivery", "query", "testing", "bench",
+            "capture", "tower", "logger", "queue", "delivery", "query", "posthog", "testing",
+            "bench",
         ],
         crates: &[
             "axum",
@@ -139,6 +141,21 @@ const ROOMS: &[Room] = &[
             "hyper_util",
         ],
         rule: "inspect looks at a ledger's file from outside: what runs in a service's process is not its business",
+    },
+    Room {
+        name: "posthog",
+        rooms: &[
+            "capture", "tower", "logger", "queue", "delivery", "inspect", "testing", "bench",
+        ],
+        crates: &[
+            "axum",
+            "tower_layer",
+            "tower_service",
+            "hyper",
+            "rusqlite",
+            "hyper_util",
+        ],
+        rule: "posthog asks a project and sets it up, with ledger, query and sink: nothing of a running service is its business",
     },
 ];
 

@@ -9,6 +9,7 @@
 mod dead_letters;
 mod demo;
 mod doctor;
+mod posthog;
 mod program;
 mod query;
 mod shell;

@@ -49,6 +49,17 @@ impl Builder {
         }
     }
 
+    /// The service and the environment that rows would name, as far as a variable or code says so: where nothing does, rows name the
+    /// program. Other wrong settings are not found.
+    #[must_use]
+    pub fn stated_names(&self) -> (Option<String>, Option<String>) {
+        stated(&mut Values::new(
+            self.environment.iter().cloned(),
+            self.code.clone(),
+            self.pinned.clone(),
+        ))
+    }
+
     /// Reads everything; reports every problem at once.
     pub(crate) fn resolve(&self) -> Result<Resolved, Error> {
         let mut values = Values::new(
@@ -375,28 +386,11 @@ pub(super) fn file_name(host: &str) -> String {
 }
 
 fn run(values: &mut Values) -> Run {
-    let otel = values
-        .foreign(var::OTEL_RESOURCE_ATTRIBUTES)
-        .map(resource_attributes)
-        .unwrap_or_default();
-    let attribute = |names: &[&str]| {
-        names.iter().find_map(|name| {
-            otel.iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.clone())
-        })
-    };
-    let otel_service = values.foreign(var::OTEL_SERVICE_NAME).map(str::to_owned);
-    let service = values
-        .text(var::SERVICE)
-        .or(otel_service)
-        .or_else(|| attribute(&["service.name"]))
+    let attribute = attributes(values);
+    let (service, environment) = stated(values);
+    let service = service
         .or_else(program_name)
         .unwrap_or_else(|| "unknown".to_owned());
-    // The second name is the one that OpenTelemetry's semantic conventions used before 1.27.
-    let environment = values
-        .text(var::ENVIRONMENT)
-        .or_else(|| attribute(&["deployment.environment.name", "deployment.environment"]));
     let version = values
         .text(var::VERSION)
         .or_else(|| attribute(&["service.version"]));
@@ -410,6 +404,36 @@ fn run(values: &mut Values) -> Run {
         environment: environment.map(clean),
         version: version.map(clean),
         instance: instance.map(clean),
+    }
+}
+
+/// Service and environment, as far as somebody has said so.
+fn stated(values: &mut Values) -> (Option<String>, Option<String>) {
+    let attribute = attributes(values);
+    let otel_service = values.foreign(var::OTEL_SERVICE_NAME).map(str::to_owned);
+    let service = values
+        .text(var::SERVICE)
+        .or(otel_service)
+        .or_else(|| attribute(&["service.name"]));
+    // The second name is the one that OpenTelemetry's semantic conventions used before 1.27.
+    let environment = values
+        .text(var::ENVIRONMENT)
+        .or_else(|| attribute(&["deployment.environment.name", "deployment.environment"]));
+    (service, environment)
+}
+
+/// Finds the first of some attributes of the OpenTelemetry resource.
+fn attributes(values: &Values) -> impl Fn(&[&str]) -> Option<String> + use<> {
+    let otel = values
+        .foreign(var::OTEL_RESOURCE_ATTRIBUTES)
+        .map(resource_attributes)
+        .unwrap_or_default();
+    move |names: &[&str]| {
+        names.iter().find_map(|name| {
+            otel.iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        })
     }
 }
 

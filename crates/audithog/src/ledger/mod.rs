@@ -32,14 +32,14 @@ pub(crate) use slice::{Column, Columns, FAILURE, HTTP, Slice};
 pub(crate) use sqlite::CURRENT_SCHEMA;
 #[cfg(any(test, fuzzing))]
 pub(crate) use sqlite::fuzz;
-#[cfg(feature = "posthog")]
-pub(crate) use sqlite::verify;
 pub(crate) use sqlite::{
     Access, AdHoc, AdHocEnd, AdHocLimits, Direction, Dismissed, Extent, Facts, Glance,
     LetterFilter, LetterRow, Looker, LossFact, OpenReport, OpenRun, Replayed, RunFact, RunLife,
     SinkFact, SqliteReader, SqliteStore, UncleanStop, Walk, Whereabouts, is_ledger, lacks_access,
     put_aside_before, reserve_in_use, space,
 };
+#[cfg(feature = "posthog")]
+pub(crate) use sqlite::{Passed, verify};
 
 /// What one commit makes permanent, all or nothing.
 #[derive(Debug, Default)]

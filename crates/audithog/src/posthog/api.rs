@@ -40,7 +40,9 @@ pub(super) enum Failure {
     TooMuch(String),
     /// There is no such thing.
     Missing(String),
-    /// Whether a thing was made is unknown, or why it was not.
+    /// The key may not.
+    Forbidden(String),
+    /// What happened.
     Failed(Error),
 }
 
@@ -112,7 +114,7 @@ impl Api {
             "refresh": "force_blocking",
         });
         let path = "projects/{project}/query/";
-        let reply = self.call(Method::POST, path, Some(&body), true)?;
+        let reply = self.call(&Method::POST, path, Some(&body), true)?;
         if let Some(error) = reply.get("error").and_then(Value::as_str) {
             return Err(Failure::failed(format!("the query failed: {error}")));
         }
@@ -127,7 +129,7 @@ impl Api {
     /// A request to a path below `/api/` that is no query.
     pub(super) fn request(
         &mut self,
-        method: Method,
+        method: &Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
@@ -141,7 +143,7 @@ impl Api {
         loop {
             // Not by the address in `next`: the key goes to no address that a reply names.
             let page = format!("{path}?limit={PAGE}&offset={}{query}", found.len());
-            let mut reply = self.request(Method::GET, &page, None)?;
+            let mut reply = self.request(&Method::GET, &page, None)?;
             let more = reply.get("next").is_some_and(|next| !next.is_null());
             let Some(Value::Array(page)) = reply.get_mut("results").map(Value::take) else {
                 return Err(Failure::failed(format!("the reply to {path} is no list")));
@@ -156,13 +158,13 @@ impl Api {
 
     fn call(
         &mut self,
-        method: Method,
+        method: &Method,
         path: &str,
         body: Option<&Value>,
         query: bool,
     ) -> Result<Value, Failure> {
         // What was perhaps made must not be made again.
-        let repeatable = query || method != Method::POST;
+        let repeatable = query || *method != Method::POST;
         let mut rest = FIRST_REST;
         for last in (0..TRIES).rev() {
             let pace = if query {
@@ -196,7 +198,6 @@ impl Api {
         let response =
             sent.map_err(|why| Failure::failed(format!("no answer of {host}: {why}")))?;
         let shown = response.shown();
-        let project = self.private.project();
         let what = match response.status {
             204 => return Ok(Value::Null),
             200..=299 => {
@@ -207,9 +208,7 @@ impl Api {
                 });
             }
             401 => format!("{host} refuses POSTHOG_PERSONAL_API_KEY ({shown})"),
-            403 => format!(
-                "{host} does not allow this ({shown}): give the personal key the scope and access to project {project}"
-            ),
+            403 => return Err(Failure::Forbidden(shown)),
             404 => return Err(Failure::Missing(shown)),
             429 => match response.retry_after {
                 Some(wait) => format!(
@@ -255,6 +254,12 @@ impl Failure {
                 Kind::Remote,
                 format!(
                     "the query takes {host} too long ({said}): ask for a shorter time or fewer rows"
+                ),
+            ),
+            Self::Forbidden(said) => Error::new(
+                Kind::Remote,
+                format!(
+                    "{host} does not allow this ({said}): give the personal key the scope and access to project {project}"
                 ),
             ),
             Self::Missing(said) => Error::new(

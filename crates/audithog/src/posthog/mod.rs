@@ -16,8 +16,13 @@
 //! ```
 
 mod api;
+mod literal;
 mod pace;
+mod reconcile;
+mod setup;
 #[cfg(all(test, feature = "testing"))]
 mod tests;
 
 pub use api::Api;
+pub use reconcile::{MissingRow, NotDelivered, Reconcile, Reconciliation, Resent};
+pub use setup::{Action, Change, Plan, Setup, Thing};

@@ -125,6 +125,12 @@ impl Filter {
         self
     }
 
+    /// The rows, for other rooms.
+    #[cfg(feature = "posthog")]
+    pub(crate) fn rows(&self) -> RowFilter {
+        self.0.clone()
+    }
+
     /// The start of the time range, if there is one: RFC 3339 in UTC.
     #[must_use]
     pub fn since_text(&self) -> Option<String> {

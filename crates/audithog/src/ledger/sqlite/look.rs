@@ -20,6 +20,8 @@ mod facts;
 mod orphan;
 mod rows;
 mod select;
+#[cfg(feature = "posthog")]
+mod settled;
 mod slices;
 
 use std::fs;
@@ -35,6 +37,8 @@ pub(crate) use dead_letters::{LetterFilter, LetterRow};
 pub(crate) use facts::{Facts, LossFact, RunFact, RunLife, SinkFact};
 pub(crate) use orphan::{Glance, is_ledger};
 pub(crate) use rows::{Direction, Extent, Walk};
+#[cfg(feature = "posthog")]
+pub(crate) use settled::Passed;
 
 use super::error::{failed, plain};
 use super::{file, open};

@@ -74,6 +74,8 @@ mod unclean;
 pub(crate) use damage::put_aside_before;
 pub(crate) use dismiss::Dismissed;
 pub(crate) use error::lacks_access;
+#[cfg(feature = "posthog")]
+pub(crate) use look::Passed;
 pub(crate) use look::{
     Access, AdHoc, AdHocEnd, AdHocLimits, Direction, Extent, Facts, Glance, LetterFilter,
     LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, Walk, is_ledger, space,

@@ -1,6 +1,6 @@
 //! What the stand-in is like, as opposed to what goes wrong (see `faults`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -19,6 +19,12 @@ pub struct Behaviour {
     /// The tokens that belong to a project; events for any other are answered like all others and thrown away.
     /// Default `None`: every well-shaped token is known.
     pub known_tokens: Option<BTreeSet<String>>,
+    /// Personal keys, each with its scopes (`query:read`, `*`). Default `None`: every key that begins with `phx_` may do all.
+    pub personal_keys: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// The plan has no tags: those that are given are ignored. Default: it has.
+    pub no_tags: bool,
+    /// An alert must tell somebody, as older servers want. Default: it need not.
+    pub alerts_need_users: bool,
     /// Size limits, in bytes.
     pub limits: Limits,
     /// How many events, and how many requests, are kept; the oldest go first. Counts stay exact, but a copy of an event

@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// An event that arrived.
-#[derive(Debug, Clone, PartialEq)]
+/// An event that arrived. Copies of one that came at different times are equal.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CapturedEvent {
     /// The client's uuid, or one made by the server when v0 got none.
@@ -20,6 +20,8 @@ pub struct CapturedEvent {
     pub timestamp_given: Option<String>,
     /// The timestamp as stored: corrected for clock skew unless that was turned off, clamped.
     pub timestamp: Timestamp,
+    /// When the server took it: `created_at`.
+    pub created: Timestamp,
     /// The properties as stored; on v1 with the options and the library's name written back.
     pub properties: Map<String, Value>,
     /// The project's token.
@@ -28,6 +30,17 @@ pub struct CapturedEvent {
 
 /// What makes two stored events one, once ClickHouse has merged them.
 pub(super) type DedupeKey = (String, Uuid, String, String, Date);
+
+impl PartialEq for CapturedEvent {
+    fn eq(&self, other: &Self) -> bool {
+        let content = |event: &Self| (event.uuid, event.timestamp, event.timestamp_given.clone());
+        content(self) == content(other)
+            && self.event == other.event
+            && self.distinct_id == other.distinct_id
+            && self.properties == other.properties
+            && self.token == other.token
+    }
+}
 
 impl CapturedEvent {
     pub(super) fn dedupe_key(&self) -> DedupeKey {

@@ -21,6 +21,8 @@ pub enum Route {
     V1,
     /// `POST /api/projects/:id/query/`.
     Query,
+    /// Another path of the private API, below `/api/`.
+    Private,
     /// Anything else.
     Other,
 }
@@ -33,6 +35,7 @@ impl Route {
             "/i/v0/e" | "/e" | "/capture" | "/track" | "/engage" => Self::V0Event,
             "/i/v1/analytics/events" => Self::V1,
             _ if is_query(path) => Self::Query,
+            _ if path.starts_with("/api/") => Self::Private,
             _ => Self::Other,
         }
     }

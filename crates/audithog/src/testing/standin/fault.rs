@@ -47,6 +47,7 @@ enum Scope {
     V0,
     V1,
     Query,
+    Private,
 }
 
 impl Scope {
@@ -56,6 +57,7 @@ impl Scope {
             Self::V0 => matches!(route, Route::V0Batch | Route::V0Event),
             Self::V1 => route == Route::V1,
             Self::Query => route == Route::Query,
+            Self::Private => route == Route::Private,
         }
     }
 }
@@ -179,6 +181,13 @@ impl Fault {
     #[must_use]
     pub fn on_query(mut self) -> Self {
         self.scope = Scope::Query;
+        self
+    }
+
+    /// Only for the private API, without queries.
+    #[must_use]
+    pub fn on_private(mut self) -> Self {
+        self.scope = Scope::Private;
         self
     }
 

@@ -29,8 +29,11 @@
 //!   dropped behind a 200 (quota, unknown project).
 //! * **Capture v1**: `/i/v1/analytics/events` with its required headers, gzip, deflate, brotli and zstd, whole-request
 //!   refusals, per-event verdicts, quota. It can be absent in the four ways older installations show.
-//! * **Read-back**: `POST /api/projects/:id/query/` (and `environments`) for one question: which of these uuids, or how
-//!   many, are stored. Any other query is a 400.
+//! * **Read-back**: `POST /api/projects/:id/query/` (and `environments`) for a few questions: which of these uuids, or how
+//!   many, are stored; how many events each hour has; which events a time has, page by page. Any other query is a 400, unless it is
+//!   answered by a script ([`PostHogStandIn::answer_queries`]).
+//! * **The private API** of dashboards with tiles, insights and alerts, and of the key's owner: keys and scopes, lists by pages
+//!   and search, the schema of trends and SQL queries. Dashboards and insights are deleted by `deleted`, alerts by DELETE.
 //! * **De-duplication** as a reader of PostHog sees it after ClickHouse has merged: one event per (project, uuid, event,
 //!   distinct id, UTC day), the newest copy.
 //! * **Faults**, scripted or at random: see [`Fault`] and [`PostHogStandIn::judge`].
@@ -38,7 +41,7 @@
 //! # What is not
 //!
 //! TLS, HTTP/2, `lz64` bodies, person and group processing, ingestion after capture (GeoIP, 1 MB after processing),
-//! rate limits (use a [`Fault`]), historical rerouting, feature flags, and the private API beyond the one query. Of
+//! rate limits (use a [`Fault`]), historical rerouting, feature flags, and the private API beyond that. Of
 //! the "wide range of informal formats" for v0 timestamps RFC 3339, ISO 8601 without a zone, RFC 2822 and numbers are
 //! read. A body over its limit is read to its end before the 413, so that the client always sees the reply.
 
@@ -49,9 +52,11 @@ mod event;
 mod exchange;
 mod fault;
 mod faults;
+mod private;
 mod readback;
 mod reply;
 mod server;
+mod shapes;
 mod stand_in;
 mod store;
 mod times;

@@ -1,4 +1,4 @@
-//! The one question of the query API that the stand-in answers: which of these uuids are stored.
+//! The query API: which of these uuids are stored, and the questions of `shapes`. Anything else is refused.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -7,9 +7,12 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::behaviour::Behaviour;
 use super::event::CapturedEvent;
 use super::exchange::{Incoming, Outcome};
+use super::private::{Refused, allow, refusal};
 use super::reply::Reply;
+use super::shapes;
 
 /// Rows without a `LIMIT`, and the most with one.
 const DEFAULT_ROWS: usize = 100;
@@ -20,27 +23,16 @@ const MAX_ROWS: usize = 50_000;
 /// `scripted` may know the lines of any query.
 pub(super) fn receive(
     request: &Incoming,
+    behaviour: &Behaviour,
     stored: &[Arc<CapturedEvent>],
     scripted: impl FnOnce(&str, &Value) -> Option<Vec<Vec<Value>>>,
 ) -> Outcome {
-    let reply = if request.method != Method::POST {
-        Reply::empty(StatusCode::METHOD_NOT_ALLOWED)
-    } else if has_personal_key(request) {
-        answer(&request.body, stored, scripted).unwrap_or_else(|why| {
-            error(
-                StatusCode::BAD_REQUEST,
-                "validation_error",
-                "invalid_input",
-                why,
-            )
-        })
+    let reply = if request.method == Method::POST {
+        allow(request, behaviour, "query:read")
+            .and_then(|()| answer(&request.body, stored, scripted).map_err(Refused::query))
+            .unwrap_or_else(refusal)
     } else {
-        error(
-            StatusCode::UNAUTHORIZED,
-            "authentication_error",
-            "not_authenticated",
-            "a personal API key is needed",
-        )
+        Reply::empty(StatusCode::METHOD_NOT_ALLOWED)
     };
     Outcome {
         decompressed_bytes: Some(request.raw_bytes),
@@ -48,33 +40,34 @@ pub(super) fn receive(
     }
 }
 
-fn has_personal_key(request: &Incoming) -> bool {
-    request
-        .header("authorization")
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .is_some_and(|key| key.starts_with("phx_") && key.len() > "phx_".len())
-}
-
-fn error(status: StatusCode, kind: &str, code: &str, detail: &str) -> Reply {
-    Reply::json(
-        status,
-        &json!({"type": kind, "code": code, "detail": detail, "attr": null}),
-    )
-}
-
 fn answer(
     body: &[u8],
     stored: &[Arc<CapturedEvent>],
     scripted: impl FnOnce(&str, &Value) -> Option<Vec<Vec<Value>>>,
-) -> Result<Reply, &'static str> {
+) -> Result<Reply, String> {
     let body: Value = serde_json::from_slice(body).map_err(|_| "the body is not JSON")?;
     let query = &body["query"];
     if query["kind"] != "HogQLQuery" {
-        return Err("the query's kind is not HogQLQuery");
+        return Err("the query's kind is not HogQLQuery".to_owned());
     }
     let sql = query["query"].as_str().ok_or("the query has no text")?;
+    placeholders(sql, &query["values"])?;
     if let Some(lines) = scripted(sql, &query["values"]) {
         let body = json!({"results": lines, "hasMore": false, "is_cached": false, "error": null});
+        return Ok(Reply::json(StatusCode::OK, &body));
+    }
+    if let Some(found) = shapes::answer(sql, &query["values"], stored) {
+        let (columns, lines) = found?;
+        let body = json!({
+            "results": lines,
+            "columns": columns,
+            "hasMore": lines.len() >= MAX_ROWS,
+            "limit": MAX_ROWS,
+            "offset": 0,
+            "hogql": sql,
+            "is_cached": false,
+            "error": null,
+        });
         return Ok(Reply::json(StatusCode::OK, &body));
     }
     let wanted = query["values"]["uuids"]
@@ -114,6 +107,22 @@ fn answer(
             "error": null,
         }),
     ))
+}
+
+/// Every placeholder has a value: `posthog/hogql/placeholders.py`. Braces inside of a literal are no placeholders.
+fn placeholders(sql: &str, values: &Value) -> Result<(), String> {
+    for (at, part) in sql.split('\'').enumerate() {
+        if at % 2 == 1 {
+            continue;
+        }
+        for found in part.split('{').skip(1) {
+            let name = found.split('}').next().unwrap_or_default();
+            if values.get(name).is_none() {
+                return Err(format!("Unresolved placeholder: {{{name}}}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The name of the only column: its alias, or the expression itself.

@@ -21,6 +21,7 @@ use super::connection::{Connection, ResetSwitch};
 use super::exchange::{Incoming, Outcome, ReceivedRequest, Route};
 use super::fault::{Effect, Facts};
 use super::faults::{Chosen, Faults};
+use super::private::{self, Things};
 use super::reply::{Reply, ReplyBody};
 use super::store::Seen;
 use super::{readback, v0, v1};
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     behaviour: Mutex<Arc<Behaviour>>,
     faults: Mutex<Faults>,
     seen: Mutex<Seen>,
+    things: Mutex<Things>,
     /// Signalled with `seen` whenever that changes.
     pub(super) arrived: Condvar,
     pub(super) changes: watch::Sender<u64>,
@@ -42,6 +44,7 @@ impl Shared {
             behaviour: Mutex::default(),
             faults: Mutex::default(),
             seen: Mutex::default(),
+            things: Mutex::default(),
             arrived: Condvar::new(),
             changes: watch::Sender::new(0),
         }
@@ -57,6 +60,10 @@ impl Shared {
 
     pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
         lock(&self.seen)
+    }
+
+    pub(super) fn things(&self) -> MutexGuard<'_, Things> {
+        lock(&self.things)
     }
 
     /// Wakes everyone who waits.
@@ -200,10 +207,11 @@ fn decide(incoming: &Incoming, shared: &Shared) -> Outcome {
         Route::V1 => v1::receive(incoming, &behaviour, |event| shared.faults().verdict(event)),
         Route::Query => {
             let stored: Vec<_> = shared.seen().stored().iter().cloned().collect();
-            readback::receive(incoming, &stored, |sql, values| {
+            readback::receive(incoming, &behaviour, &stored, |sql, values| {
                 shared.faults().lines(sql, values)
             })
         }
+        Route::Private => private::receive(incoming, &behaviour, &mut shared.things()),
         Route::Other => {
             let login = behaviour.v1 == V1Route::LoginRedirect && incoming.path == "/login";
             Outcome::only(if login && incoming.method == Method::GET {
@@ -253,7 +261,7 @@ fn body_limit(route: Route, limits: &Limits) -> usize {
         Route::V0Batch => limits.v0_batch,
         Route::V0Event => limits.v0_event,
         Route::V1 => limits.v1_body,
-        Route::Query | Route::Other => 1 << 20,
+        Route::Query | Route::Private | Route::Other => 1 << 20,
     }
 }
 

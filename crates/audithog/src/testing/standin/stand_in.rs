@@ -140,6 +140,17 @@ impl PostHogStandIn {
         self.shared.faults().set_oracle(answer);
     }
 
+    /// Lets stored events vanish, as what happens after capture may; returns how many. `is_lost` must not call the stand-in.
+    pub fn lose(&self, is_lost: impl FnMut(&CapturedEvent) -> bool) -> usize {
+        self.shared.seen().lose(is_lost)
+    }
+
+    /// What the project has of a kind, `dashboards`, `insights` or `alerts`, as a list shows it.
+    #[must_use]
+    pub fn things(&self, kind: &str) -> Vec<Value> {
+        self.shared.things().all(kind)
+    }
+
     /// Removes all faults, the judge and scripted answers. The [`Behaviour`] stays.
     pub fn heal(&self) {
         self.shared.faults().heal();

@@ -89,6 +89,20 @@ impl Seen {
         }
     }
 
+    /// Removes stored events; the totals stay.
+    pub(super) fn lose(&mut self, mut is_lost: impl FnMut(&CapturedEvent) -> bool) -> usize {
+        let before = self.stored.len();
+        let copies = &mut self.copies;
+        self.stored.retain(|event| {
+            let lost = is_lost(event);
+            if lost {
+                copies.remove(&event.dedupe_key());
+            }
+            !lost
+        });
+        before - self.stored.len()
+    }
+
     fn shrink(&mut self, keep: usize) {
         let spare = self.requests.len().saturating_sub(keep);
         self.requests.drain(..spare);

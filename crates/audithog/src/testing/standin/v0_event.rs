@@ -73,6 +73,7 @@ pub(super) fn read(
         distinct_id,
         timestamp: times::stored(given, context.now),
         timestamp_given,
+        created: context.now,
         properties,
         token: context.token.to_owned(),
     })

@@ -94,6 +94,7 @@ pub(super) fn judge(
         distinct_id,
         timestamp: stored_timestamp(&given, &options, context),
         timestamp_given: Some(given),
+        created: context.behaviour.now(),
         properties,
         token: context.token.to_owned(),
     };

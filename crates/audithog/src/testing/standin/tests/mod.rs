@@ -3,6 +3,7 @@
 mod client;
 mod faults;
 mod handle;
+mod private;
 mod readback;
 mod v0;
 mod v0_bodies;
