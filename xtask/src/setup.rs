@@ -76,6 +76,27 @@ const TOOLS: &[Tool] = &[
         packages: &["python3-pip"],
         present: has_pip,
     },
+    // The tests of the command: completions, manual pages, a terminal.
+    Tool {
+        name: "zsh",
+        packages: &["zsh"],
+        present: || find("zsh").is_some(),
+    },
+    Tool {
+        name: "fish",
+        packages: &["fish"],
+        present: || find("fish").is_some(),
+    },
+    Tool {
+        name: "groff",
+        packages: &["groff-base"],
+        present: || find("groff").is_some(),
+    },
+    Tool {
+        name: "script",
+        packages: &["bsdutils"],
+        present: || find("script").is_some(),
+    },
     // The chaos suite sets a wall clock.
     Tool {
         name: "libfaketime",

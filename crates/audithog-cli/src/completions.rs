@@ -7,6 +7,7 @@ use crate::{
     Cli,
     failure::Failure,
     output::{Output, written},
+    query,
 };
 
 const AFTER_LONG_HELP: &str = "\
@@ -47,5 +48,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut output = Output::standard();
     let script = String::from_utf8_lossy(&script);
     output.line(script.trim_end()).map_err(written)?;
+    if let Supported::Fish = args.shell {
+        // The generator leaves positional arguments out.
+        for (name, about) in query::questions() {
+            let line = format!(
+                "complete -c audithog -n \"__fish_audithog_using_subcommand query\" -f -a {name} -d '{about}'"
+            );
+            output.line(&line).map_err(written)?;
+        }
+    }
     output.end()
 }

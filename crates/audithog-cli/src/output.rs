@@ -138,7 +138,11 @@ fn harmless(json: &str) -> Cow<'_, str> {
 
 /// What went wrong with a question, or with what was asked for it.
 pub(crate) fn unanswered(error: audithog::Error) -> Failure {
-    let exit_code = if error.is_question() { 2 } else { 1 };
+    let exit_code = if error.is_question() || error.is_config() {
+        2
+    } else {
+        1
+    };
     Failure::new(exit_code, error)
 }
 

@@ -1,6 +1,10 @@
 //! `audithog query`.
 
-use audithog::query::{Answer, Named, Question};
+use audithog::{
+    Logger,
+    query::{Answer, Named, Question},
+};
+use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::{
     failure::Failure,
@@ -44,10 +48,12 @@ Examples:
 Times: 90s, 15m, 1h, 7d, 2w; now, today, yesterday, monday, each also with a time of day; 09:30; 2026-11-25; 2026-11-25 09:30; RFC 3339
 with its zone; Unix time in seconds or milliseconds. In the local zone (TZ), unless they name one.
 
+--on posthog asks the project of POSTHOG_PROJECT_ID with the personal key of POSTHOG_PERSONAL_API_KEY, as `audithog doctor` does.
+
 Exit codes:
   0  Answered, also if nothing was found
   1  The ledger cannot be read, or PostHog did not answer
-  2  A wrong argument";
+  2  A wrong argument, or a wrong or missing variable for PostHog";
 
 /// Ask the log: failures, slow endpoints, who did what
 #[derive(Debug, clap::Args)]
@@ -95,12 +101,16 @@ enum On {
     Posthog,
 }
 
+/// The questions by name, with what they ask.
+pub(crate) fn questions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let named = Named::ALL.map(|named| (named.name(), named.about()));
+    named.into_iter().chain([(COUNT, count::ABOUT)])
+}
+
 /// The names, so that they are completed and a wrong one is answered with them.
-fn names() -> clap::builder::PossibleValuesParser {
-    let named =
-        Named::ALL.map(|named| clap::builder::PossibleValue::new(named.name()).help(named.about()));
-    let count = clap::builder::PossibleValue::new(COUNT).help(count::ABOUT);
-    named.into_iter().chain([count]).collect::<Vec<_>>().into()
+fn names() -> PossibleValuesParser {
+    let values = questions().map(|(name, about)| PossibleValue::new(name).help(about));
+    values.collect::<Vec<_>>().into()
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -147,7 +157,16 @@ impl Args {
                 let mut log = ledger::log(self.which.db.as_deref())?;
                 log.ask(question).map_err(unanswered)
             }
-            On::Posthog => Err(Failure::new(1, "not yet")),
+            On::Posthog => {
+                let mut api = Logger::builder().posthog_api().map_err(unanswered)?;
+                let mut answer = api.ask(question).map_err(unanswered)?;
+                answer.scope.notes.push(format!(
+                    "this is what has arrived in PostHog's project {} on {}",
+                    api.project(),
+                    api.host()
+                ));
+                Ok(answer)
+            }
         }
     }
 }

@@ -86,6 +86,8 @@ pub mod fuzz;
 pub mod inspect;
 mod ledger;
 mod logger;
+#[cfg(feature = "posthog")]
+pub mod posthog;
 pub mod query;
 mod queue;
 mod record;

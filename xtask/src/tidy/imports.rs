@@ -24,7 +24,7 @@ const ROOMS: &[Room] = &[
         name: "record",
         rooms: &[
             "capture", "tower", "logger", "queue", "ledger", "delivery", "sink", "query",
-            "inspect", "config", "testing", "bench",
+            "inspect", "posthog", "config", "testing", "bench",
         ],
         crates: &[
             "axum",

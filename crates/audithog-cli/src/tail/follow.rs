@@ -18,26 +18,28 @@ use crate::{
 
 /// Between two looks at the head.
 const POLL: Duration = Duration::from_millis(200);
-/// Rows printed between two looks for a signal.
+/// Rows read, and printed, between two looks for a signal.
 const STRETCH: usize = 1_000;
 
 pub(super) fn run(args: &Args, filter: &Filter, printer: &mut Printer) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
+    let path = ledger::find(args.which.db.as_deref())?;
     let mut tail = Tail {
-        path: ledger::find(args.which.db.as_deref())?,
+        // Of a ledger that is not there yet all rows are new.
+        began: !path.exists(),
+        path,
         filter,
         open: None,
         seen: 0,
         mark: None,
         waits: false,
     };
-    if let Some(log) = tail.open()? {
-        let head = log.head().map_err(failed)?;
-        printer.latest(log, filter, args.lines, head)?;
-        tail.advance(head);
-    }
     loop {
-        let wait = match tail.step(printer)? {
+        let step = match tail.began {
+            true => tail.step(printer)?,
+            false => tail.begin(printer, args.lines)?,
+        };
+        let wait = match step {
             Step::Idle => POLL,
             Step::More => Duration::ZERO,
         };
@@ -72,8 +74,16 @@ impl Identity {
     }
 }
 
+/// What the row with this number says that another file's row with the same number does not. None: retention removed it.
+fn mark(log: &mut Log, seq: u64) -> Result<Option<String>, audithog::Error> {
+    let row = log.row(seq)?;
+    Ok(row.map(|row| row.row().id().to_string()))
+}
+
 struct Tail<'f> {
     path: PathBuf,
+    /// The latest rows were shown.
+    began: bool,
     filter: &'f Filter,
     open: Option<(Log, Identity)>,
     /// The last row that was shown, or passed over.
@@ -111,6 +121,26 @@ impl Tail<'_> {
         }
     }
 
+    /// The latest rows, once the file can be read.
+    fn begin(&mut self, printer: &mut Printer, lines: usize) -> Result<Step, Failure> {
+        let filter = self.filter;
+        let Some(log) = self.open()? else {
+            return Ok(Step::Idle);
+        };
+        let found = log.head().and_then(|head| Ok((head, mark(log, head)?)));
+        let (head, mark) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.wait(&error);
+                return Ok(Step::Idle);
+            }
+        };
+        printer.latest(log, filter, lines, head)?;
+        (self.seen, self.mark) = (head, mark);
+        self.began = true;
+        Ok(Step::More)
+    }
+
     fn step(&mut self, printer: &mut Printer) -> Result<Step, Failure> {
         if let Some((_, identity)) = &self.open
             && Identity::of(&self.path) != Some(*identity)
@@ -122,7 +152,7 @@ impl Tail<'_> {
             return Ok(Step::Idle);
         }
         if !was_open {
-            self.find_place()?;
+            self.find_place();
         }
         let Some((log, _)) = &mut self.open else {
             return Ok(Step::Idle);
@@ -146,72 +176,64 @@ impl Tail<'_> {
     }
 
     fn print_new(&mut self, printer: &mut Printer, head: u64) -> Result<Step, Failure> {
-        let Some((log, _)) = &mut self.open else {
+        let Some((log, identity)) = &mut self.open else {
             return Ok(Step::Idle);
         };
-        let mut upto = head;
-        let mut outcome = Ok(());
-        match log.rows(self.filter, self.seen, head) {
-            Ok(rows) => {
-                for (n, row) in rows.enumerate() {
-                    let row = match row {
-                        Ok(row) => row,
-                        Err(error) => {
-                            outcome = Err(error);
-                            upto = self.seen;
-                            break;
-                        }
-                    };
-                    printer.row(&row).map_err(written)?;
-                    self.seen = row.seq();
-                    if n + 1 >= STRETCH {
-                        upto = row.seq();
-                        break;
-                    }
-                }
-            }
+        let read = log
+            .rows(self.filter, self.seen, head)
+            .and_then(|rows| rows.take(STRETCH).collect::<Result<Vec<_>, _>>())
+            .and_then(|rows| {
+                // What the mark is read from may be gone as soon as the rows are printed.
+                let upto = match rows.last() {
+                    Some(last) if rows.len() >= STRETCH => last.seq(),
+                    _ => head,
+                };
+                Ok((rows, upto, mark(log, upto)?))
+            });
+        // The log follows its name by itself: what another file has is not for here.
+        if Identity::of(&self.path) != Some(*identity) {
+            self.open = None;
+            return Ok(Step::More);
+        }
+        let (rows, upto, mark) = match read {
+            Ok(read) => read,
             Err(error) => {
-                upto = self.seen;
-                outcome = Err(error);
+                self.wait(&error);
+                return Ok(Step::Idle);
             }
+        };
+        for row in &rows {
+            printer.row(row).map_err(written)?;
         }
         printer.output.flush().map_err(written)?;
-        if let Err(error) = outcome {
-            self.wait(&error);
-            return Ok(Step::Idle);
-        }
-        self.advance(upto);
+        self.seen = upto;
+        self.mark = mark;
         Ok(if upto < head { Step::More } else { Step::Idle })
     }
 
-    fn advance(&mut self, seen: u64) {
-        self.seen = seen;
-        self.mark = self.mark_at(seen);
-    }
-
-    fn mark_at(&mut self, seq: u64) -> Option<String> {
-        let (log, _) = self.open.as_mut()?;
-        // Retention may have removed it; then nothing is known of it.
-        let row = log.row(seq).ok().flatten()?;
-        Some(row.row().id().to_string())
-    }
-
     /// In a file that was opened anew: after the rows that were seen, if it has them or begins after them, else at its beginning.
-    fn find_place(&mut self) -> Result<(), Failure> {
+    fn find_place(&mut self) {
         if self.seen == 0 {
-            return Ok(());
+            return;
         }
         let Some((log, _)) = &mut self.open else {
-            return Ok(());
+            return;
         };
-        let pruned = log.pruned().map_err(failed)?;
-        let mark = self.mark_at(self.seen);
+        let found = log
+            .pruned()
+            .and_then(|pruned| Ok((pruned, mark(log, self.seen)?)));
+        let (pruned, mark) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.wait(&error);
+                return;
+            }
+        };
         if pruned >= self.seen || (mark.is_some() && mark == self.mark) {
-            return Ok(());
+            return;
         }
         remark("another ledger is in its place: its rows follow from the first");
         self.seen = 0;
         self.mark = None;
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     runtime::Builder,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::failure::Failure;
@@ -53,19 +53,11 @@ impl Stop {
     }
 }
 
-async fn either(one: &mut tokio::signal::unix::Signal, other: &mut tokio::signal::unix::Signal) {
-    let mut waits = (std::pin::pin!(one.recv()), std::pin::pin!(other.recv()));
-    std::future::poll_fn(|context| {
-        use std::{future::Future as _, task::Poll};
-        match (
-            waits.0.as_mut().poll(context),
-            waits.1.as_mut().poll(context),
-        ) {
-            (Poll::Pending, Poll::Pending) => Poll::Pending,
-            _ => Poll::Ready(()),
-        }
-    })
-    .await;
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
 }
 
 /// A pipe without a reader is an error to poll(2); a write would tell only with the next row.

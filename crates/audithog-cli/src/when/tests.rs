@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use super::*;
 
 /// A clock that stands, by RFC 9557: `2026-11-25T14:00:00+01:00[Europe/Berlin]`.

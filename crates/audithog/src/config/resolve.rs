@@ -247,6 +247,8 @@ fn read_back(values: &mut Values) -> ReadBackSettings {
         key: values.secret(var::POSTHOG_PERSONAL_API_KEY),
         project: values.text(var::POSTHOG_PROJECT_ID),
         host: values.text(var::POSTHOG_API_HOST),
+        capture_host: values.text(var::POSTHOG_HOST),
+        ca_file: values.text(var::POSTHOG_CA_FILE).map(PathBuf::from),
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     /// None: nothing leaves the process.
     pub(crate) posthog: Option<PosthogSettings>,
     pub(crate) retry: RetrySettings,
-    /// For `audithog doctor`.
+    /// For `audithog doctor`, and for what asks PostHog or sets it up.
     #[cfg_attr(
         not(any(test, feature = "posthog")),
         expect(dead_code, reason = "read back from PostHog alone")
@@ -145,7 +145,7 @@ pub(crate) struct PosthogSettings {
     pub(crate) sample: Vec<SampleRule>,
 }
 
-/// Who may read what the project has. As given, unchecked.
+/// Who may read what the project has, and set it up. As given, unchecked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReadBackSettings {
     /// `phx_…`, with the scope `query:read`.
@@ -154,6 +154,10 @@ pub(crate) struct ReadBackSettings {
     pub(crate) project: Option<String>,
     /// None: made from `POSTHOG_HOST`.
     pub(crate) host: Option<String>,
+    /// `POSTHOG_HOST`, also where there is no key to send events with.
+    pub(crate) capture_host: Option<String>,
+    /// PEM file with certificate authorities to trust besides the system's.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

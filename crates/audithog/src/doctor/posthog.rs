@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Checks;
 use crate::clock::Clock;
-use crate::config::{PosthogSettings, ReadBackSettings, Settings};
+use crate::config::{ReadBackSettings, Settings};
 use crate::ledger::own_rows::own_row;
 use crate::ledger::verify;
 use crate::record::{Micros, StoredRow};
@@ -90,7 +90,6 @@ pub(super) fn examine(
     }
     let trip = Trip {
         sink: &sink,
-        posthog,
         settings: &settings.read_back,
         clock,
         within,
@@ -186,7 +185,6 @@ fn compare_clocks(theirs: Micros, ours: Micros, checks: &mut Checks) {
 /// One event there and back.
 struct Trip<'a> {
     sink: &'a PosthogSink,
-    posthog: &'a PosthogSettings,
     settings: &'a ReadBackSettings,
     clock: &'a Clock,
     within: Duration,
@@ -294,7 +292,7 @@ impl Trip<'_> {
     async fn wait_for(&self, id: Uuid) -> Result<(), Option<String>> {
         let until = Instant::now() + self.within;
         loop {
-            let last = match self.sink.read_back(self.posthog, self.settings, id).await {
+            let last = match self.sink.read_back(self.settings, id).await {
                 Reading::Found => return Ok(()),
                 Reading::Refused(why) => return Err(Some(why)),
                 Reading::Failed(why) => Some(why),

@@ -142,15 +142,14 @@ impl Endpoint {
         (&self.host, self.port)
     }
 
-    /// Where this project's events can be asked for, if `self` has the private API too. PostHog Cloud has it on the
-    /// names of the web application.
-    pub(super) fn query(&self, project: &str) -> String {
+    /// A path of the private API, if `self` has that too. PostHog Cloud has it on the names of the web application.
+    pub(super) fn private(&self, path: &str) -> String {
         let base = match self.region {
             Region::Us => "https://us.posthog.com",
             Region::Eu => "https://eu.posthog.com",
             Region::Custom => &self.base,
         };
-        format!("{base}/api/projects/{project}/query/")
+        format!("{base}/api/{path}")
     }
 
     pub(super) fn is_secure(&self) -> bool {

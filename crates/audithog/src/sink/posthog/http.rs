@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{PROXY_AUTHORIZATION, USER_AGENT as USER_AGENT_NAME};
-use http::{HeaderMap, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
@@ -76,7 +76,21 @@ impl Http {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Answer, String> {
-        match tokio::time::timeout(self.timeout, self.exchange(url, headers, body)).await {
+        self.send(Method::POST, url, headers, body, REPLY_LIMIT)
+            .await
+    }
+
+    /// Sends a request, and takes a reply of at most `most` bytes. An error is as for [`Http::post`].
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        most: usize,
+    ) -> Result<Answer, String> {
+        let exchange = self.exchange(method, url, headers, body, most);
+        match tokio::time::timeout(self.timeout, exchange).await {
             Ok(answer) => answer,
             Err(_) => Err(format!(
                 "no reply in time ({} ms)",
@@ -87,9 +101,11 @@ impl Http {
 
     async fn exchange(
         &self,
+        method: Method,
         url: &str,
         mut headers: HeaderMap,
         body: Vec<u8>,
+        most: usize,
     ) -> Result<Answer, String> {
         let uri: Uri = url
             .parse()
@@ -98,7 +114,9 @@ impl Http {
         if let Some(value) = self.connector.authorization(&uri) {
             headers.insert(PROXY_AUTHORIZATION, value);
         }
-        let mut request = Request::post(uri)
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri)
             .body(Full::from(body))
             .map_err(|_| "its address is no URL".to_owned())?;
         *request.headers_mut() = headers;
@@ -116,11 +134,9 @@ impl Http {
             let Some(data) = frame.data_ref() else {
                 continue;
             };
-            if REPLY_LIMIT < body.len() + data.len() {
+            if most < body.len() + data.len() {
                 let status = head.status.as_u16();
-                return Err(format!(
-                    "status {status} with a reply above {REPLY_LIMIT} bytes"
-                ));
+                return Err(format!("status {status} with a reply above {most} bytes"));
             }
             body.extend_from_slice(data);
         }

@@ -9,6 +9,7 @@
 //! | `http`, `connect` | how does it get there? |
 //! | `verdict`, `all_ok`, `text` | what does a reply mean? |
 //! | `memory` | what has the host shown so far? |
+//! | `private` | how is a project read and set up? |
 //! | `probe` | does it take events with this key, and can they be read back? |
 //!
 //! Two requests in flight may both find out that v1 is absent; each then sends its own events to v0.
@@ -30,6 +31,7 @@ mod http;
 mod json;
 mod memory;
 mod object;
+pub(crate) mod private;
 mod probe;
 mod text;
 mod v0;

@@ -4,17 +4,16 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
-use http::{HeaderMap, HeaderValue};
+use http::Method;
+use http::header::DATE;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::body::Encoding;
-use super::endpoint::Endpoint;
-use super::http::Http;
+use super::private::{Private, Response};
 use super::verdict::Answer;
 use super::{PosthogSink, text, v0, v1};
-use crate::config::{PosthogSettings, ReadBackSettings};
+use crate::config::ReadBackSettings;
 use crate::record::Micros;
 use crate::sink::Attempt;
 
@@ -157,49 +156,12 @@ impl PosthogSink {
         Some((Micros(date.timestamp().as_microsecond()), self.clock.wall()))
     }
 
-    /// Asks whether the event with this id is in the project. `posthog`: what `self` was made from.
-    pub(crate) async fn read_back(
-        &self,
-        posthog: &PosthogSettings,
-        settings: &ReadBackSettings,
-        id: Uuid,
-    ) -> Reading {
-        let (Some(key), Some(project)) = (&settings.key, &settings.project) else {
-            return Reading::Refused("no personal key, or no project".to_owned());
+    /// Asks whether the event with this id is in the project.
+    pub(crate) async fn read_back(&self, settings: &ReadBackSettings, id: Uuid) -> Reading {
+        let api = match Private::new(settings) {
+            Ok(api) => api,
+            Err(error) => return Reading::Refused(error.to_string()),
         };
-        let key = key.expose().trim();
-        let answer = match self
-            .query(posthog, settings.host.as_deref(), key, project, id)
-            .await
-        {
-            Ok(answer) => answer,
-            Err(reading) => return reading,
-        };
-        judge_query(&answer, id, key)
-    }
-
-    async fn query(
-        &self,
-        posthog: &PosthogSettings,
-        host: Option<&str>,
-        key: &str,
-        project: &str,
-        id: Uuid,
-    ) -> Result<Answer, Reading> {
-        let api = match host {
-            Some(host) => Endpoint::parse(host).map_err(|problem| {
-                Reading::Refused(format!("AUDITHOG_POSTHOG_API_HOST {problem}"))
-            })?,
-            None => self.endpoint.clone(),
-        };
-        let http = Http::new(&api, posthog.request_timeout, posthog.ca_file.as_deref())
-            .map_err(|error| Reading::Refused(error.to_string()))?;
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {key}"))
-            .map_err(|_| Reading::Refused("POSTHOG_PERSONAL_API_KEY fits no header".to_owned()))?;
-        bearer.set_sensitive(true);
-        let mut headers = HeaderMap::with_capacity(2);
-        headers.insert(AUTHORIZATION, bearer);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = json!({
             "query": {
                 "kind": "HogQLQuery",
@@ -209,9 +171,11 @@ impl PosthogSink {
             "name": "audithog doctor",
             "refresh": "force_blocking",
         });
-        let url = api.query(project);
-        let sent = http.post(&url, headers, body.to_string().into_bytes());
-        sent.await.map_err(Reading::Failed)
+        let path = "projects/{project}/query/";
+        match api.request(Method::POST, path, Some(&body)).await {
+            Ok(response) => judge_query(&response, id),
+            Err(error) => Reading::Failed(error),
+        }
     }
 }
 
@@ -246,26 +210,23 @@ fn judge_v0(answer: &Answer, key: &str) -> Result<&'static str, Refusal> {
     }
 }
 
-fn judge_query(answer: &Answer, id: Uuid, key: &str) -> Reading {
-    match answer.status {
+fn judge_query(response: &Response, id: Uuid) -> Reading {
+    let shown = response.shown();
+    match response.status {
         200 => {}
         401 | 403 => {
             return Reading::Refused(format!(
-                "the personal key is refused ({}): it needs the scope query:read and access to the project",
-                shown(answer, key)
+                "the personal key is refused ({shown}): it needs the scope query:read and access to the project"
             ));
         }
         404 => {
-            return Reading::Refused(format!("there is no such project ({})", shown(answer, key)));
+            return Reading::Refused(format!("there is no such project ({shown})"));
         }
-        408 | 429 | 500.. => return Reading::Failed(shown(answer, key)),
-        _ => return Reading::Refused(format!("the query is refused ({})", shown(answer, key))),
+        408 | 429 | 500.. => return Reading::Failed(shown),
+        _ => return Reading::Refused(format!("the query is refused ({shown})")),
     }
-    let Some(body) = json_of(answer) else {
-        return Reading::Refused(format!(
-            "that is not PostHog's API ({})",
-            shown(answer, key)
-        ));
+    let Some(body) = &response.body else {
+        return Reading::Refused(format!("that is not PostHog's API ({shown})"));
     };
     let wanted = id.to_string();
     let rows = body.get("results").and_then(Value::as_array);

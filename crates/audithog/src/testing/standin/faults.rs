@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::event::CapturedEvent;
@@ -33,6 +34,7 @@ pub enum Verdict {
 }
 
 type Judge = dyn FnMut(&CapturedEvent, u32) -> Option<Verdict> + Send;
+type Oracle = dyn FnMut(&str, &Value) -> Option<Vec<Vec<Value>>> + Send;
 
 /// The script.
 #[derive(Default)]
@@ -42,6 +44,7 @@ pub(super) struct Faults {
     judge: Option<Box<Judge>>,
     /// How often capture v1 has received each event, counted while there is a judge.
     received: HashMap<Uuid, u32>,
+    oracle: Option<Box<Oracle>>,
 }
 
 impl fmt::Debug for Faults {
@@ -50,6 +53,7 @@ impl fmt::Debug for Faults {
             .field("queue", &self.queue)
             .field("standing", &self.standing)
             .field("judge", &self.judge.is_some())
+            .field("oracle", &self.oracle.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -92,6 +96,18 @@ impl Faults {
         let times = self.received.entry(event.uuid).or_insert(0);
         *times += 1;
         judge(event, *times)
+    }
+
+    pub(super) fn set_oracle(
+        &mut self,
+        oracle: impl FnMut(&str, &Value) -> Option<Vec<Vec<Value>>> + Send + 'static,
+    ) {
+        self.oracle = Some(Box::new(oracle));
+    }
+
+    /// The scripted lines for a query, if there are some.
+    pub(super) fn lines(&mut self, sql: &str, values: &Value) -> Option<Vec<Vec<Value>>> {
+        self.oracle.as_mut()?(sql, values)
     }
 
     /// Whether the connection is reset before the body is read. Only the queue's first fault for the route counts: a

@@ -200,7 +200,9 @@ fn decide(incoming: &Incoming, shared: &Shared) -> Outcome {
         Route::V1 => v1::receive(incoming, &behaviour, |event| shared.faults().verdict(event)),
         Route::Query => {
             let stored: Vec<_> = shared.seen().stored().iter().cloned().collect();
-            readback::receive(incoming, &stored)
+            readback::receive(incoming, &stored, |sql, values| {
+                shared.faults().lines(sql, values)
+            })
         }
         Route::Other => {
             let login = behaviour.v1 == V1Route::LoginRedirect && incoming.path == "/login";

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
@@ -130,7 +131,16 @@ impl PostHogStandIn {
         self.shared.faults().set_judge(judge);
     }
 
-    /// Removes all faults and the judge. The [`Behaviour`] stays.
+    /// Answers queries of the private API with these lines: `answer` gets the HogQL and its `values`, and may leave a query to the
+    /// stand-in. It is asked only where the key is good, and must not call the stand-in.
+    pub fn answer_queries(
+        &self,
+        answer: impl FnMut(&str, &Value) -> Option<Vec<Vec<Value>>> + Send + 'static,
+    ) {
+        self.shared.faults().set_oracle(answer);
+    }
+
+    /// Removes all faults, the judge and scripted answers. The [`Behaviour`] stays.
     pub fn heal(&self) {
         self.shared.faults().heal();
     }

@@ -226,6 +226,8 @@ fn words(error: &rusqlite::Error) -> Option<String> {
             let message = message.clone().unwrap_or_else(|| failure.to_string());
             is_its_own.then_some(message)
         }
+        // Another version's way to say the first.
+        other if other.sqlite_error_code() == Some(ErrorCode::Unknown) => Some(other.to_string()),
         _ => None,
     }
 }
