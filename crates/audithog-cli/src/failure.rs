@@ -28,6 +28,14 @@ impl Failure {
         }
     }
 
+    /// With another line, if it says anything.
+    pub(crate) fn with(self, line: &str) -> Self {
+        match self.error {
+            Some(error) => Self::new(self.exit_code, format!("{}\n{line}", sentence(&*error))),
+            None => self,
+        }
+    }
+
     pub(crate) fn report(&self) -> ExitCode {
         let mut stderr = io::stderr();
         for line in self.sentence().lines() {

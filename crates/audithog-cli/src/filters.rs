@@ -83,6 +83,11 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
+    /// Takes `--user` out, for a command that means more by it.
+    pub(crate) fn take_users(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.user)
+    }
+
     /// The filter. Without `--since` it looks back so far from `--until`, or from now; `None`: to the beginning of the log.
     ///
     /// # Errors

@@ -9,7 +9,9 @@ mod csv;
 mod dead_letters;
 mod demo;
 mod doctor;
+mod export;
 mod failure;
+mod files;
 mod filters;
 mod ledger;
 mod man;
@@ -53,6 +55,7 @@ enum Command {
     Show(show::Args),
     Tail(tail::Args),
     Sql(sql::Args),
+    Export(Box<export::Args>),
     Completions(completions::Args),
     Man(man::Args),
     Posthog(posthog::Args),
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Tail(args) => tail::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Sql(args) => sql::run(&args),
+        Command::Export(args) => export::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Man(args) => man::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Posthog(args) => posthog::run(&args),

@@ -37,6 +37,22 @@ impl Clock {
         self.now.timestamp().into()
     }
 
+    /// The same zone at another time.
+    pub(crate) fn at_time(&self, now: SystemTime) -> Self {
+        let now = Timestamp::try_from(now).unwrap_or(Timestamp::MAX);
+        Self {
+            now: now.to_zoned(self.now.time_zone().clone()),
+        }
+    }
+
+    /// The zone's name: `Europe/Berlin`, `UTC`; of one without a name its distance from UTC.
+    pub(crate) fn zone(&self) -> String {
+        match self.now.time_zone().iana_name() {
+            Some(name) => name.to_owned(),
+            None => self.now.strftime("%:z").to_string(),
+        }
+    }
+
     /// The start of what the text names; a span is so long ago.
     pub(crate) fn moment(&self, text: &str) -> Result<SystemTime, String> {
         let text = text.trim();

@@ -1,10 +1,8 @@
 //! `audithog dead-letters export`.
 
 use std::{
-    ffi::OsString,
-    fs::{self, File, OpenOptions},
+    fs,
     io::{self, BufWriter, Write},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +12,7 @@ use super::{Dismissed, Which};
 use crate::{
     csv,
     failure::Failure,
-    ledger,
+    files, ledger,
     output::{Output, failed, number, written},
 };
 
@@ -50,14 +48,8 @@ enum Form {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut file = ledger::open(args.which.db.as_deref())?;
-    if !args.force && args.output.symlink_metadata().is_ok() {
-        let text = format!(
-            "{} is there already; --force replaces it",
-            args.output.display()
-        );
-        return Err(Failure::new(1, text));
-    }
-    let part = part_of(&args.output);
+    files::must_be_free(&args.output, args.force)?;
+    let part = files::beside(&args.output, &format!(".{}.part", std::process::id()));
     let letters = write(&mut file, args, &part).inspect_err(|_| {
         // Half an export is none.
         let _ = fs::remove_file(&part);
@@ -72,25 +64,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     output.end()
 }
 
-/// Beside the file, so that renaming it is one step.
-fn part_of(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.part", std::process::id()));
-    path.with_file_name(name)
-}
-
 fn write(file: &mut LedgerFile, args: &Args, part: &Path) -> Result<u64, Failure> {
-    let cannot = |error: io::Error| {
-        let text = format!("{} cannot be written: {error}", args.output.display());
-        Failure::new(1, text)
-    };
-    let created = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(part);
-    let mut to = BufWriter::new(created.map_err(cannot)?);
+    let cannot = files::cannot_write(&args.output);
+    let mut to = BufWriter::new(files::create(part).map_err(&cannot)?);
     let mut letters = 0;
     for letter in file.dead_letters(args.dismissed.of(args.which.letters())) {
         let letter = letter.map_err(failed)?;
@@ -98,16 +74,12 @@ fn write(file: &mut LedgerFile, args: &Args, part: &Path) -> Result<u64, Failure
             Form::Ndjson => ndjson(&mut to, &letter),
             Form::Csv => csv(&mut to, &letter, letters == 0),
         }
-        .map_err(cannot)?;
+        .map_err(&cannot)?;
         letters += 1;
     }
-    let complete = |to: BufWriter<File>| -> io::Result<()> {
-        to.into_inner()
-            .map_err(io::IntoInnerError::into_error)?
-            .sync_all()?;
-        fs::rename(part, &args.output)
-    };
-    complete(to).map_err(cannot)?;
+    let written = to.into_inner().map_err(io::IntoInnerError::into_error);
+    let written = written.map_err(&cannot)?;
+    files::put_in_place(&written, part, &args.output).map_err(&cannot)?;
     Ok(letters)
 }
 
@@ -122,16 +94,4 @@ fn csv(to: &mut impl Write, letter: &DeadLetter, first: bool) -> io::Result<()> 
         csv::line(to, fields.iter().map(|(name, _)| *name))?;
     }
     csv::line(to, fields.iter().map(|(_, value)| csv::cell(value)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_part_lies_beside_the_file() {
-        let part = part_of(Path::new("/tmp/x/letters.csv"));
-        assert_eq!(part.parent(), Some(Path::new("/tmp/x")));
-        assert_eq!(part_of(Path::new("l.csv")).parent(), Some(Path::new("")));
-    }
 }

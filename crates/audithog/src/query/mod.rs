@@ -26,6 +26,7 @@ mod groups;
 mod log;
 mod percentiles;
 mod question;
+mod schema;
 mod sql;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -36,6 +37,7 @@ pub use catalogue::Named;
 pub use filter::{Filter, Status};
 pub use log::{Log, LogRow, Rows};
 pub use question::{Key, Measure, Question};
+pub use schema::{Schema, SchemaColumn};
 pub use sql::Statement;
 
 pub use crate::record::Field;
