@@ -50,12 +50,9 @@ fn http(row: &mut Row) -> &mut Exchange {
     row.exchange.as_mut().unwrap()
 }
 
-/// By what each is.
-fn rows() -> Vec<(&'static str, LogRow)> {
-    let clock = Clock::system();
-    let event = || Row::event(Uuid::now_v7(), TS, "agent_published".into());
-    let own = |name| own_row(&clock, name, json!({"head": 7}));
-    let all = vec![
+/// Requests, by what each is.
+fn requests() -> Vec<(&'static str, Row)> {
+    vec![
         ("success", request("GET", Some(200), None)),
         ("created", request("POST", Some(201), None)),
         ("changed", request("PATCH", Some(200), None)),
@@ -74,6 +71,12 @@ fn rows() -> Vec<(&'static str, LogRow)> {
         ),
         ("panic", request("GET", None, Some("PANIC"))),
         ("a method of its own", request("M-SEARCH", Some(200), None)),
+    ]
+}
+
+/// Requests of everybody and nobody.
+fn requests_by_actor() -> Vec<(&'static str, Row)> {
+    vec![
         (
             "nothing known",
             changed(request("GET", Some(200), None), |row| {
@@ -123,6 +126,15 @@ fn rows() -> Vec<(&'static str, LogRow)> {
                 row.event = "api_connection_closed".into();
             }),
         ),
+    ]
+}
+
+/// Rows that are about no request.
+fn events() -> Vec<(&'static str, Row)> {
+    let clock = Clock::system();
+    let event = || Row::event(Uuid::now_v7(), TS, "agent_published".into());
+    let own = |name| own_row(&clock, name, json!({"head": 7}));
+    vec![
         (
             "business",
             changed(event(), |row| {
@@ -153,7 +165,15 @@ fn rows() -> Vec<(&'static str, LogRow)> {
                 row.request_id = Some(RequestId::Uuid(Uuid::now_v7()));
             }),
         ),
-    ];
+    ]
+}
+
+/// By what each is.
+fn rows() -> Vec<(&'static str, LogRow)> {
+    let all = requests()
+        .into_iter()
+        .chain(requests_by_actor())
+        .chain(events());
     let bare = Arc::new(Run {
         service: "agents".to_owned(),
         ..Run::default()
@@ -201,7 +221,7 @@ fn leaves(value: &Value, free: &[&str]) -> Vec<(String, Value)> {
             };
             match value {
                 Value::Object(members) if !free.contains(&&*name) => {
-                    walk(&name, members, free, all)
+                    walk(&name, members, free, all);
                 }
                 value => all.push((name, value.clone())),
             }

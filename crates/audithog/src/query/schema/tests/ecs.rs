@@ -49,7 +49,7 @@ fn rows_have_what_the_schema_requires_and_nothing_else() {
                 .unwrap_or_else(|| panic!("{at} is no field of the schema"));
             match (field["array"] == true, value) {
                 (true, Value::Array(values)) => {
-                    values.iter().for_each(|value| check(&at, value, field))
+                    values.iter().for_each(|value| check(&at, value, field));
                 }
                 (false, value) => check(&at, value, field),
                 (true, _) => panic!("{at} is no array: {value}"),
