@@ -134,7 +134,7 @@ pub(crate) fn run(mut args: Args) -> Result<(), Failure> {
             abandon(&place);
         })?;
     }
-    let export = prepare(&mut args, form, writer, place, before)?;
+    let export = prepare(&mut args, form, writer, place, before.as_ref())?;
     export.run(&args, manifest.as_deref())
 }
 
@@ -148,14 +148,14 @@ fn prepare(
     form: Form,
     mut writer: Writer,
     mut place: Option<Place>,
-    before: Option<State>,
+    before: Option<&State>,
 ) -> Result<Export, Failure> {
     let users = args.filters.take_users();
-    let found = find(args, form, users, before.as_ref());
+    let found = find(args, form, users, before);
     let (logs, wanted, state) = found.inspect_err(|_| {
         abandon(&place);
     })?;
-    let sink = match (&mut place, &before) {
+    let sink = match (&mut place, before) {
         (None, _) => Sink::output(),
         (Some(place), None) => place.begin()?,
         (Some(place), Some(before)) => {

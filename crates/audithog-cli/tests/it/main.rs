@@ -9,6 +9,7 @@
 mod dead_letters;
 mod demo;
 mod doctor;
+mod export;
 mod program;
 mod query;
 mod shell;

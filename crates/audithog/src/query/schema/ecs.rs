@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::kind::{Grade, What, grade, message, what};
 use super::{properties, without_nulls};
 use crate::query::LogRow;
-use crate::record::Row;
+use crate::record::{ActorType, Row};
 
 pub(super) const VERSION: &str = "9.4.0";
 
@@ -52,7 +52,7 @@ pub(super) fn row(stored: &LogRow) -> Value {
             "request_id": row.request_id(),
             "upstream_request_id": row.upstream_request_id(),
             "route": row.route(),
-            "actor_type": actor.kind.map(|kind| kind.as_str()),
+            "actor_type": actor.kind.map(ActorType::as_str),
             "distinct_id": row.distinct_id.as_ref(),
         },
     }));

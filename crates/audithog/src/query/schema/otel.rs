@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::kind::{Grade, What, grade, message, what};
 use super::properties;
 use crate::query::LogRow;
-use crate::record::Row;
+use crate::record::{ActorType, Row};
 
 pub(super) const VERSION: &str = "1.44.0";
 
@@ -100,7 +100,7 @@ fn attributes(stored: &LogRow) -> Vec<Value> {
         ("audithog.org_id", json!(actor.org_id())),
         (
             "audithog.actor_type",
-            json!(actor.kind.map(|kind| kind.as_str())),
+            json!(actor.kind.map(ActorType::as_str)),
         ),
         ("audithog.on_behalf_of", json!(actor.acts_for())),
         ("audithog.result", json!(row.result())),
