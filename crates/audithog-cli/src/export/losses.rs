@@ -35,7 +35,7 @@ pub(super) fn read(log: &mut Log, filter: &Filter, upto: u64) -> Result<Vec<Loss
     // A loss is told after it: also behind the end of the range.
     for row in log.rows(&told, 0, upto).map_err(failed)? {
         let row = row.map_err(failed)?;
-        let own = row.row().actor().actor_type().map(ActorType::as_str) == Some("system");
+        let own = row.row().actor().actor_type() == Some(ActorType::System);
         let text = |name: &str| match row.row().property(name) {
             Some(Value::String(text)) => Some(text),
             _ => None,

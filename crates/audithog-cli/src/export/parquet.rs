@@ -35,7 +35,7 @@ use super::{
 };
 
 /// Rows of a group, and about how many bytes they may have before compression.
-const GROUP_ROWS: u64 = 50_000;
+const GROUP_ROWS: u64 = 160 * BATCH as u64;
 const GROUP_BYTES: usize = 32 << 20;
 /// Rows that are turned into columns at a time.
 const BATCH: usize = 256;

@@ -9,6 +9,7 @@
 mod dead_letters;
 mod demo;
 mod doctor;
+mod export;
 mod posthog;
 mod program;
 mod query;
