@@ -131,7 +131,14 @@ fn filter(value: &str) -> Filter {
         .until(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
         .any_status(["404".parse().unwrap(), "5xx".parse().unwrap()])
         .refused();
+    // A method is looked for in upper case as well, where that is another text: here it always is.
+    let method = format!("m{value}");
     for field in fields {
+        let value = if field == Field::Method {
+            &method
+        } else {
+            value
+        };
         filter = filter.is(field, [value, "another"]).unwrap();
     }
     for field in [
