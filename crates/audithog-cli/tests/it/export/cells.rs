@@ -81,8 +81,8 @@ fn cell(name: &str, field: &Field) -> Value {
     match (name, field) {
         (_, Field::Null) => Value::Null,
         ("ts", Field::TimestampMicros(micros)) => {
-            let (seconds, part) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-            json!(format!("{}.{part:06}Z", rfc_3339(seconds)))
+            let time = jiff::Timestamp::from_microsecond(*micros).unwrap();
+            json!(format!("{time:.6}"))
         }
         ("seq", Field::Long(n)) => json!(n),
         ("status_code", Field::Int(n)) => json!(n),
@@ -92,13 +92,4 @@ fn cell(name: &str, field: &Field) -> Value {
         (_, Field::Str(text)) => json!(text),
         (name, field) => panic!("{name} is {field:?}"),
     }
-}
-
-/// SQLite's calendar is nobody's but its own.
-fn rfc_3339(seconds: i64) -> String {
-    let connection = rusqlite::Connection::open_in_memory().unwrap();
-    let sql = "SELECT strftime('%Y-%m-%dT%H:%M:%S', ?1, 'unixepoch')";
-    connection
-        .query_row(sql, [seconds], |row| row.get(0))
-        .unwrap()
 }
