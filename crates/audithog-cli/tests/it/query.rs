@@ -216,8 +216,8 @@ fn a_live_service_is_asked_and_goes_on() {
     let mut demo = Demo::start(home.path(), &["--no-traffic"]);
     for n in 1..=3_u64 {
         demo.request("GET", "/agents", "", "");
-        // Printed once committed.
-        demo.wait_for("/agents");
+        // Printed once committed; the commands that the demo shows have the path too.
+        demo.wait_for("TOKEN_MISSING");
         let (code, printed, complaint) = ran(
             home.path(),
             &["query", "endpoint", "/agents", "--format", "json"],

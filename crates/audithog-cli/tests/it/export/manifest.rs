@@ -48,7 +48,7 @@ fn the_manifest_says_what_the_file_is() {
         ("schema", json!("audithog")),
         ("schema_version", json!("1")),
         ("audithog", json!(env!("CARGO_PKG_VERSION"))),
-        ("filters", json!(["method = GET"])),
+        ("filters", json!(["method = get or GET"])),
         ("data_subject", Value::Null),
         ("since", json!("2026-01-01T00:00:00.000000Z")),
         ("until", Value::Null),
