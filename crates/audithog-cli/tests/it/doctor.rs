@@ -377,6 +377,11 @@ fn a_round_trip_that_does_not_come_back_names_the_reason() {
     clinic
         .said(&personal)
         .assert("round_trip", "fail", "there is no such project");
+    // A host that hangs is given up with the time that was asked for.
+    clinic.posthog.push_fault(Fault::hang().on_query());
+    clinic
+        .said(&personal)
+        .assert("round_trip", "fail", "no answer within 5 s");
     // Once slow, then there.
     clinic.posthog.push_fault(Fault::status(503).on_query());
     clinic

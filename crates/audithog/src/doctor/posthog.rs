@@ -22,6 +22,8 @@ const CLOCK_NOTED: Duration = Duration::from_secs(10);
 const CLOCK_WRONG: Duration = Duration::from_secs(3_600);
 /// Between two questions whether the event is there. PostHog allows 240 a minute.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// One question is waited for so long, however little time was given.
+const ONE_ANSWER: Duration = Duration::from_secs(5);
 const SINK: &str = "posthog";
 
 pub(super) fn examine(
@@ -292,7 +294,15 @@ impl Trip<'_> {
     async fn wait_for(&self, id: Uuid) -> Result<(), Option<String>> {
         let until = Instant::now() + self.within;
         loop {
-            let last = match self.sink.read_back(self.settings, id).await {
+            // A host that hangs must not hold the command up for longer than was asked for.
+            let left = until
+                .saturating_duration_since(Instant::now())
+                .max(ONE_ANSWER);
+            let asked = tokio::time::timeout(left, self.sink.read_back(self.settings, id));
+            let reading = asked.await.unwrap_or_else(|_| {
+                Reading::Failed(format!("no answer within {} s", left.as_secs()))
+            });
+            let last = match reading {
                 Reading::Found => return Ok(()),
                 Reading::Refused(why) => return Err(Some(why)),
                 Reading::Failed(why) => Some(why),
