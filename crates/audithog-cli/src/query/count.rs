@@ -16,19 +16,11 @@ pub(super) const LOOKS_BACK: Duration = Duration::from_secs(86_400);
 /// Steps of time by their names.
 const STEPS: [(&str, u64); 3] = [("minute", 60), ("hour", 3_600), ("day", 86_400)];
 
-const MEASURES: [Measure; 11] = [
-    Measure::Successes,
-    Measure::Failures,
-    Measure::FailureRate,
-    Measure::ClientErrors,
-    Measure::ServerErrors,
-    Measure::ServerErrorRate,
-    Measure::OtherFailures,
-    Measure::P50,
-    Measure::P95,
-    Measure::P99,
-    Measure::Last,
-];
+/// What can be said of a group besides how many rows it has, which is always said.
+fn measures() -> impl Iterator<Item = Measure> {
+    let all = Measure::ALL.into_iter();
+    all.filter(|measure| *measure != Measure::Count)
+}
 
 /// What `count` groups by, and what it says of each group.
 #[derive(Clone, Debug, clap::Args)]
@@ -68,8 +60,8 @@ fn key(name: &str) -> Option<Key> {
 }
 
 fn measure_parser() -> impl clap::builder::TypedValueParser<Value = Named<Measure>> {
-    PossibleValuesParser::new(MEASURES.map(Measure::name)).try_map(|name| {
-        let measure = MEASURES.into_iter().find(|measure| measure.name() == name);
+    PossibleValuesParser::new(measures().map(Measure::name)).try_map(|name| {
+        let measure = measures().find(|measure| measure.name() == name);
         measure.map(Named).ok_or("is no measure")
     })
 }

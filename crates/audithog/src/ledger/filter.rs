@@ -17,6 +17,8 @@ pub(crate) struct RowFilter {
 pub(crate) enum Condition {
     /// The field is one of these texts.
     Is(Field, Vec<String>),
+    /// The row has the field.
+    Has(Field),
     /// The field begins with the text.
     Begins(Field, String),
     /// The status code is in one of these ranges, both ends included.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::query::Statement;
 
 /// A string literal. HogQL escapes by backslashes (`escape_hogql_string`).
-pub(super) fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('\'');
     for c in text.chars() {

@@ -133,18 +133,46 @@ impl Named {
     /// [`Error::is_question`]: a subject is missing, not wanted, or none.
     pub fn question(self, subject: Option<&str>, filter: Filter) -> Result<Question, Error> {
         let filter = self.narrowed(subject, filter)?;
+        Ok(self.about_rows(filter))
+    }
+
+    /// The question about all that could be its subject: every user, every endpoint.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Named::question`].
+    pub fn about_everyone(self, filter: Filter) -> Result<Question, Error> {
+        match self.subject_field() {
+            Some(field) => Ok(self.about_rows(filter.has(field))),
+            None => self.question(None, filter),
+        }
+    }
+
+    /// The field that the subject is a value of.
+    #[must_use]
+    pub fn subject_field(self) -> Option<Field> {
+        match self {
+            Self::User => Some(Field::UserId),
+            Self::Request => Some(Field::RequestId),
+            Self::Endpoint => Some(Field::Route),
+            Self::Address => Some(Field::Ip),
+            _ => None,
+        }
+    }
+
+    fn about_rows(self, filter: Filter) -> Question {
         if let Some((columns, limit)) = self.rows() {
-            return Ok(Question {
+            return Question {
                 kind: Kind::Rows {
                     columns: columns.to_vec(),
                     latest_first: self != Self::Request,
                 },
                 filter,
                 limit,
-            });
+            };
         }
         let (by, measures, order, limit) = self.groups(step(&filter));
-        Ok(Question {
+        Question {
             kind: Kind::Groups(Grouping {
                 by,
                 measures: measures.to_vec(),
@@ -152,7 +180,7 @@ impl Named {
             }),
             filter: Filter(filter.0.with(Condition::Request)),
             limit,
-        })
+        }
     }
 
     /// The columns and the number of lines of a question after rows.

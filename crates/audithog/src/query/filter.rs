@@ -76,6 +76,13 @@ impl Filter {
         Ok(self)
     }
 
+    /// Only rows that have the field.
+    #[must_use]
+    pub fn has(mut self, field: Field) -> Self {
+        self.0.conditions.push(Condition::Has(field));
+        self
+    }
+
     /// Only rows whose path, route, event, error code or user agent begins with this text.
     ///
     /// # Errors
@@ -153,6 +160,7 @@ impl Filter {
 fn shown(condition: &Condition) -> Option<String> {
     Some(match condition {
         Condition::Is(field, texts) => format!("{} = {}", field.name(), texts.join(" or ")),
+        Condition::Has(field) => format!("{} is set", field.name()),
         Condition::Begins(field, text) => format!("{} begins with {text}", field.name()),
         Condition::Status(ranges) => {
             let ranges: Vec<String> = ranges

@@ -39,5 +39,7 @@ pub use log::{Log, LogRow, Rows};
 pub use question::{Key, Measure, Question};
 pub use schema::{Schema, SchemaColumn};
 pub use sql::Statement;
+#[cfg(feature = "posthog")]
+pub(crate) use sql::property;
 
 pub use crate::record::Field;

@@ -120,6 +120,22 @@ impl Key {
 }
 
 impl Measure {
+    /// All there are.
+    pub const ALL: [Self; 12] = [
+        Self::Count,
+        Self::Successes,
+        Self::Failures,
+        Self::FailureRate,
+        Self::ClientErrors,
+        Self::ServerErrors,
+        Self::ServerErrorRate,
+        Self::OtherFailures,
+        Self::P50,
+        Self::P95,
+        Self::P99,
+        Self::Last,
+    ];
+
     /// The answer's column.
     #[must_use]
     pub fn name(self) -> &'static str {

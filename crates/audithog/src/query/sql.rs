@@ -5,11 +5,14 @@ mod sqlite;
 
 use serde_json::Value;
 
+#[cfg(feature = "posthog")]
+pub(crate) use hogql::property;
+
 use super::answer::{Answer, AnswerColumn, Scope};
 use super::ask::{columns_of, shown};
 use super::question::{Grouping, Key, Kind, Measure, Order, Question, Shown};
 use crate::ledger::{Condition, REFUSED_CODES, REFUSED_STATUS, RowFilter};
-use crate::record::{API_REQUEST, Field, Micros};
+use crate::record::{API_REQUEST, Field};
 
 /// Squared normal quantile of a two-sided 95 % interval, and its root.
 const Z2: &str = "3.841458820694124";
@@ -40,6 +43,15 @@ impl Question {
     #[must_use]
     pub fn hogql(&self) -> Statement {
         Writer::new(&hogql::HogQl).question(self)
+    }
+
+    /// The same for an insight of PostHog, whose time range comes from outside: in place of the question's own `{filters}` stands, which a
+    /// dashboard fills.
+    #[must_use]
+    pub fn insight_hogql(&self) -> Statement {
+        let mut writer = Writer::new(&hogql::HogQl);
+        writer.range = Some("{filters}");
+        writer.question(self)
     }
 
     /// The answer in the lines that PostHog's query API gives for [`Question::hogql`].
@@ -91,12 +103,7 @@ trait Dialect {
     /// The start of the time's step.
     fn step(&self, column: &str, micros: i64) -> String;
     /// Rows, each once, with these expressions under these names: what is counted.
-    fn source(
-        &self,
-        columns: &[(String, &'static str)],
-        keys: &[&'static str],
-        condition: &str,
-    ) -> String;
+    fn source(&self, columns: &str, keys: &str, condition: &str) -> String;
     /// Rows for which the condition holds, each with its weight.
     fn count(&self, condition: Option<&str>) -> String;
     fn percentile(&self, share: &str) -> String;
@@ -111,6 +118,8 @@ trait Dialect {
 
 struct Writer<'d> {
     dialect: &'d dyn Dialect,
+    /// In place of the filter's time range.
+    range: Option<&'static str>,
     values: Vec<(String, Value)>,
 }
 
@@ -118,6 +127,7 @@ impl<'d> Writer<'d> {
     fn new(dialect: &'d dyn Dialect) -> Self {
         Self {
             dialect,
+            range: None,
             values: Vec::new(),
         }
     }
@@ -164,33 +174,30 @@ impl<'d> Writer<'d> {
     fn groups(&self, grouping: &Grouping, condition: &str) -> String {
         let dialect = self.dialect;
         let keys: Vec<&'static str> = grouping.by.iter().map(|key| key.name()).collect();
-        let mut columns: Vec<(String, &'static str)> = grouping
-            .by
-            .iter()
-            .map(|key| {
-                let sql = match key {
-                    Key::Field(field) => dialect.field(*field),
-                    Key::Status => dialect.status().to_owned(),
-                    Key::Time(micros) => dialect.step(dialect.ts(), *micros),
-                };
-                (sql, key.name())
-            })
-            .collect();
-        columns.push((dialect.ts().to_owned(), "at"));
-        columns.push((dialect.status().to_owned(), "status"));
-        columns.push((dialect.field(Field::Result), "outcome"));
-        columns.push((dialect.duration().to_owned(), "took"));
-        let source = dialect.source(&columns, &keys, condition);
-        let mut selected: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        let keys = keys.join(", ");
+        let mut columns = Vec::new();
+        for key in &grouping.by {
+            let sql = match key {
+                Key::Field(field) => dialect.field(*field),
+                Key::Status => dialect.status().to_owned(),
+                Key::Time(micros) => dialect.step(dialect.ts(), *micros),
+            };
+            columns.push(format!("{sql} AS {}", key.name()));
+        }
+        columns.push(format!("{} AS at", dialect.ts()));
+        columns.push(format!("{} AS status", dialect.status()));
+        columns.push(format!("{} AS outcome", dialect.field(Field::Result)));
+        columns.push(format!("{} AS took", dialect.duration()));
+        let source = dialect.source(&columns.join(", "), &keys, condition);
+        let mut selected = vec![keys.clone()];
         for measure in &grouping.measures {
             selected.push(format!("{} AS {}", self.measure(*measure), measure.name()));
         }
         selected.extend(dialect.sampled().map(str::to_owned));
         let (having, order) = self.order(grouping);
         format!(
-            "SELECT {}\nFROM ({source})\nGROUP BY {}{having}\nORDER BY {order}",
+            "SELECT {}\nFROM ({source})\nGROUP BY {keys}{having}\nORDER BY {order}",
             selected.join(", "),
-            keys.join(", "),
         )
     }
 
@@ -245,15 +252,10 @@ impl<'d> Writer<'d> {
     }
 
     fn condition(&mut self, filter: &RowFilter) -> String {
-        let mut all = Vec::new();
-        if let Some(since) = filter.since {
-            let since = self.time(since);
-            all.push(format!("{} >= {since}", self.dialect.ts()));
-        }
-        if let Some(until) = filter.until {
-            let until = self.time(until);
-            all.push(format!("{} < {until}", self.dialect.ts()));
-        }
+        let mut all = match self.range {
+            Some(range) => vec![range.to_owned()],
+            None => self.range(filter),
+        };
         for condition in &filter.conditions {
             all.push(format!("({})", self.one(condition)));
         }
@@ -263,6 +265,18 @@ impl<'d> Writer<'d> {
         all.join(" AND ")
     }
 
+    fn range(&mut self, filter: &RowFilter) -> Vec<String> {
+        let mut range = Vec::new();
+        for (time, operator) in [(filter.since, ">="), (filter.until, "<")] {
+            if let Some(time) = time {
+                let time = self.bind(&time.to_string());
+                let time = self.dialect.time(&time);
+                range.push(format!("{} {operator} {time}", self.dialect.ts()));
+            }
+        }
+        range
+    }
+
     fn one(&mut self, condition: &Condition) -> String {
         let dialect = self.dialect;
         match condition {
@@ -270,6 +284,7 @@ impl<'d> Writer<'d> {
                 let texts: Vec<String> = texts.iter().map(|text| self.bind(text)).collect();
                 format!("{} IN ({})", dialect.field(*field), texts.join(", "))
             }
+            Condition::Has(field) => format!("{} IS NOT NULL", dialect.field(*field)),
             Condition::Begins(field, text) => {
                 let text = self.bind(text);
                 dialect.begins(&dialect.field(*field), &text)
@@ -298,11 +313,6 @@ impl<'d> Writer<'d> {
                 dialect.field(Field::Result)
             ),
         }
-    }
-
-    fn time(&mut self, time: Micros) -> String {
-        let parameter = self.bind(&time.to_string());
-        self.dialect.time(&parameter)
     }
 
     fn bind(&mut self, text: &str) -> String {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::alerts::{self, Alert};
 use super::{Setup, sql, trends};
 use crate::error::Error;
-use crate::query::Named;
+use crate::query::{Named, property};
 
 /// An insight that is to be.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub(super) fn all(setup: &Setup) -> Result<Vec<Insight>, Error> {
     ];
     for named in Named::ALL {
         let mut about = format!("{}.", named.about());
-        if let Some(property) = narrowed_by(named) {
+        if let Some(property) = named.subject_field().and_then(property) {
             about += &format!(" Narrow it down with the dashboard's filter on {property}.");
         }
         all.push(Insight {
@@ -72,16 +72,6 @@ pub(super) fn all(setup: &Setup) -> Result<Vec<Insight>, Error> {
         });
     }
     Ok(all)
-}
-
-/// The property that says which one a question is about.
-fn narrowed_by(named: Named) -> Option<&'static str> {
-    Some(match named.subject()? {
-        "USER_ID" => "userId",
-        "REQUEST_ID" => "requestId",
-        "ROUTE" => "route",
-        _ => "ip",
-    })
 }
 
 /// Where the tile of the insight with this number is: two in a row of a dashboard's twelve columns.

@@ -14,30 +14,11 @@ impl Dialect for HogQl {
     }
 
     fn field(&self, field: Field) -> String {
-        let property = match field {
-            Field::Event => return "event".to_owned(),
-            Field::UserId => "userId",
-            Field::UserRole => "userRole",
-            Field::OrgId => "orgId",
-            Field::ActorType => "actorType",
-            Field::OnBehalfOf => "onBehalfOf",
-            Field::Method => "method",
-            Field::Path => "path",
-            Field::Route => "route",
-            Field::Result => "result",
-            Field::ErrorCode => "errorCode",
-            Field::UserAgent => "userAgent",
-            Field::Ip => "ip",
-            Field::RequestId => "requestId",
-            Field::UpstreamRequestId => "upstreamRequestId",
-            Field::TraceId => "traceId",
-            Field::Service => "service",
-            Field::Environment => "environment",
-            Field::Version => "version",
-            Field::Instance => "instance",
-        };
-        // As text: PostHog may have taken ids of digits for numbers.
-        format!("toString(properties.{property})")
+        match property(field) {
+            None => "event".to_owned(),
+            // As text: PostHog may have taken ids of digits for numbers.
+            Some(property) => format!("toString(properties.{property})"),
+        }
     }
 
     fn ts(&self) -> &'static str {
@@ -74,20 +55,10 @@ impl Dialect for HogQl {
     }
 
     /// Each event once, however often it arrived, with the number of rows that it stands for.
-    fn source(
-        &self,
-        columns: &[(String, &'static str)],
-        _keys: &[&'static str],
-        condition: &str,
-    ) -> String {
-        let columns: Vec<String> = columns
-            .iter()
-            .map(|(sql, name)| format!("{sql} AS {name}"))
-            .collect();
+    fn source(&self, columns: &str, _keys: &str, condition: &str) -> String {
         format!(
-            "SELECT {}, 1 / ifNull(toFloat(properties.sample_rate), 1) AS weight\n\
-             FROM events WHERE {condition} LIMIT 1 BY uuid",
-            columns.join(", ")
+            "SELECT {columns}, 1 / ifNull(toFloat(properties.sample_rate), 1) AS weight\n\
+             FROM events WHERE {condition} LIMIT 1 BY uuid"
         )
     }
 
@@ -125,6 +96,32 @@ impl Dialect for HogQl {
             "timestamp LIMIT 1 BY uuid"
         }
     }
+}
+
+/// The event's property that has the field. None: the event's name has it.
+pub(crate) fn property(field: Field) -> Option<&'static str> {
+    Some(match field {
+        Field::Event => return None,
+        Field::UserId => "userId",
+        Field::UserRole => "userRole",
+        Field::OrgId => "orgId",
+        Field::ActorType => "actorType",
+        Field::OnBehalfOf => "onBehalfOf",
+        Field::Method => "method",
+        Field::Path => "path",
+        Field::Route => "route",
+        Field::Result => "result",
+        Field::ErrorCode => "errorCode",
+        Field::UserAgent => "userAgent",
+        Field::Ip => "ip",
+        Field::RequestId => "requestId",
+        Field::UpstreamRequestId => "upstreamRequestId",
+        Field::TraceId => "traceId",
+        Field::Service => "service",
+        Field::Environment => "environment",
+        Field::Version => "version",
+        Field::Instance => "instance",
+    })
 }
 
 /// A cell of PostHog's reply as answers have it: times in one form, counts without a fraction where they have none.

@@ -51,22 +51,11 @@ impl Dialect for Sqlite {
     }
 
     /// The rank of each row by duration within its group, for the percentiles.
-    fn source(
-        &self,
-        columns: &[(String, &'static str)],
-        keys: &[&'static str],
-        condition: &str,
-    ) -> String {
-        let columns: Vec<String> = columns
-            .iter()
-            .map(|(sql, name)| format!("{sql} AS {name}"))
-            .collect();
-        let group = keys.join(", ");
+    fn source(&self, columns: &str, keys: &str, condition: &str) -> String {
         format!(
-            "SELECT *, row_number() OVER (PARTITION BY {group} ORDER BY took NULLS LAST) AS rank, \
-             count(took) OVER (PARTITION BY {group}) AS timed\n\
-             FROM (SELECT seq, {} FROM audit_logs WHERE {condition})",
-            columns.join(", ")
+            "SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY took NULLS LAST) AS rank, \
+             count(took) OVER (PARTITION BY {keys}) AS timed\n\
+             FROM (SELECT seq, {columns} FROM audit_logs WHERE {condition})"
         )
     }
 

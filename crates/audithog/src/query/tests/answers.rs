@@ -44,6 +44,18 @@ fn every_named_question_says_what_sql_says() {
 }
 
 #[test]
+fn a_question_without_its_subject_is_about_everyone() {
+    let place = Place::holding(&traffic(5_000, 1_000_000));
+    for named in Named::ALL {
+        let question = named.about_everyone(Filter::all()).unwrap();
+        assert!(
+            place.check(&question.limit(2_000).unwrap()) > 0,
+            "{named:?}"
+        );
+    }
+}
+
+#[test]
 fn one_request_is_found_with_its_events() {
     let mut rows = traffic(300, 1_000);
     let id = rows[100].id;
@@ -64,19 +76,7 @@ fn one_request_is_found_with_its_events() {
 #[test]
 fn rows_are_grouped_by_every_field_that_has_groups() {
     let place = Place::holding(&traffic(3_000, 100_000));
-    let measures = [
-        Measure::Successes,
-        Measure::Failures,
-        Measure::FailureRate,
-        Measure::ClientErrors,
-        Measure::ServerErrors,
-        Measure::ServerErrorRate,
-        Measure::OtherFailures,
-        Measure::P50,
-        Measure::P95,
-        Measure::P99,
-        Measure::Last,
-    ];
+    let measures = Measure::ALL;
     for field in Field::ALL {
         let question = Question::count([Key::Field(field)], measures, Filter::all());
         match field {

@@ -43,6 +43,9 @@ fn every_field_chooses_the_rows_that_have_its_text() {
             expected,
             "{field:?} = {wanted}"
         );
+        let has = all_rows(&mut log, &Filter::all().has(field));
+        let expected = all.iter().filter(|row| text(row, field).is_some());
+        assert!(has.iter().eq(expected), "{field:?} is set");
         let other = match field {
             Field::Ip => "192.0.2.1",
             Field::TraceId => "00000000000000000000000000000001",

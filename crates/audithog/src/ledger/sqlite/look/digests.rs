@@ -72,6 +72,9 @@ impl Plan {
     fn add(&mut self, connection: &Connection, condition: &Condition) -> rusqlite::Result<()> {
         let test = match condition {
             Condition::Is(field, texts) => self.is(connection, *field, texts)?,
+            Condition::Has(field) => {
+                kept(*field).map(|column| vec![(column, Numbers::Within(vec![(1, u64::MAX)]))])
+            }
             Condition::Begins(field, text) => match named(*field) {
                 Some(column) => {
                     let names = names(connection, "substr(text, 1, length(?1)) = ?1", text)?;
@@ -419,6 +422,18 @@ fn positions(bytes: &[u8]) -> Option<Vec<u32>> {
         .into_iter()
         .map(|at| u32::try_from(at).ok())
         .collect()
+}
+
+/// The column that is 0 where a row lacks the field.
+fn kept(field: Field) -> Option<Column> {
+    Some(match field {
+        Field::UserId => Column::UserId,
+        Field::OrgId => Column::OrgId,
+        Field::Ip => Column::Ip,
+        Field::RequestId => Column::RequestId,
+        Field::TraceId => Column::TraceId,
+        field => return named(field),
+    })
 }
 
 fn named(field: Field) -> Option<Column> {

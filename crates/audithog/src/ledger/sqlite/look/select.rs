@@ -45,6 +45,10 @@ impl Conditions {
                 let any: Vec<String> = texts.iter().map(|text| self.is(*field, text)).collect();
                 self.any(&any);
             }
+            Condition::Has(field) => {
+                let has = has(*field);
+                self.and(&has);
+            }
             Condition::Begins(field, text) => {
                 let column = match field {
                     Field::Path => schema::path("audit_rows"),
@@ -171,6 +175,23 @@ impl Conditions {
     fn bind(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());
         format!("?{}", self.values.len())
+    }
+}
+
+/// The row has the field.
+fn has(field: Field) -> String {
+    let column = field.name();
+    match field {
+        Field::Path => format!("{} IS NOT NULL", schema::path("audit_rows")),
+        Field::Result => format!("flags & {} != 0", flag::HTTP),
+        Field::RequestId => format!(
+            "(flags & {} != 0 OR request_id IS NOT NULL)",
+            flag::REQUEST_IS_ID
+        ),
+        Field::Service | Field::Environment | Field::Version | Field::Instance => {
+            format!("run IN (SELECT run FROM audit_runs WHERE {column} IS NOT NULL)")
+        }
+        _ => format!("{column} IS NOT NULL"),
     }
 }
 
