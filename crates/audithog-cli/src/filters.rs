@@ -136,15 +136,8 @@ impl Filters {
             }
             (None, None) => None,
         };
-        if let (Some(since), Some(until)) = (since, until)
-            && since >= until
-        {
-            let message = format!(
-                "the time range is empty: --since {} is not before --until {}",
-                clock.text_of(since),
-                clock.text_of(until)
-            );
-            return Err(Failure::new(2, message));
+        if let (Some(since), Some(until)) = (since, until) {
+            not_empty(clock, since, until)?;
         }
         Ok((since, until))
     }
@@ -167,6 +160,23 @@ impl Filters {
             ("ip", Field::Ip, &self.ip),
         ]
     }
+}
+
+/// Refuses a time range that has no time in it.
+pub(crate) fn not_empty(
+    clock: &Clock,
+    since: SystemTime,
+    until: SystemTime,
+) -> Result<(), Failure> {
+    if since < until {
+        return Ok(());
+    }
+    let message = format!(
+        "the time range is empty: --since {} is not before --until {}",
+        clock.text_of(since),
+        clock.text_of(until)
+    );
+    Err(Failure::new(2, message))
 }
 
 /// One beginning, or any of some texts.

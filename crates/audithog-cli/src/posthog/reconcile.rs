@@ -1,10 +1,6 @@
 //! `audithog posthog reconcile`.
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, SystemTime},
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use audithog::{
     Logger,
@@ -14,6 +10,7 @@ use audithog::{
 use super::failed;
 use crate::{
     failure::Failure,
+    filters::not_empty,
     ledger,
     output::{self, Format, Output, number, plain, written},
     when,
@@ -32,7 +29,7 @@ environment as the service has it. If PostHog has any row of the range, the ledg
 const AFTER_LONG_HELP: &str = "\
 Examples:
   audithog posthog reconcile --since 24h
-  audithog posthog reconcile --since 7d --until 1d --db /var/lib/shop/audit.db --format json
+  audithog posthog reconcile --since monday --until yesterday --db /var/lib/shop/audit.db --format json
   POSTHOG_API_KEY=phc_… audithog posthog reconcile --since 24h --resend
 
 The personal key needs the scope query:read. PostHog allows 240 queries a minute and 2,400 an hour: a day on which both sides agree takes
@@ -52,13 +49,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     db: Option<PathBuf>,
 
-    /// Rows of so long ago and younger
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = when::span)]
-    since: Duration,
+    /// Rows from this time on: 15m, 24h, yesterday, monday 09:30, 2026-11-25, RFC 3339, Unix time
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    since: String,
 
-    /// Only rows older than this
-    #[arg(long, value_name = "TIME", value_parser = when::span)]
-    until: Option<Duration>,
+    /// Only rows before this time; the same forms
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
 
     /// A younger row is on its way and not missing
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = when::span)]
@@ -85,15 +82,18 @@ pub(super) struct Args {
 const NAMED: usize = 20;
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let file = ledger::open(args.db.as_deref())?;
-    let now = SystemTime::now();
-    let ago = |span: Duration| now.checked_sub(span).unwrap_or(SystemTime::UNIX_EPOCH);
-    let mut asked = Reconcile::since(ago(args.since))
-        .grace(args.grace)
-        .late(args.late);
-    if let Some(until) = args.until {
-        asked = asked.until(ago(until));
+    let clock = when::Clock::system(false);
+    let wrong = |option: &str, error: String| Failure::new(2, format!("--{option}: {error}"));
+    let since = clock
+        .past(&args.since)
+        .map_err(|error| wrong("since", error))?;
+    let mut asked = Reconcile::since(since).grace(args.grace).late(args.late);
+    if let Some(until) = &args.until {
+        let until = clock.moment(until).map_err(|error| wrong("until", error))?;
+        not_empty(&clock, since, until)?;
+        asked = asked.until(until);
     }
+    let file = ledger::open(args.db.as_deref())?;
     if args.each {
         asked = asked.each();
     }

@@ -349,6 +349,34 @@ fn a_row_that_is_there_under_another_time_is_not_missing() {
     assert_eq!(found["resent"]["accepted"], 0);
 }
 
+/// As every other command that asks for a time.
+#[test]
+fn times_are_read_as_people_write_them() {
+    let service = Service::new();
+    for (arguments, expected) in [
+        (&["--since", "soon"][..], "--since: \"soon\" is no time"),
+        (
+            &["--since", "1h", "--until", "later"],
+            "--until: \"later\" is no time",
+        ),
+        (
+            &["--since", "1h", "--until", "2h"],
+            "the time range is empty",
+        ),
+        // A time, and then what is missing is the ledger.
+        (&["--since", "2026-11-25 09:30"], "there is no ledger"),
+        (
+            &["--since", "yesterday", "--until", "now"],
+            "there is no ledger",
+        ),
+    ] {
+        let arguments = [&["reconcile"], arguments].concat();
+        let (_, printed, complaint) = ran(command(service.path(), &service.posthog, &arguments));
+        assert_eq!(printed, "");
+        assert!(complaint.contains(expected), "{complaint}");
+    }
+}
+
 #[test]
 fn young_rows_are_on_their_way() {
     let service = Service::new();

@@ -32,6 +32,16 @@ fn append(store: &mut SqliteStore, rows: &[Row]) {
     }
 }
 
+/// The pieces, made from what the file has.
+fn made_anew(place: &Place) -> Vec<(i64, Vec<u8>)> {
+    place
+        .raw()
+        .execute("DELETE FROM audit_digests", [])
+        .unwrap();
+    digest_all(&mut place.open());
+    pieces(&place.raw())
+}
+
 #[test]
 fn what_is_noted_while_appending_is_what_the_rows_say() {
     let place = Place::new();
@@ -39,14 +49,8 @@ fn what_is_noted_while_appending_is_what_the_rows_say() {
     append(&mut store, &traffic(stretches(2) + 100, 1_000));
     let noted = pieces(&place.raw());
     assert_eq!(noted.len(), 2 * 16);
-    place
-        .raw()
-        .execute("DELETE FROM audit_digests", [])
-        .unwrap();
     store.close().unwrap();
-    let mut store = place.open();
-    digest_all(&mut store);
-    assert_eq!(pieces(&place.raw()), noted);
+    assert_eq!(made_anew(&place), noted);
 }
 
 /// A stretch that another process wrote a part of is read from its rows.
@@ -83,13 +87,7 @@ fn rows_that_were_not_committed_are_not_counted() {
     append(&mut store, &traffic(stretches(1), 2_000));
     let noted = pieces(&place.raw());
     assert_eq!(noted.len(), 16);
-    place
-        .raw()
-        .execute("DELETE FROM audit_digests", [])
-        .unwrap();
-    let mut again = place.open();
-    digest_all(&mut again);
-    assert_eq!(pieces(&place.raw()), noted);
+    assert_eq!(made_anew(&place), noted);
 }
 
 #[test]
@@ -121,13 +119,7 @@ fn digests_go_with_their_rows() {
     let left = pieces(&place.raw());
     assert_eq!((left.len(), left[0].0), (2 * 16, 32));
     // The stretch that lost some of its rows cannot be made anew.
-    place
-        .raw()
-        .execute("DELETE FROM audit_digests", [])
-        .unwrap();
-    let mut again = place.open();
-    digest_all(&mut again);
-    assert_eq!(pieces(&place.raw()).len(), 16);
+    assert_eq!(made_anew(&place).len(), 16);
 }
 
 #[test]
