@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
+use super::begin::OpenReport;
 use super::damage::{self, Aside};
 use super::error::{damaged, failed, is_disk_error, is_no_database};
 use super::file::{self, Identity, Left};
 use super::handle::Open;
 use super::open;
 use super::reserve::Reserve;
-use super::store::{OpenReport, SqliteStore};
+use super::store::SqliteStore;
 use crate::config::OnDamage;
 use crate::ledger::{Quarantined, Store as _, StoreError, StoreErrorKind};
 

@@ -39,6 +39,7 @@
 //! writer itself appends without them (see `open::triggers`) and has them on for retention.
 
 mod append;
+mod begin;
 mod busy;
 mod checkpoint;
 mod damage;
@@ -68,9 +69,11 @@ mod store;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod transact;
 mod turn;
 mod unclean;
 
+pub(crate) use begin::OpenReport;
 pub(crate) use damage::put_aside_before;
 pub(crate) use dismiss::Dismissed;
 pub(crate) use error::lacks_access;
@@ -87,4 +90,4 @@ pub(crate) use runs::{OpenRun, UncleanStop, Whereabouts};
 pub(crate) use schema::VERSION as CURRENT_SCHEMA;
 #[cfg(feature = "posthog")]
 pub(crate) use sinks::verify;
-pub(crate) use store::{OpenReport, SqliteStore};
+pub(crate) use store::SqliteStore;

@@ -1,14 +1,14 @@
 //! The write side.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
+use super::begin::Start;
 use super::digest::{Collector, Line};
 use super::error::{failed, plain};
 use super::file::Identity;
@@ -16,17 +16,15 @@ use super::handle::Open;
 use super::names::Names;
 use super::read::{Seated, SqliteReader};
 use super::reserve::Reserve;
-use super::runs::{self, Process, SIGN_OF_LIFE, UncleanStop};
-use super::tail::{self, Tail};
-use super::unclean::Teller;
-use super::{append, busy, checkpoint, damage, handle, notes, open, retention, settle, sinks};
+use super::runs::{self, SIGN_OF_LIFE, UncleanStop};
+use super::tail::Tail;
+use super::{append, checkpoint, damage, notes, open, retention, settle, sinks};
 use crate::clock::Clock;
-use crate::config::LedgerCare;
 use crate::ledger::{
     Committed, Group, Notes, Quarantined, Reader, Removal, SinkTotals, Size, Standing, Store,
     StoreError, StoreErrorKind, Totals,
 };
-use crate::record::{Micros, Run};
+use crate::record::Micros;
 
 /// A ledger open for writing.
 #[derive(Debug)]
@@ -43,10 +41,10 @@ pub(crate) struct SqliteStore {
     pub(super) configured: Vec<&'static str>,
     pub(super) run: i64,
     /// Commits since the last fsync.
-    unsynced: bool,
-    last_sign: Duration,
+    pub(super) unsynced: bool,
+    pub(super) last_sign: Duration,
     /// See `Store::signs`.
-    signs: u64,
+    pub(super) signs: u64,
     pub(super) poisoned: bool,
     /// Found by opening again, not yet told.
     pub(super) unclean: Vec<UncleanStop>,
@@ -77,195 +75,12 @@ pub(crate) struct SqliteStore {
     /// Of the stretch under way.
     pub(super) collector: Collector,
     /// What is counted of the rows of a commit; only its memory is kept.
-    lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
     /// Stretches before this one have a digest, or can have none.
     pub(super) digested: i64,
 }
 
-/// What a run begins with.
-#[derive(Clone, Debug)]
-pub(super) struct Start {
-    pub(super) path: PathBuf,
-    pub(super) process: Process,
-    pub(super) run: Arc<Run>,
-    pub(super) settings_json: String,
-    pub(super) queue_capacity: u64,
-    pub(super) care: LedgerCare,
-}
-
-/// What opening found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct OpenReport {
-    /// The ledger is new.
-    pub(crate) created: bool,
-    /// Runs that ended without saying so. Each is reported once.
-    pub(crate) unclean: Vec<UncleanStop>,
-    /// The settings of the service's last run, if they were others.
-    pub(crate) previous_settings: Option<String>,
-}
-
 impl SqliteStore {
-    /// Opens the ledger at `path`, making it (mode 0600) if there is none, and begins a run.
-    ///
-    /// Takes the same short time whatever the size of the file. `queue_capacity` is recorded for
-    /// whoever finds that this run stopped without saying so.
-    ///
-    /// # Errors
-    ///
-    /// `Unusable` for a place that cannot be used or a file that is no ledger, `Newer` for one of a
-    /// later version; neither is changed. `Busy`, `Full`, `Io`, `Corrupt` as named. A damaged file is
-    /// an error, or put aside, as `care` has it.
-    pub(crate) fn open_with(
-        path: &Path,
-        run: &Run,
-        settings_json: &str,
-        clock: &Clock,
-        queue_capacity: u64,
-        care: LedgerCare,
-    ) -> Result<(Self, OpenReport), StoreError> {
-        // Made absolute: the working directory may change before it is reopened.
-        let path = std::path::absolute(path).map_err(|source| StoreError {
-            kind: StoreErrorKind::Unusable,
-            message: "the ledger's path cannot be used".to_owned(),
-            source: Some(Box::new(source)),
-        })?;
-        let mut store = Self {
-            open: None,
-            reserve: Reserve::new(&open::real_path(&path), care.reserve),
-            start: Start {
-                path,
-                process: Process::current(),
-                run: Arc::new(run.clone()),
-                settings_json: settings_json.to_owned(),
-                queue_capacity,
-                care,
-            },
-            clock: clock.clone(),
-            names: Names::new(),
-            totals: Totals::default(),
-            version: None,
-            configured: Vec::new(),
-            run: 0,
-            unsynced: false,
-            last_sign: clock.monotonic(),
-            signs: 0,
-            poisoned: false,
-            unclean: Vec::new(),
-            told: 0,
-            replaced: false,
-            continued: false,
-            unreadable: Arc::default(),
-            ledger: None,
-            damage: 0,
-            suspect: false,
-            quarantined: None,
-            aside: Arc::default(),
-            seats: RefCell::default(),
-            log_bytes: 0,
-            tail: Arc::new(Tail::new(tail::LIMITS)),
-            collector: Collector::default(),
-            lines: Vec::new(),
-            digested: 0,
-        };
-        let report = store.open_first().map_err(|error| match error.kind {
-            StoreErrorKind::Unusable if store.open.is_some() => StoreError {
-                message: format!(
-                    "the ledger {} cannot be written",
-                    store.start.path.display()
-                ),
-                ..error
-            },
-            _ => error,
-        })?;
-        Ok((store, report))
-    }
-
-    /// Like [`open_with`](Self::open_with), without a reserve, and with damage as an error.
-    pub(crate) fn open(
-        path: &Path,
-        run: &Run,
-        settings_json: &str,
-        clock: &Clock,
-        queue_capacity: u64,
-    ) -> Result<(Self, OpenReport), StoreError> {
-        let care = LedgerCare::none();
-        Self::open_with(path, run, settings_json, clock, queue_capacity, care)
-    }
-
-    /// Continues this run if the file knows it, else adds it.
-    pub(super) fn begin(&mut self, created: bool) -> Result<OpenReport, StoreError> {
-        let now = self.clock.wall();
-        let Start {
-            process,
-            run,
-            settings_json,
-            queue_capacity,
-            ..
-        } = &self.start;
-        let (process, run) = (process.clone(), run.clone());
-        let (settings_json, queue_capacity) = (settings_json.clone(), *queue_capacity);
-        let known = self.run;
-        self.check_tail()?;
-        let (start, clock) = (self.start.clone(), self.clock.clone());
-        let (number, continued, signs, report) =
-            self.transact("begin a run", false, |connection, names, totals| {
-                let before = runs::last_settings(connection, &run.service)?;
-                let continued = runs::is_open(connection, known, &process)?;
-                let number = if continued {
-                    known
-                } else {
-                    runs::begin(
-                        connection,
-                        &process,
-                        &run,
-                        &settings_json,
-                        queue_capacity,
-                        now,
-                    )?
-                };
-                let unclean = start
-                    .teller(number, &clock)
-                    .tell(connection, names, totals)?;
-                let report = OpenReport {
-                    created,
-                    unclean,
-                    previous_settings: before.filter(|before| *before != settings_json),
-                };
-                let signs = runs::signs(connection, number)?;
-                Ok((number, continued, signs, report))
-            })?;
-        self.run = number;
-        self.continued = continued;
-        self.told += report.unclean.len() as u64;
-        self.signs = signs;
-        Ok(report)
-    }
-
-    /// The last row is the one that the head names, or all rows are pruned. A row too many would be
-    /// in the way of every commit.
-    fn check_tail(&mut self) -> Result<(), StoreError> {
-        let (last, head, pruned): (Option<i64>, i64, i64) =
-            self.transact("check its tail", false, |connection, _, _| {
-                connection.query_row(
-                    "SELECT (SELECT max(seq) FROM audit_rows), head, pruned FROM audit_head",
-                    [],
-                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-                )
-            })?;
-        if last.unwrap_or(pruned) == head {
-            return Ok(());
-        }
-        let path = self.start.path.display();
-        let found = last.map_or_else(
-            || "there is none".to_owned(),
-            |last| format!("it is {last}"),
-        );
-        Err(plain(
-            StoreErrorKind::Corrupt,
-            format!("the ledger {path} is damaged: its last row should be {head}, and {found}"),
-        ))
-    }
-
     fn file_reader(&self) -> Result<SqliteReader, StoreError> {
         let mut reader = SqliteReader::open(self.opened()?.files.path())?;
         reader.report_to(&self.unreadable);
@@ -281,107 +96,9 @@ impl SqliteStore {
             .ok_or_else(|| plain(StoreErrorKind::Io, "the ledger is closed"))
     }
 
-    /// Runs `work` in one write transaction with current totals, and keeps the totals it leaves.
-    pub(super) fn transact<T>(
-        &mut self,
-        doing: &'static str,
-        sync: bool,
-        work: impl FnOnce(&Connection, &mut Names, &mut Totals) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        if self.poisoned {
-            return Err(plain(
-                StoreErrorKind::Io,
-                "the ledger failed before and must be reopened",
-            ));
-        }
-        let result = self.transact_unpoisoned(doing, sync, work);
-        if let Err(error) = &result {
-            self.tail.clear();
-            self.collector.forget();
-            self.names.forget();
-            self.version = None;
-            self.note_failure(error);
-        }
-        result
-    }
-
-    fn transact_unpoisoned<T>(
-        &mut self,
-        doing: &'static str,
-        sync: bool,
-        work: impl FnOnce(&Connection, &mut Names, &mut Totals) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        let Some(open) = &mut self.open else {
-            return Err(plain(StoreErrorKind::Io, "the ledger is closed"));
-        };
-        // Kept until the log is shortened, which takes the same lock of SQLite.
-        let turn = open.turnstile.pass();
-        open.files.check()?;
-        // What the log holds since the disk failed is not safe before it is in the file.
-        if sync && self.suspect {
-            if !open.empty_log()? {
-                return Err(plain(
-                    StoreErrorKind::Busy,
-                    "a reader keeps the ledger from moving its log into the file, as it must after an error of the disk",
-                ));
-            }
-            self.suspect = false;
-        }
-        open.synchronous(sync).map_err(failed(doing))?;
-        let attempt = || {
-            // Immediate, because a transaction that begins as a reader can fail to become a writer.
-            let transaction =
-                Transaction::new_unchecked(&open.connection, TransactionBehavior::Immediate)?;
-            let version = data_version(&transaction)?;
-            let mut totals = if self.version == Some(version) {
-                self.totals.clone()
-            } else {
-                settle::load(&transaction)?
-            };
-            let (head, pruned) = (totals.head, totals.pruned);
-            let done = work(&transaction, &mut self.names, &mut totals)?;
-            let pages = handle::pages(&transaction)?;
-            transaction.commit()?;
-            Ok((done, totals, version, pages, head, pruned))
-        };
-        let (done, totals, version, pages, head, pruned) =
-            busy::with_patience(busy::PATIENCE.saturating_sub(turn.waited), attempt)
-                .map_err(failed(doing))?;
-        // Into files that are gone nothing was written.
-        let sizes = open.check_committed(pages)?;
-        self.log_bytes = sizes.wal;
-        // Removing costs the log about as much as adding.
-        let changed = (totals.head - head).saturating_add(totals.pruned - pruned);
-        let rows = usize::try_from(changed).unwrap_or(0);
-        self.totals = totals;
-        self.version = Some(version);
-        self.unsynced = !sync;
-        if let Err(error) = open
-            .checkpointer
-            .after_commit(&open.connection, rows, sizes.wal)
-        {
-            // The commit stands; a failed checkpoint shows in the size of the log.
-            tracing::warn!(%error, "audithog could not shorten its write-ahead log");
-            self.note_failure(&error);
-        }
-        drop(turn);
-        Ok(done)
-    }
-
     /// Whether a sign of life is due.
     fn sign_due(&self) -> bool {
         self.clock.monotonic().saturating_sub(self.last_sign) >= SIGN_OF_LIFE
-    }
-}
-
-impl Start {
-    fn teller<'a>(&'a self, run: i64, clock: &'a Clock) -> Teller<'a> {
-        Teller {
-            process: &self.process,
-            instance: self.run.instance.as_deref(),
-            run,
-            clock,
-        }
     }
 }
 
@@ -667,11 +384,4 @@ impl Store for SqliteStore {
         }
         ended.and(open.close().map_err(failed("be closed")))
     }
-}
-
-/// Changes when another connection has committed.
-fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection
-        .prepare_cached("PRAGMA data_version")?
-        .query_row([], |row| row.get(0))
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::SqliteStore;
-use super::store::OpenReport;
+use super::begin::OpenReport;
 use crate::clock::Clock;
 use crate::ledger::tests::{NOW, run};
 use crate::ledger::{StoreError, StoreErrorKind};
