@@ -153,7 +153,7 @@ impl<'q> Groups<'q> {
         room
     }
 
-    /// Finds the group of each row.
+    /// Finds the group of each row. False: there is no room for another.
     fn place_all(
         &mut self,
         slice: &Slice,
@@ -161,47 +161,40 @@ impl<'q> Groups<'q> {
         placed: &mut Vec<u32>,
     ) -> bool {
         let lanes = &lanes[..self.keys.len()];
-        let key = |at: usize| {
-            let mut key = [0; KEYS];
-            for (key, lane) in key.iter_mut().zip(lanes) {
-                *key = lane[at];
-            }
-            key
-        };
-        let table = Table::over(lanes);
-        let mut known = table.as_ref().map_or_else(Vec::new, Table::empty);
-        // Neighbours are often of one group.
-        let mut last: Option<([u64; KEYS], u32)> = None;
-        for (at, selected) in slice.selected.iter().enumerate() {
-            let seq = slice.seqs[*selected as usize];
-            let place = if let Some(table) = &table {
+        let rows = slice.selected.iter().enumerate();
+        let rows = rows.map(|(at, selected)| (at, slice.seqs[*selected as usize]));
+        if let Some(table) = Table::over(lanes) {
+            let mut known = table.empty();
+            for (at, seq) in rows {
                 let known = &mut known[table.at(lanes, at)];
                 if *known == u32::MAX {
-                    match self.place(key(at), seq) {
+                    match self.place(key_at(lanes, at), seq) {
                         Some(place) => *known = place,
                         None => return false,
                     }
                 }
-                *known
-            } else {
-                let key = key(at);
-                match last {
-                    Some((known, place)) if known == key => place,
-                    _ => match self.place(key, seq) {
-                        Some(place) => place,
-                        None => return false,
-                    },
-                }
-            };
-            if table.is_none() {
-                last = Some((key(at), place));
+                placed.push(*known);
             }
+            return true;
+        }
+        for (at, seq) in rows {
+            let known = match lanes {
+                [lane] => self.by_one.get(&lane[at]),
+                lanes => self.by_all.get(&key_at(lanes, at)),
+            };
+            let place = match known {
+                Some(place) => *place,
+                None => match self.place(key_at(lanes, at), seq) {
+                    Some(place) => place,
+                    None => return false,
+                },
+            };
             placed.push(place);
         }
         true
     }
 
-    /// The group's place, made if it is new. None: there is no room.
+    /// Makes the group, or finds it; its place. None: there is no room.
     fn place(&mut self, key: [u64; KEYS], seq: i64) -> Option<u32> {
         let next = u32::try_from(self.slots.len()).ok()?;
         let place = match self.keys.len() {
@@ -271,6 +264,15 @@ impl<'q> Groups<'q> {
         slots.truncate(limit);
         (slots, more)
     }
+}
+
+/// The keys of the row at this place of the lanes.
+fn key_at(lanes: &[Vec<u64>], at: usize) -> [u64; KEYS] {
+    let mut key = [0; KEYS];
+    for (key, lane) in key.iter_mut().zip(lanes) {
+        *key = lane[at];
+    }
+    key
 }
 
 /// A number for each combination of keys in a slice.

@@ -85,15 +85,35 @@ pub(in super::super) fn unpack(bytes: &[u8], count: usize, into: &mut Vec<u64>) 
     if body.len() != count * width + TAIL {
         return None;
     }
-    let mask = u64::MAX >> (64 - 8 * width);
-    into.reserve(count);
-    let mut at = 0;
-    for _ in 0..count {
-        let word: [u8; 8] = body[at..at + 8].try_into().ok()?;
-        into.push((u64::from_le_bytes(word) & mask).wrapping_add(least));
-        at += width;
+    match width {
+        1 => take::<1>(body, count, least, into),
+        2 => take::<2>(body, count, least, into),
+        3 => take::<3>(body, count, least, into),
+        4 => take::<4>(body, count, least, into),
+        8 => take::<8>(body, count, least, into),
+        _ => {
+            let mut at = 0;
+            for _ in 0..count {
+                into.push(low_bytes(&body[at..at + width]).wrapping_add(least));
+                at += width;
+            }
+        }
     }
     Some(())
+}
+
+/// Numbers of `WIDTH` bytes each.
+fn take<const WIDTH: usize>(body: &[u8], count: usize, least: u64, into: &mut Vec<u64>) {
+    let (offsets, _) = body.as_chunks::<WIDTH>();
+    let offsets = offsets.iter().take(count);
+    into.extend(offsets.map(|bytes| low_bytes(bytes).wrapping_add(least)));
+}
+
+/// A little-endian number of at most eight bytes.
+fn low_bytes(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
 }
 
 /// How many numbers there are; 1 if they are all the same.
