@@ -231,12 +231,11 @@ fn sink(out: &mut Output, sink: &SinkStatus) -> io::Result<()> {
     let state = [
         breaker,
         success,
-        if sink.verified {
-            "verified"
-        } else {
-            "unverified"
-        }
-        .to_owned(),
+        match (sink.verified, sink.rows_verified) {
+            (false, _) => "unverified".to_owned(),
+            (true, 0) => "verified".to_owned(),
+            (true, rows) => format!("verified, {} rows compared", number(rows)),
+        },
         if sink.configured {
             ""
         } else {

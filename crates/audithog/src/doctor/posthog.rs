@@ -10,7 +10,7 @@ use super::Checks;
 use crate::clock::Clock;
 use crate::config::{ReadBackSettings, Settings};
 use crate::ledger::own_rows::own_row;
-use crate::ledger::verify;
+use crate::ledger::{Compared, verify};
 use crate::record::{Micros, StoredRow};
 use crate::sink::posthog::endpoint::key_hint;
 use crate::sink::posthog::{PosthogSink, Probed, Reading, Refusal};
@@ -322,7 +322,11 @@ impl Trip<'_> {
             checks.ok(NAME, "there is no ledger yet to note it in");
             return;
         };
-        match verify(path, SINK, self.clock.wall()) {
+        let compared = Compared {
+            seen: true,
+            ..Compared::default()
+        };
+        match verify(path, SINK, self.clock.wall(), compared) {
             Ok(true) => checks.ok(
                 NAME,
                 "noted in the ledger: status shows PostHog as verified",

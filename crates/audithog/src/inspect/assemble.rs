@@ -191,6 +191,7 @@ fn sink(fact: &SinkFact, totals: &SinkTotals, head: i64, now: Micros) -> SinkSta
         last_error: fact.last_error.clone(),
         last_error_at: fact.last_error_at.map(|at| at.to_string()),
         verified: fact.verified.is_some(),
+        rows_verified: fact.rows_verified,
         as_of: fact.as_of.map(|at| at.to_string()),
     }
 }

@@ -251,6 +251,9 @@ pub struct SinkStatus {
     pub last_error_at: Option<String>,
     /// A row was read back from the destination.
     pub verified: bool,
+    /// Rows that are left and that [`Builder::reconcile`](crate::Builder::reconcile) has compared: of these the destination has every one
+    /// that it is to have.
+    pub rows_verified: u64,
     /// Hold, breaker and times as of then.
     pub as_of: Option<String>,
 }

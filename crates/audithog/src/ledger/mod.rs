@@ -39,7 +39,7 @@ pub(crate) use sqlite::{
     put_aside_before, reserve_in_use, space,
 };
 #[cfg(feature = "posthog")]
-pub(crate) use sqlite::{Passed, verify};
+pub(crate) use sqlite::{Compared, Passed, verify};
 
 /// What one commit makes permanent, all or nothing.
 #[derive(Debug, Default)]

@@ -114,8 +114,11 @@ fn missing(found: &Value) -> Vec<String> {
 fn where_both_sides_agree_an_hour_takes_one_question() {
     let service = Service::new();
     service.served(20);
-    let verified = |service: &Service| status(service.path())["sinks"][0]["verified"].clone();
-    assert_eq!(verified(&service), false);
+    let verified = |service: &Service| {
+        let sink = status(service.path())["sinks"][0].clone();
+        (sink["verified"].clone(), sink["rows_verified"].clone())
+    };
+    assert_eq!(verified(&service), (false.into(), 0.into()));
     let (found, code) = service.reconcile(&[]);
     assert_eq!(code, Some(0), "{found}");
     assert_eq!(found["rows"], service.rows());
@@ -126,7 +129,7 @@ fn where_both_sides_agree_an_hour_takes_one_question() {
     }
     assert_eq!(found["others"], Value::Null);
     assert_eq!(found["verified"], true);
-    assert_eq!(verified(&service), true);
+    assert_eq!(verified(&service), (true.into(), service.rows().into()));
     assert_eq!(service.queries(), 1);
     let (found, code) = service.reconcile(&["--each"]);
     assert_eq!(code, Some(0));
@@ -140,6 +143,41 @@ fn where_both_sides_agree_an_hour_takes_one_question() {
         printed.contains("the ledger notes it as verified"),
         "{printed}"
     );
+}
+
+/// A row counts as verified until a comparison misses it, or it is removed.
+#[test]
+fn the_ledger_notes_which_rows_were_compared() {
+    let service = Service::new();
+    service.served(10);
+    let verified = || status(service.path())["sinks"][0]["rows_verified"].as_u64();
+    let first = service.rows();
+    service.reconcile(&[]);
+    service.served(10);
+    assert_eq!(verified(), Some(first));
+    service.reconcile(&[]);
+    assert_eq!(verified(), Some(service.rows()), "each counts once");
+
+    let ids: BTreeSet<_> = [3, 4, 9].map(|at| service.posthog.stored()[at].uuid).into();
+    service.posthog.lose(|event| ids.contains(&event.uuid));
+    let (found, _) = service.reconcile(&["--resend"]);
+    assert_eq!(found["resent"]["accepted"], 3);
+    assert_eq!(verified(), Some(service.rows() - 3), "sent is not seen");
+    service.reconcile(&[]);
+    assert_eq!(verified(), Some(service.rows()));
+    let shown = Command::new(env!("CARGO_BIN_EXE_audithog"))
+        .arg("status")
+        .current_dir(service.path())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let expected = format!("verified, {} rows compared", service.rows());
+    assert!(shown.contains(&expected), "{shown}");
+
+    service.posthog.lose(|_| true);
+    let (found, _) = service.reconcile(&[]);
+    assert_eq!(missing(&found).len().try_into(), Ok(service.rows()));
+    assert_eq!(verified(), Some(0));
 }
 
 #[test]

@@ -72,6 +72,7 @@ mod tests;
 mod transact;
 mod turn;
 mod unclean;
+mod verified;
 
 pub(crate) use begin::OpenReport;
 pub(crate) use damage::put_aside_before;
@@ -88,6 +89,6 @@ pub(crate) use replay::Replayed;
 pub(crate) use reserve::in_use as reserve_in_use;
 pub(crate) use runs::{OpenRun, UncleanStop, Whereabouts};
 pub(crate) use schema::VERSION as CURRENT_SCHEMA;
-#[cfg(feature = "posthog")]
-pub(crate) use sinks::verify;
 pub(crate) use store::SqliteStore;
+#[cfg(feature = "posthog")]
+pub(crate) use verified::{Compared, verify};

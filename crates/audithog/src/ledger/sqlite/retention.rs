@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::read::last_before;
 use super::schema::flag;
 use super::settle::count;
-use super::{digest, dismiss};
+use super::{digest, dismiss, verified};
 use crate::ledger::{Removal, Totals};
 use crate::record::Micros;
 
@@ -104,6 +104,7 @@ pub(super) fn prune(
         .prepare_cached("DELETE FROM audit_blocks WHERE last_seq <= ?1")?
         .execute([upto])?;
     digest::prune(connection, upto)?;
+    verified::prune(connection, upto)?;
     totals.pruned = upto;
     Ok((upto - from).unsigned_abs())
 }

@@ -7,3 +7,12 @@ CREATE TABLE audit_digests(
 ) STRICT;
 CREATE TRIGGER audit_digests_update BEFORE UPDATE ON audit_digests
 BEGIN SELECT RAISE(ABORT, 'audit_digests is derived from rows that never change'); END;
+
+-- Stretches of rows that were compared with a sink: of these it has every one that it is to have. Nothing else depends on them.
+CREATE TABLE audit_verified(
+  sink TEXT NOT NULL,
+  first_seq INTEGER NOT NULL,
+  last_seq INTEGER NOT NULL,
+  verified_ts INTEGER NOT NULL, -- when the last part of it was compared
+  PRIMARY KEY (sink, first_seq)
+) STRICT, WITHOUT ROWID;

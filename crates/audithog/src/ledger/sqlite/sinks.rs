@@ -87,20 +87,3 @@ pub(super) fn lease(
     };
     Ok(changed == 1)
 }
-
-/// Notes in the ledger at `path`, which other processes may write meanwhile, that a row was read back from `name`.
-/// False if the ledger does not know the sink.
-#[cfg(feature = "posthog")]
-pub(crate) fn verify(
-    path: &std::path::Path,
-    name: &str,
-    now: Micros,
-) -> Result<bool, crate::ledger::StoreError> {
-    let changed = super::open::checkpointer(path)?
-        .execute(
-            "UPDATE audit_sinks SET verified_ts = ?2 WHERE sink = ?1",
-            params![name, now.0],
-        )
-        .map_err(super::error::failed("note that it is verified"))?;
-    Ok(changed == 1)
-}

@@ -49,6 +49,17 @@ pub(super) struct Comparison<'a> {
     now: Micros,
     counts: Counts,
     missing: Vec<MissingRow>,
+    /// Young rows that are not there yet.
+    young: Vec<i64>,
+    /// Stretches of the rows that are compared, both ends included. Those that are still to be sent are in none.
+    compared: Vec<(i64, i64)>,
+}
+
+/// What is noted in the ledger.
+#[derive(Debug)]
+pub(super) struct Marks {
+    pub(super) there: Vec<(i64, i64)>,
+    pub(super) missing: Vec<i64>,
 }
 
 impl<'a> Comparison<'a> {
@@ -64,6 +75,8 @@ impl<'a> Comparison<'a> {
             now,
             counts: Counts::default(),
             missing: Vec::new(),
+            young: Vec::new(),
+            compared: Vec::new(),
         }
     }
 
@@ -96,8 +109,12 @@ impl<'a> Comparison<'a> {
     fn expected(&mut self) -> Result<BTreeMap<i64, Expected>, Error> {
         let mut expected: BTreeMap<i64, Expected> = BTreeMap::new();
         let (counts, writers) = (&mut self.counts, &mut self.remote.writers);
+        let compared = &mut self.compared;
         self.rows.each(self.rows.range(), |stored, fate| {
             counts.rows += 1;
+            if fate != Fate::Pending {
+                extend(compared, stored.seq);
+            }
             counts.not_delivered.add(fate);
             writers.add(&stored.run);
             if fate == Fate::Delivered {
@@ -153,6 +170,7 @@ impl<'a> Comparison<'a> {
         let there = self.remote.named(&ids, range)?;
         let young = self.now.saturating_sub(self.asked.grace);
         let (counts, late) = (&mut self.counts, self.asked.late);
+        let on_their_way = &mut self.young;
         self.missing.retain(|row| {
             let time = Micros(row.time_micros);
             if let Some(event) = there.get(&row.id) {
@@ -161,7 +179,10 @@ impl<'a> Comparison<'a> {
                 return false;
             }
             let on_the_way = time > young;
-            counts.on_the_way += u64::from(on_the_way);
+            if on_the_way {
+                counts.on_the_way += 1;
+                on_their_way.push(row.seq.cast_signed());
+            }
             !on_the_way
         });
         // By number: so they are read, and sent again.
@@ -169,7 +190,14 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    pub(super) fn end(self, path: &Path) -> (Reconciliation, Rules) {
+    pub(super) fn end(mut self, path: &Path) -> (Reconciliation, Rules, Marks) {
+        let mut missing = std::mem::take(&mut self.young);
+        missing.extend(self.missing.iter().map(|row| row.seq.cast_signed()));
+        missing.sort_unstable();
+        let marks = Marks {
+            there: without(&self.compared, &missing),
+            missing,
+        };
         let (since, until) = self.rows.range();
         let counts = self.counts;
         let hour = |hour: i64| Micros(hour.saturating_mul(HOUR)).to_string();
@@ -192,8 +220,35 @@ impl<'a> Comparison<'a> {
             resent: None,
             verified: false,
         };
-        (found, self.rows.into_rules())
+        (found, self.rows.into_rules(), marks)
     }
+}
+
+/// Adds the next number to the last stretch, or begins another.
+fn extend(stretches: &mut Vec<(i64, i64)>, seq: i64) {
+    match stretches.last_mut() {
+        Some((_, last)) if *last + 1 == seq => *last = seq,
+        _ => stretches.push((seq, seq)),
+    }
+}
+
+/// The stretches without these numbers; both in order.
+fn without(stretches: &[(i64, i64)], numbers: &[i64]) -> Vec<(i64, i64)> {
+    let mut left = Vec::new();
+    let mut numbers = numbers.iter().copied().peekable();
+    for &(first, last) in stretches {
+        let mut from = first;
+        while let Some(number) = numbers.next_if(|number| *number <= last) {
+            if from < number {
+                left.push((from, number - 1));
+            }
+            from = from.max(number + 1);
+        }
+        if from <= last {
+            left.push((from, last));
+        }
+    }
+    left
 }
 
 impl Counts {
@@ -210,5 +265,28 @@ impl Expected {
     /// The same number, at the same times all together, each once.
     fn agrees(&self, there: &Hour) -> bool {
         self.rows == there.events && there.stored == there.events && self.times == there.times
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_in_no_stretch() {
+        let mut stretches = Vec::new();
+        for seq in [3, 4, 5, 9, 10, 20] {
+            extend(&mut stretches, seq);
+        }
+        assert_eq!(stretches, [(3, 5), (9, 10), (20, 20)]);
+        for (missing, left) in [
+            (&[][..], &[(3, 5), (9, 10), (20, 20)][..]),
+            (&[4], &[(3, 3), (5, 5), (9, 10), (20, 20)]),
+            (&[3, 5, 20], &[(4, 4), (9, 10)]),
+            (&[1, 7, 30], &[(3, 5), (9, 10), (20, 20)]),
+            (&[3, 4, 5, 9, 10, 20], &[]),
+        ] {
+            assert_eq!(without(&stretches, missing), left);
+        }
     }
 }

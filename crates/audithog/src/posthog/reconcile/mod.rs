@@ -21,7 +21,7 @@ use super::Api;
 use crate::clock::Clock;
 use crate::config::Builder;
 use crate::error::{Error, Kind};
-use crate::ledger::{Looker, verify};
+use crate::ledger::{Compared, Looker, verify};
 use crate::query::Filter;
 use crate::record::Micros;
 
@@ -77,7 +77,8 @@ pub struct Reconciliation {
     pub differing_hours: Vec<String>,
     /// What was sent again, if that was asked for.
     pub resent: Option<Resent>,
-    /// The ledger has noted that PostHog keeps what it accepts.
+    /// The ledger has noted that PostHog keeps what it accepts, and which rows were compared: see
+    /// [`SinkStatus::rows_verified`](crate::inspect::SinkStatus::rows_verified).
     pub verified: bool,
 }
 
@@ -178,7 +179,8 @@ impl Reconciliation {
 
 impl Builder {
     /// Compares the ledger at `path`, which a service may write meanwhile, with the project that `POSTHOG_PERSONAL_API_KEY` and
-    /// `POSTHOG_PROJECT_ID` name. Notes in the ledger that PostHog is verified, if it has any of the rows.
+    /// `POSTHOG_PROJECT_ID` name. Notes in the ledger that PostHog is verified, if it has any of the rows, and which rows it
+    /// was found to have all of.
     ///
     /// Blocks: some seconds for a day on which both sides agree; an hour that differs takes a request for each 50,000 of its events. Takes
     /// memory with the events of one hour and with the rows that are missing.
@@ -212,7 +214,7 @@ impl Builder {
         let rows = rows::Source::open(&mut looker, &filter, sample.unwrap_or_default())?;
         let mut comparison = compare::Comparison::new(api, rows, asked, now);
         comparison.run()?;
-        let (mut found, rules) = comparison.end(path);
+        let (mut found, rules, marks) = comparison.end(path);
         if let (true, Some(posthog)) = (asked.resend, &settings.posthog) {
             found.resent = Some(resend::resend(
                 &mut looker,
@@ -222,8 +224,14 @@ impl Builder {
                 &clock,
             )?);
         }
+        let seen = found.found > 0;
+        let compared = Compared {
+            seen,
+            there: if seen { &marks.there } else { &[] },
+            missing: &marks.missing,
+        };
         // A copy on a read-only disk can be compared too.
-        found.verified = found.found > 0 && verify(path, SINK, clock.wall()).unwrap_or(false);
+        found.verified = verify(path, SINK, clock.wall(), compared).unwrap_or(false) && seen;
         Ok(found)
     }
 }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::runs::{self, Life, Process};
 use super::super::settle::{self, count};
-use super::super::{file, read};
+use super::super::{file, read, verified};
 use super::Looker;
 use crate::ledger::{StoreError, Totals};
 use crate::record::{Micros, StoredRow};
@@ -74,6 +74,8 @@ pub(crate) struct RunFact {
 pub(crate) struct SinkFact {
     pub(crate) name: String,
     pub(crate) verified: Option<Micros>,
+    /// Rows that were compared with what it has.
+    pub(crate) rows_verified: u64,
     pub(crate) leased_until: Option<Micros>,
     /// Arrival of the first row after the cursor; when the oldest straggler first failed.
     pub(crate) oldest: Option<Micros>,
@@ -204,6 +206,10 @@ fn sink_fact(connection: &Connection, version: i32, name: &str) -> rusqlite::Res
         "state_ts, last_success_ts, breaker, breaker_since_ts, hold, hold_since_ts, hold_detail, \
          hold_remedy, last_error, last_error_ts, dismissed",
     );
+    let rows_verified = match version {
+        ..3 => 0,
+        _ => count(verified::rows(connection, name)?),
+    };
     connection.query_row(
         &format!("SELECT verified_ts, lease_until, {state} FROM audit_sinks WHERE sink = ?1"),
         [name],
@@ -214,6 +220,7 @@ fn sink_fact(connection: &Connection, version: i32, name: &str) -> rusqlite::Res
             Ok(SinkFact {
                 name: name.to_owned(),
                 verified: time(0)?,
+                rows_verified,
                 leased_until: time(1)?,
                 oldest: None,
                 as_of: time(2)?,

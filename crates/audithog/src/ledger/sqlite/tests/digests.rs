@@ -99,7 +99,9 @@ fn a_ledger_of_an_older_version_gets_its_digests_by_and_by() {
     store.close().unwrap();
     place
         .raw()
-        .execute_batch("DROP TABLE audit_digests; PRAGMA user_version = 2")
+        .execute_batch(
+            "DROP TABLE audit_digests; DROP TABLE audit_verified; PRAGMA user_version = 2",
+        )
         .unwrap();
     let mut store = place.open();
     assert!(store.digest(true).unwrap());

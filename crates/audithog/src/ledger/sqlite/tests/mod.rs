@@ -9,6 +9,8 @@ mod retention;
 mod tail;
 mod trouble;
 mod turns;
+#[cfg(feature = "posthog")]
+mod verified;
 mod view;
 
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use crate::record::{Micros, Row};
 
 const LATER: Micros = Micros(NOW.0 + 1);
 
-fn settle(store: &mut dyn Store, settlement: Settlement) {
+pub(super) fn settle(store: &mut dyn Store, settlement: Settlement) {
     let group = Group {
         settlements: &[settlement],
         ..Group::default()
