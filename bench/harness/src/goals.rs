@@ -196,6 +196,7 @@ pub(crate) fn all(results: &Results) -> Vec<Goal> {
     lines.extend(latency(results));
     lines.extend(guarantees(results));
     lines.extend(stores(results));
+    lines.extend(questions(results));
     lines.extend(memory(results));
     lines.extend(others(results));
     lines
@@ -388,6 +389,11 @@ fn stores(results: &Results) -> Vec<Goal> {
             10.0,
             ledger("two_writers_longest_wait_ms"),
         )),
+    ]
+}
+
+fn questions(results: &Results) -> Vec<Goal> {
+    vec![
         worst(at_most(
             "a named question over a day of a million rows, of ten million that are written meanwhile: the slowest",
             Unit::Millis,
