@@ -214,6 +214,7 @@ fn every_named_question_parses_with_every_filter_and_binds_every_value() {
     ];
     let counted = Question::count(keys, measures, Filter::all()).unwrap();
     statements.push(counted.hogql());
+    statements.push(Question::totals(Measure::ALL, Filter::all()).hogql());
     let texts: Vec<Text> = statements
         .iter()
         .map(|statement| select(&statement.sql))

@@ -105,7 +105,7 @@ mod tower;
 
 pub use books::LossReason;
 pub use capture::{Guarantee, RequestHandle, Scoped, UpgradeGuard, current, set_actor};
-pub use config::{Builder, QueueFull};
+pub use config::{AccessRows, Builder, QueueFull};
 pub use error::Error;
 pub use logger::{
     Blocked, Event, FlushReport, GuaranteeHealth, Health, LedgerHealth, Logger, ShutdownReport,

@@ -1,5 +1,6 @@
 //! Settings: environment over code over default, all problems reported together.
 
+mod access;
 mod builder;
 mod env;
 #[cfg(any(test, fuzzing))]
@@ -9,6 +10,7 @@ mod sample;
 mod settings;
 mod variables;
 
+pub use access::AccessRows;
 pub use builder::Builder;
 pub use settings::QueueFull;
 

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::env::{self, Found, Values};
 use super::{
-    Builder, Compression, Database, DistinctId, IpDetail, LedgerCare, OnDamage, PosthogSettings,
-    QueueFull, QueueSettings, ReadBackSettings, RetrySettings, Secret, Settings, sample,
-    variables as var,
+    AccessRows, Builder, Compression, Database, DistinctId, IpDetail, LedgerCare, OnDamage,
+    PosthogSettings, QueueFull, QueueSettings, ReadBackSettings, RetrySettings, Secret, Settings,
+    sample, variables as var,
 };
 use crate::capture::client_ip::{ClientIpHeader, TrustedProxies};
 use crate::capture::{CaptureSettings, Guarantee, Guarantees, RequestIdPolicy};
@@ -46,6 +46,24 @@ impl Builder {
         match database(&mut values) {
             Database::File(path) => Some(path),
             Database::Off { .. } => None,
+        }
+    }
+
+    /// Which looks at the log become rows of it: `AUDITHOG_ACCESS`, else all of them. Other wrong settings are not found.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`]: the variable has another value.
+    pub fn access_rows(&self) -> Result<AccessRows, Error> {
+        let mut values = Values::new(
+            self.environment.iter().cloned(),
+            self.code.clone(),
+            self.pinned.clone(),
+        );
+        let rows = values.choice(var::ACCESS, AccessRows::default(), &AccessRows::NAMES);
+        match values.into_problems() {
+            problems if problems.is_empty() => Ok(rows),
+            problems => Err(Error::new(Kind::Config, problems.join("\n"))),
         }
     }
 
@@ -129,6 +147,8 @@ impl Builder {
 }
 
 fn settings(values: &mut Values, run: Run) -> Settings {
+    // Of no use to a service, but a mistake is a mistake.
+    values.choice(var::ACCESS, AccessRows::default(), &AccessRows::NAMES);
     let queue = QueueSettings::default();
     Settings {
         database: database(values),

@@ -26,6 +26,8 @@ pub(crate) const POSTHOG_HOST: &str = "POSTHOG_HOST";
 pub(crate) const BATCH_SIZE: &str = "LOG_BATCH_SIZE";
 pub(crate) const BATCH_INTERVAL_MS: &str = "LOG_BATCH_INTERVAL_MS";
 pub(crate) const DB: &str = "AUDITHOG_DB";
+/// For the commands and the console that look at a log.
+pub(crate) const ACCESS: &str = "AUDITHOG_ACCESS";
 pub(crate) const DB_DAMAGED: &str = "AUDITHOG_DB_DAMAGED";
 pub(crate) const DB_RESERVE: &str = "AUDITHOG_DB_RESERVE";
 pub(crate) const DB_MAX_BYTES: &str = "AUDITHOG_DB_MAX_BYTES";
@@ -65,13 +67,14 @@ pub(crate) const RETRY_MAX_AGE: &str = "AUDITHOG_RETRY_MAX_AGE";
 pub(crate) const RETRY_MAX_ATTEMPTS: &str = "AUDITHOG_RETRY_MAX_ATTEMPTS";
 
 /// All of them.
-pub(crate) const ALL: [Variable; 42] = [
+pub(crate) const ALL: [Variable; 43] = [
     secret(POSTHOG_API_KEY),
     secret(POSTHOG_PROJECT_TOKEN),
     plain(POSTHOG_HOST),
     plain(BATCH_SIZE),
     plain(BATCH_INTERVAL_MS),
     plain(DB),
+    plain(ACCESS),
     plain(DB_DAMAGED),
     plain(DB_RESERVE),
     plain(DB_MAX_BYTES),

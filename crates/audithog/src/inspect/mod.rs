@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod access;
 mod assemble;
 mod dead_letters;
 mod dismiss;
@@ -31,6 +32,7 @@ mod tests;
 
 use std::path::Path;
 
+pub use access::{AccessNote, Action};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use dismiss::Dismissed;
 pub use problems::{Limits, Problem, ProblemKind};

@@ -96,6 +96,12 @@ impl Log {
     /// [`Error::is_question`]: limits out of range, another kind of statement, more than one, or one that SQLite refuses; with its message and, where
     /// it says so, the position. [`Error::is_ledger`]: the file cannot be read.
     pub fn sql(&mut self, statement: &str, limits: SqlLimits) -> Result<Table, Error> {
+        if self.within.is_some() {
+            return Err(wrong(
+                "a statement would see the rows of all organisations: it cannot be limited to one"
+                    .to_owned(),
+            ));
+        }
         if !(1..=MOST_LINES).contains(&limits.rows) {
             return Err(wrong(format!(
                 "an answer has 1 to {MOST_LINES} lines, not {}",
@@ -112,7 +118,7 @@ impl Log {
             rows: limits.rows,
             bytes: MOST_BYTES,
         };
-        match self.0.ad_hoc(statement, &limits)? {
+        match self.looker.ad_hoc(statement, &limits)? {
             AdHoc::Found(mut found) => {
                 number_again(&mut found.columns);
                 Ok(Table {

@@ -28,8 +28,8 @@ impl Log {
     ///
     /// [`Error::is_ledger`]: the file cannot be read. [`Error::is_question`]: more than a million groups.
     pub fn ask(&mut self, question: &Question) -> Result<Answer, Error> {
-        let extent = self.0.extent()?;
-        let filter = narrowed(&question.filter.0);
+        let extent = self.looker.extent()?;
+        let filter = narrowed(&self.visible(&question.filter.0));
         let mut answer = match &question.kind {
             Kind::Rows {
                 columns,
@@ -54,12 +54,14 @@ impl Log {
         } else {
             Direction::Forward
         };
-        let mut walk = self.0.walk(filter, direction, extent.pruned, extent.head)?;
+        let mut walk = self
+            .looker
+            .walk(filter, direction, extent.pruned, extent.head)?;
         let mut lines = Vec::new();
         // One more than is shown tells whether there are more.
         while lines.len() <= question.limit && !walk.is_done() {
             let wanted = (question.limit + 1 - lines.len()).min(PAGE);
-            for row in self.0.step(filter, &mut walk, wanted)? {
+            for row in self.looker.step(filter, &mut walk, wanted)? {
                 lines.push(columns.iter().map(|column| cell(*column, &row)).collect());
             }
         }
@@ -83,10 +85,10 @@ impl Log {
         grouping: &Grouping,
         extent: Extent,
     ) -> Result<Answer, Error> {
-        let mut groups = Groups::new(grouping, |field| self.0.run_keys(field))?;
+        let mut groups = Groups::new(grouping, |field| self.looker.run_keys(field))?;
         let mut room = true;
         let columns = groups.columns();
-        self.0
+        self.looker
             .slices(filter, columns, (extent.pruned, extent.head), |slice| {
                 room = groups.add(slice);
                 room
@@ -102,7 +104,7 @@ impl Log {
         let examples: Vec<i64> = slots.iter().map(|(_, slot)| slot.example).collect();
         let named = grouping.by.iter().any(|key| matches!(key, Key::Field(_)));
         let examples = match named {
-            true => self.0.rows_by_seq(&examples)?,
+            true => self.looker.rows_by_seq(&examples)?,
             false => vec![None; slots.len()],
         };
         let lines = slots.iter().zip(&examples);
@@ -125,21 +127,34 @@ impl Log {
         extent: Extent,
         scope: &mut Scope,
     ) -> Result<(), Error> {
-        let facts = self.0.facts()?;
+        let facts = self.looker.facts()?;
         let filter = &question.filter.0;
         if extent.pruned > 0
             && let Some(first) = facts.first
             && filter.since.is_none_or(|since| since < first)
             && filter.until.is_none_or(|until| until > Micros::FIRST)
         {
-            scope.notes.push(format!(
-                "retention removed the rows up to number {}: what is left begins at {first}",
-                extent.pruned
-            ));
+            scope.notes.push(match self.within {
+                // The first row may be of another.
+                Some(_) => "retention has removed older rows".to_owned(),
+                None => format!(
+                    "retention removed the rows up to number {}: what is left begins at {first}",
+                    extent.pruned
+                ),
+            });
         }
+        let mut told = false;
         for loss in &facts.losses {
             let Some(last) = loss.last else { continue };
-            if filter.since.is_none_or(|since| last >= since) {
+            if filter.since.is_some_and(|since| last < since) {
+                continue;
+            }
+            if self.within.is_some() {
+                if !std::mem::replace(&mut told, true) {
+                    let note = "rows of the log were lost: whose they were is not known";
+                    scope.notes.push(note.to_owned());
+                }
+            } else {
                 scope.notes.push(format!(
                     "rows were lost ({}, the last time at {last}): the rows `audit_loss` say how many and when",
                     loss.reason

@@ -90,11 +90,7 @@ impl Filter {
     /// [`Error::is_question`]: another field, or an empty text.
     pub fn begins(mut self, field: Field, text: impl Into<String>) -> Result<Self, Error> {
         let text = text.into();
-        let has_beginnings = matches!(
-            field,
-            Field::Path | Field::Route | Field::Event | Field::ErrorCode | Field::UserAgent
-        );
-        if !has_beginnings {
+        if !has_beginnings(field) {
             return Err(wrong(format!(
                 "{} is compared as a whole: a beginning can be asked for of path, route, event, error_code and user_agent",
                 field.name()
@@ -105,6 +101,36 @@ impl Filter {
         }
         self.0.conditions.push(Condition::Begins(field, text));
         Ok(self)
+    }
+
+    /// Only rows whose field is one of these texts, as people write them: a `*` at the end of a single path, route, event, error code or user
+    /// agent stands for anything. A lone `*` is a text of its own.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Filter::is`]; several texts, one of them with such a `*`.
+    pub fn matches<T: AsRef<str>>(
+        self,
+        field: Field,
+        texts: impl IntoIterator<Item = T>,
+    ) -> Result<Self, Error> {
+        let texts: Vec<String> = texts
+            .into_iter()
+            .map(|text| text.as_ref().to_owned())
+            .collect();
+        let beginning = |text: &String| {
+            let beginning = text.strip_suffix('*').filter(|text| !text.is_empty());
+            beginning
+                .filter(|_| has_beginnings(field))
+                .map(str::to_owned)
+        };
+        match (&*texts, texts.iter().find_map(beginning)) {
+            (_, None) => self.is(field, texts),
+            ([_], Some(text)) => self.begins(field, text),
+            _ => Err(wrong(
+                "several values with `*` cannot be asked for at once: give one".to_owned(),
+            )),
+        }
     }
 
     /// Only rows with this status code, or one of this class.
@@ -155,6 +181,13 @@ impl Filter {
     pub fn conditions(&self) -> Vec<String> {
         self.0.conditions.iter().filter_map(shown).collect()
     }
+}
+
+fn has_beginnings(field: Field) -> bool {
+    matches!(
+        field,
+        Field::Path | Field::Route | Field::Event | Field::ErrorCode | Field::UserAgent
+    )
 }
 
 fn shown(condition: &Condition) -> Option<String> {

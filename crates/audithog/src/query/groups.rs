@@ -244,6 +244,10 @@ impl<'q> Groups<'q> {
     pub(super) fn first(self, limit: usize) -> (Vec<([u64; KEYS], Slot)>, bool) {
         let order = self.grouping.order;
         let mut slots: Vec<_> = self.found.into_iter().zip(self.slots).collect();
+        // Together there are none, which is an answer too.
+        if slots.is_empty() && self.grouping.by.is_empty() {
+            slots.push(([0; KEYS], Slot::new(i64::MAX, self.percentiles)));
+        }
         if order == Order::SurestServerErrors {
             // A rate of nothing is no answer.
             slots.retain(|(_, slot)| slot.server_errors > 0);
@@ -376,6 +380,7 @@ impl Slot {
             Measure::P50 => at(0.50),
             Measure::P95 => at(0.95),
             Measure::P99 => at(0.99),
+            Measure::Last if self.count == 0 => Figure::Number(None),
             Measure::Last => Figure::Time(self.last),
         }
     }

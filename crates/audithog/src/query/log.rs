@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::Filter;
 use super::ask::{CLOCK, made_at};
 use crate::error::Error;
-use crate::ledger::{Direction, Looker, RowFilter, Walk};
-use crate::record::{FIELD_NAMES, Row, StoredRow, fields};
+use crate::ledger::{Condition, Direction, Looker, RowFilter, Walk};
+use crate::record::{FIELD_NAMES, Field, Row, StoredRow, fields};
 
 /// Rows handed out at a time.
 const PAGE: usize = 500;
@@ -18,7 +18,11 @@ const PAGE: usize = 500;
 /// A ledger's file, open for questions: a live service's, a dead one's, or a copy. Nothing is changed, and a service that writes is never
 /// kept from it: every read is short.
 #[derive(Debug)]
-pub struct Log(pub(super) Looker);
+pub struct Log {
+    pub(super) looker: Looker,
+    /// The organisation whose rows are all there is.
+    pub(super) within: Option<String>,
+}
 
 /// A row of the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,13 +47,41 @@ impl Log {
     /// [`Error::is_ledger`]: there is no ledger at the path, or it cannot be read.
     /// [`Error::is_newer_ledger`]: a newer version has written it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Looker::open(path.as_ref()).map(Self).map_err(Error::from)
+        let looker = Looker::open(path.as_ref()).map_err(Error::from)?;
+        Ok(Self {
+            looker,
+            within: None,
+        })
+    }
+
+    /// The log as this organisation may see it: of all calls, only rows whose organisation is exactly this, and what is made of them. What is
+    /// lost of the log as a whole is said without times and numbers; statements in SQL are refused.
+    #[must_use]
+    pub fn within_org(self, org: impl Into<String>) -> Self {
+        Self {
+            within: Some(org.into()),
+            ..self
+        }
+    }
+
+    /// The filter, for what may be seen.
+    pub(super) fn visible(&self, filter: &RowFilter) -> RowFilter {
+        let filter = filter.clone();
+        match &self.within {
+            Some(org) => filter.with(Condition::Is(Field::OrgId, vec![org.clone()])),
+            None => filter,
+        }
+    }
+
+    fn may_see(&self, row: &Row) -> bool {
+        let org = self.within.as_deref();
+        org.is_none_or(|org| row.actor.org_id() == Some(org))
     }
 
     /// The file, with symbolic links resolved.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.looker.path()
     }
 
     /// The number of the last row; 0 if there was none.
@@ -58,7 +90,7 @@ impl Log {
     ///
     /// [`Error::is_ledger`]: the file cannot be read.
     pub fn head(&mut self) -> Result<u64, Error> {
-        let extent = self.0.extent().map_err(Error::from)?;
+        let extent = self.looker.extent().map_err(Error::from)?;
         Ok(extent.head.unsigned_abs())
     }
 
@@ -68,7 +100,7 @@ impl Log {
     ///
     /// [`Error::is_ledger`]: the file cannot be read.
     pub fn pruned(&mut self) -> Result<u64, Error> {
-        let extent = self.0.extent().map_err(Error::from)?;
+        let extent = self.looker.extent().map_err(Error::from)?;
         Ok(extent.pruned.unsigned_abs())
     }
 
@@ -104,8 +136,9 @@ impl Log {
         let Ok(seq) = i64::try_from(seq) else {
             return Ok(None);
         };
-        let mut rows = self.0.rows_by_seq(&[seq])?;
-        Ok(rows.pop().flatten().map(LogRow))
+        let mut rows = self.looker.rows_by_seq(&[seq])?;
+        let row = rows.pop().flatten();
+        Ok(row.filter(|row| self.may_see(&row.row)).map(LogRow))
     }
 
     /// The row with this id, a UUID in any form; none if there is none. It is looked for where the id's own time says, and then in the whole log.
@@ -124,11 +157,11 @@ impl Log {
                 until: Some(made.saturating_add(CLOCK)),
                 ..RowFilter::default()
             };
-            seq = self.0.seq_of(id, &near)?;
+            seq = self.looker.seq_of(id, &near)?;
         }
         // An event may have been given another time than its id.
         if seq.is_none() {
-            seq = self.0.seq_of(id, &RowFilter::default())?;
+            seq = self.looker.seq_of(id, &RowFilter::default())?;
         }
         match seq {
             Some(seq) => self.row(seq.unsigned_abs()),
@@ -144,13 +177,14 @@ impl Log {
         upto: u64,
     ) -> Result<Rows<'_>, Error> {
         let number = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
+        let filter = self.visible(&filter.0);
         let walk = self
-            .0
-            .walk(&filter.0, direction, number(after), number(upto))
+            .looker
+            .walk(&filter, direction, number(after), number(upto))
             .map_err(Error::from)?;
         Ok(Rows {
             log: self,
-            filter: filter.0.clone(),
+            filter,
             walk,
             page: VecDeque::new(),
             failed: false,
@@ -163,7 +197,7 @@ impl Iterator for Rows<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.page.is_empty() && !self.failed && !self.walk.is_done() {
-            match self.log.0.step(&self.filter, &mut self.walk, PAGE) {
+            match self.log.looker.step(&self.filter, &mut self.walk, PAGE) {
                 Ok(rows) => self.page = rows.into(),
                 Err(error) => {
                     self.failed = true;

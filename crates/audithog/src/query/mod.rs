@@ -21,6 +21,7 @@ mod ad_hoc;
 mod answer;
 mod ask;
 mod catalogue;
+pub mod csv;
 mod filter;
 mod groups;
 mod log;
@@ -30,6 +31,7 @@ mod schema;
 mod sql;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod text;
 
 pub use ad_hoc::{Cut, SqlLimits, Table};
 pub use answer::{Answer, AnswerColumn, CellKind, Scope};

@@ -156,6 +156,17 @@ impl Measure {
     }
 }
 
+/// The count goes first.
+fn with_count(measures: impl IntoIterator<Item = Measure>) -> Vec<Measure> {
+    let mut all = vec![Measure::Count];
+    for measure in measures {
+        if !all.contains(&measure) {
+            all.push(measure);
+        }
+    }
+    all
+}
+
 impl Shown {
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -202,12 +213,6 @@ impl Question {
                 return Err(wrong(format!("{} is given twice", key.name())));
             }
         }
-        let mut all = vec![Measure::Count];
-        for measure in measures {
-            if !all.contains(&measure) {
-                all.push(measure);
-            }
-        }
         let order = match by[0] {
             Key::Time(_) => Order::Key,
             Key::Field(_) | Key::Status => Order::Largest(Measure::Count),
@@ -215,12 +220,26 @@ impl Question {
         Ok(Self {
             kind: Kind::Groups(Grouping {
                 by,
-                measures: all,
+                measures: with_count(measures),
                 order,
             }),
             filter,
             limit: 100,
         })
+    }
+
+    /// How many rows there are together, with other measures: one line, also if there is no row.
+    #[must_use]
+    pub fn totals(measures: impl IntoIterator<Item = Measure>, filter: Filter) -> Self {
+        Self {
+            kind: Kind::Groups(Grouping {
+                by: Vec::new(),
+                measures: with_count(measures),
+                order: Order::Largest(Measure::Count),
+            }),
+            filter,
+            limit: 1,
+        }
     }
 
     /// At most so many lines, from 1 to 50,000.

@@ -189,16 +189,21 @@ impl<'d> Writer<'d> {
         columns.push(format!("{} AS outcome", dialect.field(Field::Result)));
         columns.push(format!("{} AS took", dialect.duration()));
         let source = dialect.source(&columns.join(", "), &keys, condition);
-        let mut selected = vec![keys.clone()];
+        let mut selected: Vec<String> = grouping
+            .by
+            .iter()
+            .map(|key| key.name().to_owned())
+            .collect();
         for measure in &grouping.measures {
             selected.push(format!("{} AS {}", self.measure(*measure), measure.name()));
         }
         selected.extend(dialect.sampled().map(str::to_owned));
+        let selected = selected.join(", ");
+        if grouping.by.is_empty() {
+            return format!("SELECT {selected}\nFROM ({source})");
+        }
         let (having, order) = self.order(grouping);
-        format!(
-            "SELECT {}\nFROM ({source})\nGROUP BY {keys}{having}\nORDER BY {order}",
-            selected.join(", "),
-        )
+        format!("SELECT {selected}\nFROM ({source})\nGROUP BY {keys}{having}\nORDER BY {order}")
     }
 
     fn measure(&self, measure: Measure) -> String {

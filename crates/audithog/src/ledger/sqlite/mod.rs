@@ -73,6 +73,7 @@ mod transact;
 mod turn;
 mod unclean;
 mod verified;
+mod visit;
 
 pub(crate) use begin::OpenReport;
 pub(crate) use damage::put_aside_before;
@@ -92,3 +93,4 @@ pub(crate) use schema::VERSION as CURRENT_SCHEMA;
 pub(crate) use store::SqliteStore;
 #[cfg(feature = "posthog")]
 pub(crate) use verified::{Compared, verify};
+pub(crate) use visit::append_beside;

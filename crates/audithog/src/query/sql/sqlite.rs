@@ -52,9 +52,13 @@ impl Dialect for Sqlite {
 
     /// The rank of each row by duration within its group, for the percentiles.
     fn source(&self, columns: &str, keys: &str, condition: &str) -> String {
+        let parts = match keys {
+            "" => String::new(),
+            keys => format!("PARTITION BY {keys} "),
+        };
         format!(
-            "SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY took NULLS LAST) AS rank, \
-             count(took) OVER (PARTITION BY {keys}) AS timed\n\
+            "SELECT *, row_number() OVER ({parts}ORDER BY took NULLS LAST) AS rank, \
+             count(took) OVER ({parts}) AS timed\n\
              FROM (SELECT seq, {columns} FROM audit_logs WHERE {condition})"
         )
     }

@@ -164,3 +164,18 @@ fn a_damaged_digest_is_no_digest() {
         assert!(place.check(&question.limit(1_000).unwrap()) > 0);
     }
 }
+
+#[test]
+fn totals_are_one_line_also_of_nothing() {
+    let place = Place::holding(&traffic(5_000, 1_000_000));
+    let nobody = Filter::all().is(Field::UserId, ["nobody"]).unwrap();
+    for filter in [
+        Filter::all(),
+        Filter::all().since(before_now(HOUR)),
+        Filter::all().is(Field::Event, ["api_request"]).unwrap(),
+        nobody,
+    ] {
+        let question = Question::totals(Measure::ALL, filter);
+        assert_eq!(place.check(&question), 1);
+    }
+}

@@ -3,6 +3,7 @@
 
 mod answers;
 mod filters;
+mod scopes;
 mod statements;
 
 use std::path::PathBuf;

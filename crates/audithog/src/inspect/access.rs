@@ -1,0 +1,171 @@
+//! Who looked at the log.
+
+use serde_json::{Value, json};
+
+use super::{LedgerFile, RunState};
+use crate::clock::Clock;
+use crate::config::AccessRows;
+use crate::error::Error;
+use crate::ledger::own_rows::own_row;
+use crate::ledger::{CURRENT_SCHEMA, append_beside};
+use crate::record::Run;
+
+/// The event of the row.
+const EVENT: &str = "audit_access";
+/// The instance of the run that such rows belong to.
+const INSTANCE: &str = "audithog access";
+
+/// What somebody did with the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Looked at rows.
+    Read,
+    /// Took rows away.
+    Export,
+    /// Changed something: sent dead letters again, dismissed them.
+    Operate,
+}
+
+/// A look at the log, for the row that records it.
+#[derive(Clone, Debug)]
+pub struct AccessNote {
+    action: Action,
+    by: String,
+    through: String,
+    org: Option<String>,
+    conditions: Vec<String>,
+    since: Option<String>,
+    until: Option<String>,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Export => "export",
+            Self::Operate => "operate",
+        }
+    }
+
+    /// Whether it becomes a row.
+    #[must_use]
+    pub fn is_recorded(self, rows: AccessRows) -> bool {
+        match rows {
+            AccessRows::All => true,
+            AccessRows::Exports => self != Self::Read,
+            AccessRows::Off => false,
+        }
+    }
+}
+
+impl AccessNote {
+    /// `by` did it, through a command or a page: `query failures`, `console /log`.
+    pub fn new(action: Action, by: impl Into<String>, through: impl Into<String>) -> Self {
+        Self {
+            action,
+            by: by.into(),
+            through: through.into(),
+            org: None,
+            conditions: Vec::new(),
+            since: None,
+            until: None,
+        }
+    }
+
+    /// Whether it becomes a row.
+    #[must_use]
+    pub fn is_recorded(&self, rows: AccessRows) -> bool {
+        self.action.is_recorded(rows)
+    }
+
+    /// What was asked for: a filter's conditions, `id = 019ab3c4-…`, a statement.
+    #[must_use]
+    pub fn asked(mut self, text: impl Into<String>) -> Self {
+        self.conditions.push(text.into());
+        self
+    }
+
+    /// Of which time, RFC 3339; none: from the beginning, up to then.
+    #[must_use]
+    pub fn time(self, since: Option<String>, until: Option<String>) -> Self {
+        Self {
+            since,
+            until,
+            ..self
+        }
+    }
+
+    /// Nothing but the rows of this organisation could be seen.
+    #[must_use]
+    pub fn within_org(self, org: impl Into<String>) -> Self {
+        Self {
+            org: Some(org.into()),
+            ..self
+        }
+    }
+
+    fn details(&self) -> Value {
+        let mut details = json!({
+            "action": self.action.name(),
+            "by": self.by,
+            "through": self.through,
+        });
+        let optional = [
+            ("withinOrg", self.org.as_ref()),
+            ("since", self.since.as_ref()),
+            ("until", self.until.as_ref()),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                details[name] = json!(value);
+            }
+        }
+        if !self.conditions.is_empty() {
+            details["filter"] = json!(self.conditions);
+        }
+        details
+    }
+}
+
+impl LedgerFile {
+    /// Records looks at the log as rows of it (`audit_access`), with an fsync. Only in a ledger that a service writes now: a copy, and what a
+    /// service left, stay as they are. Returns whether it did so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_ledger`]: the file cannot be read, or not be written by this user.
+    pub fn record_access(&mut self, notes: &[AccessNote]) -> Result<bool, Error> {
+        if notes.is_empty() || self.0.version() != CURRENT_SCHEMA {
+            return Ok(false);
+        }
+        let live = |state| matches!(state, RunState::Alive | RunState::Remote);
+        if !self.status()?.runs.iter().any(|run| live(run.state)) {
+            return Ok(false);
+        }
+        let facts = self.0.facts().map_err(Error::from)?;
+        let Some(latest) = facts.runs.into_iter().next() else {
+            return Ok(false);
+        };
+        let run = Run {
+            service: latest.service,
+            environment: latest.environment,
+            version: latest.version,
+            instance: Some(INSTANCE.to_owned()),
+        };
+        let clock = Clock::system();
+        let rows: Vec<_> = notes
+            .iter()
+            .map(|note| own_row(&clock, EVENT, note.details()))
+            .collect();
+        append_beside(
+            self.path(),
+            &run,
+            &latest.settings_json,
+            &rows,
+            clock.wall(),
+        )
+        .map_err(Error::from)?;
+        Ok(true)
+    }
+}
