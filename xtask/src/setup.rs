@@ -97,6 +97,12 @@ const TOOLS: &[Tool] = &[
         packages: &["bsdutils"],
         present: || find("script").is_some(),
     },
+    // The console's tests look at its pages. The fonts are what a page is measured with.
+    Tool {
+        name: "chromedriver",
+        packages: &["chromium", "chromium-driver", "fonts-dejavu-core"],
+        present: || find("chromedriver").is_some() && find("chromium").is_some(),
+    },
     // The chaos suite sets a wall clock.
     Tool {
         name: "libfaketime",
@@ -150,8 +156,9 @@ const COMPONENTS: &[(&str, &str)] = &[("rustfmt", "fmt --version"), ("clippy", "
 const SDKS: &str = "checks/official-sdks/sdks";
 const SDKS_TARGET: &str = "target/official-sdks";
 /// PostHog's parser of HogQL, installed likewise.
-const HOGQL: &str = "checks/hogql/parser";
-const HOGQL_TARGET: &str = "target/hogql";
+const HOGQL: (&str, &str) = ("checks/hogql/parser", "target/hogql");
+/// Deque's rules for accessible pages, for the console's tests.
+const AXE: (&str, &str) = ("crates/audithog-console/tests/axe", "target/axe");
 /// The NestJS peers of the benchmark suite are built in [`NEST_TARGET`].
 const NEST: &str = "bench/nest";
 const NEST_TARGET: &str = "bench/target/nest";
@@ -161,7 +168,14 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     components(root)?;
     deny::install(root)?;
     sdks(root)?;
-    hogql(root)
+    for (source, target) in [HOGQL, AXE] {
+        let source = root.join(source);
+        // A tree without the package that uses it has nothing to install.
+        if source.is_dir() {
+            packages(&source, &root.join(target))?;
+        }
+    }
+    Ok(())
 }
 
 /// What `cargo xtask bench` needs.
@@ -271,15 +285,6 @@ fn sdks(root: &Path) -> Result<()> {
                 .check()
         },
     )
-}
-
-/// Installs PostHog's parser of HogQL, when the package that uses it is part of the tree.
-fn hogql(root: &Path) -> Result<()> {
-    if !root.join(HOGQL).is_dir() {
-        println!("no {HOGQL}: no parser to install");
-        return Ok(());
-    }
-    packages(&root.join(HOGQL), &root.join(HOGQL_TARGET))
 }
 
 /// Installs packages of npm exactly as the lock file in `source` says.

@@ -8,6 +8,7 @@ use std::{
 use audithog::query::Log;
 
 use crate::{
+    access,
     failure::Failure,
     files,
     filters::Filters,
@@ -189,9 +190,15 @@ fn find(
     };
     let filter = args.filters.filter(&clock, None)?;
     let wanted = Wanted::new(filter, users)?;
-    let mut logs = vec![ledger::log(args.which.db.as_deref())?];
+    let mut note = access::of(access::export("export"), wanted.common());
+    // As the manifest has them, with the persons that it is about.
+    let common = wanted.common().conditions().len();
+    for condition in wanted.conditions().into_iter().skip(common) {
+        note = note.asked(condition);
+    }
+    let mut logs = vec![ledger::log(args.which.db.as_deref(), note)?];
     while logs.len() < wanted.walks() {
-        logs.push(ledger::log(args.which.db.as_deref())?);
+        logs.push(ledger::again(&logs[0])?);
     }
     let request = Request {
         ledger: logs[0].path().display().to_string(),

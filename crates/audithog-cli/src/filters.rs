@@ -107,8 +107,11 @@ impl Filters {
             filter = filter.until(until);
         }
         for (option, field, texts) in self.texts() {
-            filter = narrowed(filter, field, texts)
-                .map_err(|message| Failure::new(2, format!("--{option}: {message}")))?;
+            if !texts.is_empty() {
+                filter = filter.matches(field, texts).map_err(|error| {
+                    Failure::new(2, format!("--{option}: {}", sentence(&error)))
+                })?;
+            }
         }
         if !self.status.is_empty() {
             filter = filter.any_status(self.status.iter().copied());
@@ -177,31 +180,6 @@ pub(crate) fn not_empty(
         clock.text_of(until)
     );
     Err(Failure::new(2, message))
-}
-
-/// One beginning, or any of some texts.
-fn narrowed(filter: Filter, field: Field, texts: &[String]) -> Result<Filter, String> {
-    let has_beginnings = matches!(
-        field,
-        Field::Event | Field::Path | Field::Route | Field::ErrorCode
-    );
-    // A lone `*` is a path of its own, and routers have it as a route.
-    let beginning = |text: &String| {
-        let beginning = text.strip_suffix('*').filter(|text| !text.is_empty());
-        beginning.filter(|_| has_beginnings).map(str::to_owned)
-    };
-    let result = match texts {
-        [] => return Ok(filter),
-        [text] => match beginning(text) {
-            Some(text) => filter.begins(field, text),
-            None => filter.is(field, [text]),
-        },
-        texts if texts.iter().any(|text| beginning(text).is_some()) => {
-            return Err("several values with `*` cannot be asked for at once: give one".to_owned());
-        }
-        texts => filter.is(field, texts),
-    };
-    result.map_err(|error| sentence(&error))
 }
 
 #[cfg(test)]

@@ -2,9 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use audithog::{Logger, inspect::LedgerFile, query::Log};
+use audithog::{
+    Logger,
+    inspect::{AccessNote, LedgerFile},
+    query::Log,
+};
 
 use crate::{
+    access,
     failure::{Failure, sentence},
     when::Clock,
 };
@@ -27,16 +32,27 @@ impl Which {
     }
 }
 
-/// Opens the ledger at `path`, or the one that AUDITHOG_DB names.
-pub(crate) fn open(path: Option<&Path>) -> Result<LedgerFile, Failure> {
+/// Opens the ledger at `path`, or the one that AUDITHOG_DB names. With a note its rows are looked at, or changed, which is recorded first.
+pub(crate) fn open(path: Option<&Path>, note: Option<AccessNote>) -> Result<LedgerFile, Failure> {
     let path = find(path)?;
-    LedgerFile::open(&path).map_err(|error| unopened(&error, &path))
+    let file = LedgerFile::open(&path).map_err(|error| unopened(&error, &path))?;
+    if let Some(note) = note {
+        access::record(&path, note)?;
+    }
+    Ok(file)
 }
 
 /// The same, to ask it.
-pub(crate) fn log(path: Option<&Path>) -> Result<Log, Failure> {
+pub(crate) fn log(path: Option<&Path>, note: AccessNote) -> Result<Log, Failure> {
     let path = find(path)?;
-    Log::open(&path).map_err(|error| unopened(&error, &path))
+    let log = Log::open(&path).map_err(|error| unopened(&error, &path))?;
+    access::record(&path, note)?;
+    Ok(log)
+}
+
+/// Another way to the same log.
+pub(crate) fn again(log: &Log) -> Result<Log, Failure> {
+    Log::open(log.path()).map_err(|error| unopened(&error, log.path()))
 }
 
 fn unopened(error: &audithog::Error, path: &Path) -> Failure {

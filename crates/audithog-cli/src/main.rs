@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod access;
 mod completions;
-mod csv;
+mod console;
 mod dead_letters;
 mod demo;
 mod doctor;
@@ -56,6 +57,7 @@ enum Command {
     Tail(tail::Args),
     Sql(sql::Args),
     Export(Box<export::Args>),
+    Console(console::Args),
     Completions(completions::Args),
     Man(man::Args),
     Posthog(posthog::Args),
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Tail(args) => tail::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Sql(args) => sql::run(&args),
         Command::Export(args) => export::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Console(args) => console::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Man(args) => man::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Posthog(args) => posthog::run(&args),

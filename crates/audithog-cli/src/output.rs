@@ -8,7 +8,12 @@ use std::{
     io::{self, BufWriter, IsTerminal as _, Write as _},
 };
 
-use crate::{csv, failure::Failure};
+use audithog::query::{
+    csv,
+    text::{escaped, is_unseen},
+};
+
+use crate::failure::Failure;
 
 /// A terminal's usual width; also in a pipe, so that what was seen can be compared.
 const WIDTH: usize = 80;
@@ -237,28 +242,6 @@ pub(crate) fn time(text: &str) -> String {
 /// Text from a ledger for a terminal: what would move the cursor, or turn or hide text, shows as an escape.
 pub(crate) fn plain(text: &str) -> String {
     escaped(text, |_| false)
-}
-
-/// The same, but for characters that the place can have.
-pub(crate) fn escaped(text: &str, except: impl Fn(char) -> bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_unseen(c) && !except(c) {
-            // Writing to a string cannot fail.
-            let _ = write!(shown, "{}", c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Controls, line separators, and what has no width or changes the direction of writing (Unicode's `Cf`, as far as it does that).
-pub(crate) fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use audithog::{
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::{
+    access,
     failure::Failure,
     filters::Filters,
     ledger::{self, Which},
@@ -122,7 +123,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.sql {
         return statement::print(args, &question);
     }
-    let answer = args.answer(&question)?;
+    let answer = args.answer(name, &question)?;
     print(args, name, &answer, &clock)
 }
 
@@ -151,10 +152,12 @@ impl Args {
         limited.map_err(unanswered)
     }
 
-    fn answer(&self, question: &Question) -> Result<Answer, Failure> {
+    fn answer(&self, name: &str, question: &Question) -> Result<Answer, Failure> {
         match self.on {
             On::Ledger => {
-                let mut log = ledger::log(self.which.db.as_deref())?;
+                let note = access::read(&format!("query {name}"));
+                let note = access::of(note, question.filter());
+                let mut log = ledger::log(self.which.db.as_deref(), note)?;
                 log.ask(question).map_err(unanswered)
             }
             On::Posthog => {

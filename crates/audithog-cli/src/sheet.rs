@@ -2,10 +2,10 @@
 
 use std::io;
 
-use audithog::query::{Answer, CellKind, Table};
+use audithog::query::{Answer, CellKind, Table, csv};
 use serde_json::{Map, Value};
 
-use crate::{csv, output::Output, when::Clock};
+use crate::{output::Output, when::Clock};
 
 mod cells;
 mod table;

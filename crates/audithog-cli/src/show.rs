@@ -4,6 +4,7 @@ use audithog::query::{Field, Filter, Log, LogRow};
 use serde_json::Value;
 
 use crate::{
+    access,
     failure::Failure,
     ledger::{self, Which},
     output::{Output, Style, failed, number, plain, unanswered, written},
@@ -62,7 +63,10 @@ enum Format {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let mut log = ledger::log(args.which.db.as_deref())?;
+    let mut log = ledger::log(
+        args.which.db.as_deref(),
+        access::read("show").asked(format!("id = {}", args.id)),
+    )?;
     let rows = args.find(&mut log)?;
     if rows.is_empty() {
         return Err(args.not_found(&mut log)?);

@@ -5,6 +5,7 @@ use std::{io::Read as _, process::ExitCode, time::Duration};
 use audithog::query::{Cut, SqlLimits};
 
 use crate::{
+    access,
     failure::Failure,
     ledger::{self, Which},
     output::{Output, Style, number, remark, unanswered, written},
@@ -64,7 +65,10 @@ const LONGEST: u64 = 1 << 20;
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let statement = args.statement()?;
     let limits = SqlLimits::default().time(args.timeout).rows(args.limit);
-    let mut log = ledger::log(args.which.db.as_deref())?;
+    let mut log = ledger::log(
+        args.which.db.as_deref(),
+        access::read("sql").asked(&*statement),
+    )?;
     let table = log.sql(&statement, limits).map_err(unanswered)?;
     let end = table.cut;
     let sheet = Sheet::of_table(table);

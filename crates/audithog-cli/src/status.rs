@@ -78,7 +78,7 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let mut file = ledger::open(args.path.as_deref())?;
+    let mut file = ledger::open(args.path.as_deref(), None)?;
     let status = file.status().map_err(failed)?;
     let limits = Limits::default()
         .max_pending_age(args.max_pending_age)

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use audithog::query::{Filter, Log, LogRow};
+use audithog::query::{Filter, Log, LogRow, csv};
 
 use crate::{
-    csv,
+    access,
     failure::Failure,
     filters::Filters,
     ledger::{self, Which},
@@ -94,7 +94,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.follow {
         return follow::run(args, &filter, &mut printer);
     }
-    let mut log = ledger::log(args.which.db.as_deref())?;
+    let mut log = ledger::log(
+        args.which.db.as_deref(),
+        access::of(access::read("tail"), &filter),
+    )?;
     let head = log.head().map_err(failed)?;
     printer.latest(&mut log, &filter, args.lines, head)?;
     printer.output.end()

@@ -10,6 +10,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Banner<'a> {
     pub(crate) address: SocketAddr,
+    /// Where the log's console is; none: there is no table to look at.
+    pub(crate) pages: Option<SocketAddr>,
     /// None: memory only.
     pub(crate) table: Option<&'a Path>,
     /// Rows of earlier runs.
@@ -29,6 +31,9 @@ impl Banner<'_> {
             console.line(format!("  {name} {text}"));
         };
         say("api", &format!("http://{}", self.address));
+        if let Some(pages) = self.pages {
+            say("console", &format!("http://{pages}"));
+        }
         match self.table {
             Some(path) => {
                 say("table", &format!("{} ({})", path.display(), self.before()));

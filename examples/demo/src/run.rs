@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    net::{Ipv4Addr, SocketAddr},
     panic::{self, PanicHookInfo},
     path::PathBuf,
     sync::Arc,
@@ -9,6 +10,8 @@ use std::{
 };
 
 use audithog::Logger;
+use audithog_console::{Access, Served};
+use tokio::sync::oneshot;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
@@ -30,7 +33,7 @@ const STANDIN_INTERVAL: Duration = Duration::from_secs(2);
 /// What the demo is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The port on 127.0.0.1; 0 takes any that is free.
+    /// The port on 127.0.0.1; 0 takes any that is free. The log's console has the next one, or any that is free too.
     pub port: u16,
     /// The ledger's file; none: `AUDITHOG_DB`, else `audit.db` in the working directory.
     pub database: Option<PathBuf>,
@@ -61,11 +64,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let arrivals = options.posthog_standin.then(Arrivals::start).transpose()?;
     let logger = start_logger(&options, arrivals.as_ref())?;
 
+    let pages = pages(&options, &logger).await?;
     let console = Arc::new(Console::stdout());
     let books = logger.health();
     let rows_before = books.ledger.head_at_start;
     Banner {
         address,
+        pages: pages.as_ref().map(Served::address),
         table: logger.ledger_path(),
         rows_before,
         ships: books.sinks.contains_key("posthog"),
@@ -79,6 +84,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
         .map_err(|error| Error::io("cannot start a thread", error))?;
     let server = Server::start(listener, app(&logger));
     let traffic = options.traffic.then(|| traffic::start(address));
+    let (close, closed) = oneshot::channel::<()>();
+    if let Some(pages) = pages {
+        tokio::spawn(pages.until(async {
+            // Told, or its owner is gone: either way it is time.
+            let _ = closed.await;
+        }));
+    }
 
     tokio::select! {
         () = signals.next() => {}
@@ -87,6 +99,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     console.line("stopping: requests under way may end; a second Ctrl-C stops at once");
     signals.next_one_exits();
     drop(traffic);
+    drop(close);
     server.stop().await;
     let report = logger.shutdown(None).await;
     live.finish();
@@ -98,6 +111,25 @@ pub async fn run(options: Options) -> Result<(), Error> {
             "the audit log is not complete; the report says what is missing",
         ))
     }
+}
+
+/// The console of the demo's log, on a port of its own: what people look at is no traffic of the service.
+async fn pages(options: &Options, logger: &Logger) -> Result<Option<Served>, Error> {
+    let Some(path) = logger.ledger_path() else {
+        return Ok(None);
+    };
+    let port = match options.port {
+        0 => 0,
+        port => port.checked_add(1).unwrap_or(0),
+    };
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let pages = audithog_console::Console::new(path, |_| Access::all("demo").operating());
+    let served = audithog_console::serve(address, None, pages).await;
+    served.map(Some).map_err(|error| {
+        Error::start(format!(
+            "the console: {error}; --port chooses another pair of ports, --port 0 any that are free"
+        ))
+    })
 }
 
 /// As any service starts it; only what was asked for on the command line counts more than the environment.

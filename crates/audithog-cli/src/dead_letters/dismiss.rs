@@ -2,6 +2,7 @@
 
 use super::{Which, letters_text};
 use crate::{
+    access,
     failure::Failure,
     ledger,
     output::{Output, failed, written},
@@ -37,7 +38,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let mut file = ledger::open(args.which.db.as_deref())?;
+    let mut file = ledger::open(
+        args.which.db.as_deref(),
+        Some(access::operate("dead-letters dismiss")),
+    )?;
     let mut letters = args.which.letters();
     let mut asked = args.seqs;
     asked.sort_unstable();

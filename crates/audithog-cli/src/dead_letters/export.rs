@@ -6,11 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use audithog::inspect::{DeadLetter, LedgerFile};
+use audithog::{
+    inspect::{DeadLetter, LedgerFile},
+    query::csv,
+};
 
 use super::{Dismissed, Which};
 use crate::{
-    csv,
+    access,
     failure::Failure,
     files, ledger,
     output::{Output, failed, number, written},
@@ -47,7 +50,10 @@ enum Form {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut file = ledger::open(args.which.db.as_deref())?;
+    let mut file = ledger::open(
+        args.which.db.as_deref(),
+        Some(access::export("dead-letters export")),
+    )?;
     files::must_be_free(&args.output, args.force)?;
     let part = files::beside(&args.output, &format!(".{}.part", std::process::id()));
     let letters = write(&mut file, args, &part).inspect_err(|_| {

@@ -6,6 +6,7 @@ use audithog::inspect::DeadLetter;
 
 use super::{Dismissed, Which};
 use crate::{
+    access,
     failure::Failure,
     ledger,
     output::{Format, Output, failed, number, plain, time, written},
@@ -30,7 +31,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut file = ledger::open(args.which.db.as_deref())?;
+    let mut file = ledger::open(
+        args.which.db.as_deref(),
+        Some(access::read("dead-letters list")),
+    )?;
     let mut output = Output::standard();
     let mut listed = 0;
     for letter in file.dead_letters(args.dismissed.of(args.which.letters())) {

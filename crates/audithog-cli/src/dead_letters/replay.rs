@@ -2,6 +2,7 @@
 
 use super::{Which, letters_text};
 use crate::{
+    access,
     failure::Failure,
     ledger,
     output::{Output, failed, written},
@@ -33,7 +34,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let mut file = ledger::open(args.which.db.as_deref())?;
+    let mut file = ledger::open(
+        args.which.db.as_deref(),
+        Some(access::operate("dead-letters replay")),
+    )?;
     let mut letters = args.which.letters();
     let mut asked = args.seqs;
     asked.sort_unstable();

@@ -2,6 +2,7 @@
 
 use super::Which;
 use crate::{
+    access,
     failure::Failure,
     ledger,
     output::{Format, Output, failed, plain, written},
@@ -25,7 +26,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut file = ledger::open(args.which.db.as_deref())?;
+    let mut file = ledger::open(
+        args.which.db.as_deref(),
+        Some(access::read("dead-letters show")),
+    )?;
     let mut output = Output::standard();
     let mut found = false;
     for letter in file.dead_letters(args.which.letters().with_seqs([args.seq])) {

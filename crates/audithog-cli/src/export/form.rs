@@ -5,11 +5,11 @@ use std::{
     path::Path,
 };
 
-use audithog::query::{LogRow, Schema};
+use audithog::query::{LogRow, Schema, csv};
 use serde::{Deserialize, Serialize};
 
 use super::{parquet::Parquet, sink::Sink};
-use crate::{csv, failure::Failure};
+use crate::failure::Failure;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]

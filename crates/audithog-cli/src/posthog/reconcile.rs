@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         not_empty(&clock, since, until)?;
         asked = asked.until(until);
     }
-    let file = ledger::open(args.db.as_deref())?;
+    let file = ledger::open(args.db.as_deref(), None)?;
     if args.each {
         asked = asked.each();
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use audithog::query::Named;
+use audithog::query::{Named, csv};
 use serde_json::json;
 
 use super::{COUNT, count};
@@ -77,7 +77,7 @@ pub(super) fn print(format: Format) -> Result<(), Failure> {
             let names = ["name", "subject", "about", "looks_back_seconds"];
             output.csv(names).map_err(written)?;
             for entry in &list {
-                let cells = names.map(|name| crate::csv::cell(&entry[name]));
+                let cells = names.map(|name| csv::cell(&entry[name]));
                 output.csv(cells).map_err(written)?;
             }
         }

@@ -11,6 +11,7 @@ use audithog::query::{Filter, Log};
 
 use super::{Args, Printer, stop::Stop};
 use crate::{
+    access,
     failure::{Failure, sentence},
     ledger,
     output::{failed, plain, remark, written},
@@ -24,6 +25,10 @@ const STRETCH: usize = 1_000;
 pub(super) fn run(args: &Args, filter: &Filter, printer: &mut Printer) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let path = ledger::find(args.which.db.as_deref())?;
+    // A ledger that is not there yet has nothing that anybody could have seen.
+    if path.exists() {
+        access::record(&path, access::of(access::read("tail -f"), filter))?;
+    }
     let mut tail = Tail {
         // Of a ledger that is not there yet all rows are new.
         began: !path.exists(),

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod console;
 mod dead_letters;
 mod demo;
 mod doctor;

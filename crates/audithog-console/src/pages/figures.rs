@@ -1,0 +1,199 @@
+//! Figures and charts of some requests: what several pages begin with.
+
+use std::time::Duration;
+
+use audithog::query::{Answer, Field, Filter, Key, Log, Measure, Question};
+use jiff::{SignedDuration, Timestamp};
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::Here;
+use crate::answers::Failure;
+use crate::params::{Params, STATUS};
+use crate::range::Range;
+use crate::view::chart::{self, Look, Series, Steps};
+use crate::view::{cells, table};
+
+/// The event of a request's row.
+pub(crate) const REQUEST: &str = "api_request";
+
+/// What was found about the requests of a range.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    totals: Answer,
+    steps: Steps,
+    by_time: Answer,
+}
+
+const TOTALS: [Measure; 7] = [
+    Measure::Failures,
+    Measure::FailureRate,
+    Measure::ServerErrors,
+    Measure::ServerErrorRate,
+    Measure::P50,
+    Measure::P95,
+    Measure::P99,
+];
+
+const BY_TIME: [Measure; 7] = [
+    Measure::Successes,
+    Measure::ClientErrors,
+    Measure::ServerErrors,
+    Measure::OtherFailures,
+    Measure::P50,
+    Measure::P95,
+    Measure::P99,
+];
+
+/// Only requests: of all rows they alone have an outcome.
+pub(crate) fn requests(filter: Filter) -> Result<Filter, Failure> {
+    Ok(filter.is(Field::Event, [REQUEST])?)
+}
+
+impl Figures {
+    /// Asks for them. `filter` has the range's times.
+    pub(crate) fn ask(
+        log: &mut Log,
+        filter: &Filter,
+        range: &Range,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
+        let requests = requests(filter.clone())?;
+        let until = range.until.unwrap_or(now);
+        let since = match range.since {
+            Some(since) => since,
+            None => first(log, &requests)?.unwrap_or(until),
+        };
+        let steps = Steps::over(since.min(until), until);
+        let step = Duration::from_secs(steps.seconds.unsigned_abs());
+        let by_time = Question::count([Key::time(step)], BY_TIME, requests.clone())?;
+        Ok(Self {
+            totals: log.ask(&Question::totals(TOTALS, requests))?,
+            by_time: log.ask(&by_time.limit(1_000)?)?,
+            steps,
+        })
+    }
+
+    fn total(&self, measure: Measure) -> Option<f64> {
+        number(&self.totals, self.totals.lines.first()?, measure)
+    }
+
+    fn series(&self, measure: Measure) -> Vec<Option<f64>> {
+        let mut values = vec![None; self.steps.count];
+        for line in &self.by_time.lines {
+            let start = line.first().and_then(Value::as_str);
+            let start = start.and_then(|text| text.parse::<Timestamp>().ok());
+            if let Some(at) = start.and_then(|start| self.steps.at(start)) {
+                values[at] = number(&self.by_time, line, measure);
+            }
+        }
+        values
+    }
+
+    /// `rows`: what leads to the rows behind these figures.
+    pub(crate) fn show(&self, here: &Here, rows: &Params) -> Markup {
+        let log = |narrowed: Params| here.link("log", &narrowed);
+        let all = log(rows.clone().set("event", REQUEST));
+        let failed = log(rows.clone().set("event", REQUEST).set("result", "failure"));
+        let count = |measure| {
+            self.total(measure)
+                .map_or("0".to_owned(), |n| cells::count(n as u64))
+        };
+        let rate = |measure| self.total(measure).map_or("–".to_owned(), cells::rate);
+        let took = |measure| self.total(measure).map_or("–".to_owned(), cells::duration);
+        html! {
+            section.tiles aria-label="Figures" {
+                (tile("requests", &all, &count(Measure::Count), None))
+                (tile("failure rate", &failed, &rate(Measure::FailureRate), Some(&format!("{} failed", count(Measure::Failures)))))
+                (tile("5xx rate", &log(rows.clone().set("event", REQUEST).set(STATUS, "5xx")), &rate(Measure::ServerErrorRate), Some(&format!("{} with 5xx", count(Measure::ServerErrors)))))
+                (tile("p50", &all, &took(Measure::P50), None))
+                (tile("p95", &all, &took(Measure::P95), None))
+                (tile("p99", &all, &took(Measure::P99), None))
+            }
+            (self.charts(here, rows))
+            (table::scope(&self.totals.scope))
+        }
+    }
+
+    fn charts(&self, here: &Here, rows: &Params) -> Markup {
+        let link = |from: Timestamp, to: Timestamp| {
+            let time = |time: Timestamp| time.to_string();
+            here.link(
+                "log",
+                &rows
+                    .clone()
+                    .set("event", REQUEST)
+                    .set("since", &time(from))
+                    .set("until", &time(to)),
+            )
+        };
+        let zoom = here.again(&here.params.clone().without("since").without("until"));
+        let look = |title, number| Look {
+            title,
+            number,
+            link: &link,
+            zoom: &zoom,
+        };
+        let outcomes = [
+            (Measure::Successes, "ok", "success"),
+            (Measure::ClientErrors, "s4", "4xx"),
+            (Measure::ServerErrors, "s5", "5xx"),
+            (Measure::OtherFailures, "sx", "other failures"),
+        ];
+        let outcomes = outcomes.map(|(measure, class, name)| (class, name, self.series(measure)));
+        let outcomes = outcomes.each_ref().map(|(class, name, values)| Series {
+            class,
+            name,
+            values,
+        });
+        let latencies = [
+            (Measure::P50, "p50", "p50"),
+            (Measure::P95, "p95", "p95"),
+            (Measure::P99, "p99", "p99"),
+        ];
+        let latencies = latencies.map(|(measure, class, name)| (class, name, self.series(measure)));
+        let latencies = latencies.each_ref().map(|(class, name, values)| Series {
+            class,
+            name,
+            values,
+        });
+        html! {
+            div.charts {
+                (chart::bars(self.steps, &outcomes, look("Requests by outcome", |n| cells::count(n.round() as u64))))
+                (chart::lines(self.steps, &latencies, look("Latency", cells::duration)))
+            }
+        }
+    }
+}
+
+fn tile(name: &str, to: &str, value: &str, detail: Option<&str>) -> Markup {
+    html! {
+        a.tile href=(to) {
+            span.name { (name) }
+            b { (value) }
+            @if let Some(detail) = detail { span.detail { (detail) } }
+        }
+    }
+}
+
+fn number(answer: &Answer, line: &[Value], measure: Measure) -> Option<f64> {
+    let at = answer
+        .columns
+        .iter()
+        .position(|column| column.name == measure.name())?;
+    line.get(at)?.as_f64()
+}
+
+/// The time of the first row that the filter admits.
+fn first(log: &mut Log, filter: &Filter) -> Result<Option<Timestamp>, Failure> {
+    let (pruned, head) = (log.pruned()?, log.head()?);
+    let first = log.rows(filter, pruned, head)?.next().transpose()?;
+    // Rows are in the order in which they were written, so another may have arrived a little earlier.
+    let slack = SignedDuration::from_secs(60);
+    Ok(first.and_then(|row| {
+        Timestamp::from_microsecond(row.time_micros())
+            .ok()?
+            .checked_sub(slack)
+            .ok()
+    }))
+}

@@ -1,0 +1,126 @@
+//! New rows as they come: server-sent events with lines of the log's table.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use audithog::inspect::Action;
+use audithog::query::Filter;
+use axum::Extension;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::IntoResponse as _;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::overview::{filter, range};
+use super::{Here, Reply};
+use crate::answers::Failure;
+use crate::range::ALL;
+use crate::view::table;
+use crate::{Access, Shared, pages};
+
+/// Between two looks at the ledger.
+const POLL: Duration = Duration::from_millis(300);
+/// More rows than anyone can read in that time are told by their number.
+const MOST: usize = 200;
+/// What is looked through in one go.
+const STRETCH: u64 = 100_000;
+
+struct Stream {
+    shared: Arc<Shared>,
+    access: Access,
+    here: Here,
+    filter: Filter,
+    /// The last number that was looked at.
+    seen: u64,
+    poll: Interval,
+    _permit: OwnedSemaphorePermit,
+}
+
+pub(crate) async fn stream(
+    State(shared): State<Arc<Shared>>,
+    Extension(here): Extension<Here>,
+    Extension(access): Extension<Access>,
+    headers: HeaderMap,
+) -> Reply {
+    let refuse = |failure: Failure| pages::failed(&here, &failure);
+    let range = range(&here, ALL).map_err(refuse)?;
+    let filter = filter(&here, &range).map_err(refuse)?;
+    let Ok(permit) = Arc::clone(&shared.streams).try_acquire_owned() else {
+        return Err(refuse(Failure::busy(
+            "Too many pages show new rows at the same time: close some.",
+        )));
+    };
+    // A browser that lost the connection says what it has seen.
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let after = last.or_else(|| here.params.get("after"));
+    let note = shared.note(&here, &access, Action::Read, &filter, None);
+    let head = shared
+        .ask(&access, note, |log| Ok(log.head()?))
+        .await
+        .map_err(refuse)?;
+    let seen = after
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(head)
+        .min(head);
+    let mut poll = tokio::time::interval(POLL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let stream = Stream {
+        shared,
+        access,
+        here,
+        filter,
+        seen,
+        poll,
+        _permit: permit,
+    };
+    let events = stream::unfold(stream, |mut stream| async move {
+        let event = stream.next().await;
+        Some((Ok::<_, Infallible>(event), stream))
+    });
+    let alive = KeepAlive::new().interval(Duration::from_secs(15));
+    Ok(Sse::new(events).keep_alive(alive).into_response())
+}
+
+impl Stream {
+    /// Waits for rows.
+    async fn next(&mut self) -> Event {
+        loop {
+            self.poll.tick().await;
+            let (filter, seen) = (self.filter.clone(), self.seen);
+            let found = self.shared.ask(&self.access, None, move |log| {
+                let (head, pruned) = (log.head()?, log.pruned()?);
+                if head < seen {
+                    // Another ledger is in its place.
+                    return Ok((Vec::new(), 0, head));
+                }
+                let upto = head.min(seen.max(pruned).saturating_add(STRETCH));
+                let mut rows = Vec::new();
+                let mut passed = 0_u64;
+                for row in log.latest_rows(&filter, seen, upto)? {
+                    let row = row?;
+                    if rows.len() < MOST {
+                        rows.push(row);
+                    } else {
+                        passed += 1;
+                    }
+                }
+                Ok((rows, passed, upto))
+            });
+            let Ok((rows, passed, upto)) = found.await else {
+                // The page says that the log cannot be read, by itself.
+                continue;
+            };
+            self.seen = upto;
+            if rows.is_empty() {
+                continue;
+            }
+            let lines = table::log_rows(&self.here, &rows).into_string();
+            let data = serde_json::json!({ "rows": lines, "count": rows.len(), "passed": passed });
+            return Event::default().id(upto.to_string()).data(data.to_string());
+        }
+    }
+}

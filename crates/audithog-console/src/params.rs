@@ -1,0 +1,270 @@
+//! What a URL asks for: the words are those of the command line.
+
+use audithog::query::{Field, Filter, Status};
+
+/// The parameters of a query string, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+/// A filter's word, what it is about, and what a page calls it.
+pub(crate) const FIELDS: [(&str, Field, &str); 14] = [
+    ("event", Field::Event, "event"),
+    ("user", Field::UserId, "user"),
+    ("role", Field::UserRole, "role"),
+    ("org", Field::OrgId, "organisation"),
+    ("service", Field::Service, "service"),
+    ("environment", Field::Environment, "environment"),
+    ("method", Field::Method, "method"),
+    ("path", Field::Path, "path"),
+    ("route", Field::Route, "route"),
+    ("result", Field::Result, "result"),
+    ("error-code", Field::ErrorCode, "error code"),
+    ("request-id", Field::RequestId, "request id"),
+    ("trace-id", Field::TraceId, "trace id"),
+    ("ip", Field::Ip, "address"),
+];
+
+pub(crate) const STATUS: &str = "status";
+
+/// More than anyone asks for by hand.
+const MOST: usize = 100;
+const LONGEST: usize = 2_048;
+
+impl Params {
+    /// Empty values say nothing, as a form sends them.
+    pub(crate) fn parse(query: &str) -> Self {
+        let pairs = form_urlencoded::parse(query.as_bytes())
+            .filter(|(_, value)| !value.trim().is_empty() && value.len() <= LONGEST)
+            .take(MOST)
+            .map(|(name, value)| (name.into_owned(), value.trim().to_owned()));
+        Self(pairs.collect())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(known, _)| known == name)
+            .map(|(_, value)| &**value)
+    }
+
+    /// With one value more.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        let pair = (name.to_owned(), value.to_owned());
+        if !self.0.contains(&pair) {
+            self.0.push(pair);
+        }
+        self
+    }
+
+    /// With this value and no other of that name.
+    pub(crate) fn set(self, name: &str, value: &str) -> Self {
+        self.without(name).with(name, value)
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.0.retain(|(known, _)| known != name);
+        self
+    }
+
+    pub(crate) fn without_value(mut self, name: &str, value: &str) -> Self {
+        self.0
+            .retain(|(known, given)| known != name || given != value);
+        self
+    }
+
+    /// Only what says which rows: conditions and time.
+    pub(crate) fn rows_only(mut self) -> Self {
+        self.0
+            .retain(|(name, _)| is_condition(name) || name == "since" || name == "until");
+        self
+    }
+
+    /// Only the time.
+    pub(crate) fn time_only(mut self) -> Self {
+        self.0
+            .retain(|(name, _)| name == "since" || name == "until");
+        self
+    }
+
+    /// The conditions: word, value.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .filter(|(name, _)| is_condition(name))
+            .map(|(name, value)| (&**name, &**value))
+    }
+
+    /// All but the time and conditions that are put into a form by their own fields.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// `to?name=value`.
+    pub(crate) fn behind(&self, mut to: String) -> String {
+        if !self.0.is_empty() {
+            to.push('?');
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.extend_pairs(&self.0);
+            to.push_str(&query.finish());
+        }
+        to
+    }
+
+    /// Narrows the filter down to the conditions. Values of one word are alternatives.
+    pub(crate) fn narrow(&self, mut filter: Filter) -> Result<Filter, String> {
+        let sentence = |name: &str, error: &audithog::Error| format!("{name}: {error}");
+        for (name, field, _) in FIELDS {
+            let texts: Vec<&str> = self.all(name).collect();
+            if !texts.is_empty() {
+                filter = filter
+                    .matches(field, texts)
+                    .map_err(|error| sentence(name, &error))?;
+            }
+        }
+        let statuses: Result<Vec<Status>, _> = self
+            .all(STATUS)
+            .flat_map(|text| text.split(','))
+            .map(|text| text.trim().parse())
+            .collect();
+        let statuses = statuses.map_err(|error| sentence(STATUS, &error))?;
+        if !statuses.is_empty() {
+            filter = filter.any_status(statuses);
+        }
+        Ok(filter)
+    }
+}
+
+/// What the form that adds a condition sends: `add=user&value=u_1`.
+pub(crate) fn added(params: &Params) -> Option<Params> {
+    let name = params.get("add")?;
+    let known = is_condition(name);
+    let rest = params.clone().without("add").without("value");
+    Some(match params.get("value").filter(|_| known) {
+        Some(value) => rest.with(name, value),
+        None => rest,
+    })
+}
+
+fn is_condition(name: &str) -> bool {
+    name == STATUS || FIELDS.iter().any(|(word, ..)| *word == name)
+}
+
+/// What a page calls a condition.
+pub(crate) fn label(name: &str) -> &str {
+    FIELDS
+        .iter()
+        .find(|(word, ..)| *word == name)
+        .map_or(name, |(.., label)| label)
+}
+
+/// The filter's word for a field.
+pub(crate) fn word(field: Field) -> Option<&'static str> {
+    FIELDS
+        .iter()
+        .find(|(_, known, _)| *known == field)
+        .map(|(word, ..)| *word)
+}
+
+/// What somebody typed into the search: an id, an address, a path, an endpoint, a status, else a user.
+pub(crate) fn searched(text: &str) -> Params {
+    let text = text.trim();
+    let one = |name: &str, value: &str| Params::default().with(name, value);
+    if let Some((word, value)) = text.split_once(':')
+        && is_condition(word)
+        && !value.is_empty()
+    {
+        return one(word, value.trim());
+    }
+    let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if text.len() == 36 && text.bytes().filter(|byte| *byte == b'-').count() == 4 {
+        return one("request-id", text);
+    }
+    if text.len() == 32 && hexadecimal {
+        return one("trace-id", text);
+    }
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return one("ip", text);
+    }
+    if text.starts_with('/') {
+        return one("path", &format!("{}*", text.trim_end_matches('*')));
+    }
+    if let Some((method, path)) = text.split_once(" /") {
+        return one("method", &method.to_ascii_uppercase())
+            .with("path", &format!("/{}*", path.trim_end_matches('*')));
+    }
+    if text.parse::<Status>().is_ok() {
+        return one(STATUS, text);
+    }
+    let code = text
+        .bytes()
+        .all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit());
+    if code && text.contains('_') {
+        return one("error-code", text);
+    }
+    one("user", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_says_what_was_asked_for() {
+        let params = Params::parse("user=u+1&user=u%262&status=&q=x&since=1h");
+        assert_eq!(params.all("user").collect::<Vec<_>>(), ["u 1", "u&2"]);
+        assert_eq!(
+            params.clone().rows_only().behind("/audit/log".to_owned()),
+            "/audit/log?user=u+1&user=u%262&since=1h"
+        );
+        let params = params.without_value("user", "u 1").set("since", "7d");
+        assert_eq!(
+            params.rows_only().behind("/log".to_owned()),
+            "/log?user=u%262&since=7d"
+        );
+    }
+
+    #[test]
+    fn what_is_typed_is_understood() {
+        for (text, expected) in [
+            (
+                "019ab3c4-5d6e-7f80-9a0b-1c2d3e4f5061",
+                "request-id=019ab3c4-5d6e-7f80-9a0b-1c2d3e4f5061",
+            ),
+            (
+                "0af7651916cd43dd8448eb211c80319c",
+                "trace-id=0af7651916cd43dd8448eb211c80319c",
+            ),
+            ("10.0.0.1", "ip=10.0.0.1"),
+            ("2001:db8::1", "ip=2001%3Adb8%3A%3A1"),
+            ("/agents/", "path=%2Fagents%2F*"),
+            ("get /agents", "method=GET&path=%2Fagents*"),
+            ("5xx", "status=5xx"),
+            ("QUOTA_EXCEEDED", "error-code=QUOTA_EXCEEDED"),
+            ("org:acme", "org=acme"),
+            ("ada", "user=ada"),
+            ("https://x", "user=https%3A%2F%2Fx"),
+        ] {
+            assert_eq!(
+                searched(text).behind("/".to_owned()),
+                format!("/?{expected}"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_condition_is_named() {
+        for (query, expected) in [
+            ("ip=x", "ip: \"x\" is no ip"),
+            ("status=9", "status: \"9\" is no status"),
+            ("result=maybe", "result: \"maybe\" is no result"),
+        ] {
+            let error = Params::parse(query).narrow(Filter::all()).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The console as its users meet it: requests over HTTP, and pages in a browser.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in its helpers"
+)]
+
+mod access;
+mod browser;
+mod pages;
+mod shop;
+mod token;
