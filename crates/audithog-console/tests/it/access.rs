@@ -8,8 +8,10 @@ use audithog_console::{Access, Console};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use futures_util::StreamExt as _;
 use proptest::prelude::*;
 use serde_json::Value;
+use tower::ServiceExt as _;
 
 use crate::shop::{Call, Shop, ask, get_page};
 
@@ -108,7 +110,21 @@ fn requests(shop: &Shop) -> Vec<String> {
     all
 }
 
-/// Every number that a reply can have of rows is one of this organisation's.
+/// The first event of a stream.
+async fn first_event(app: &Router, uri: &str) -> String {
+    let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+    let response = app.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut stream = response.into_body().into_data_stream();
+    let mut text = String::new();
+    while !text.contains("data: ") || !text.ends_with("\n\n") {
+        let part = stream.next().await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&part).unwrap());
+    }
+    text
+}
+
+/// The rows of an export.
 fn exported(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -142,6 +158,11 @@ proptest! {
             let page = get_page(&app, "/?since=all").await.text;
             let requests: i64 = shop.sql("SELECT count(*) FROM audit_logs WHERE org_id = 'acme' AND event = 'api_request'");
             assert!(page.contains(&format!("<span class=\"name\">requests</span><b>{requests}</b>")), "{requests}: {page}");
+            if ours > 0 {
+                let live = first_event(&app, "/log/live?after=0").await;
+                assert!(!live.to_lowercase().contains(SECRET), "{live}");
+                assert!(live.contains(&format!("\"count\":{ours},")), "{ours}: {live}");
+            }
             let pulse: Value = serde_json::from_str(&get_page(&app, "/pulse").await.text).unwrap();
             let last: Option<i64> = shop.sql("SELECT max(seq) FROM audit_logs WHERE org_id = 'acme'");
             assert_eq!(pulse["seq"], last.unwrap_or(0));
