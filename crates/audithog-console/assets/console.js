@@ -266,8 +266,9 @@
     const link = $("#more");
     if (!link) return;
     let busy = false;
-    const observer = new IntersectionObserver(async ([entry]) => {
-      if (!entry.isIntersecting || busy) return;
+    // Several changes may be told at once: the last one is how it is.
+    const observer = new IntersectionObserver(async (entries) => {
+      if (!entries.at(-1).isIntersecting || busy) return;
       busy = true;
       try {
         const content = await part(link.href);

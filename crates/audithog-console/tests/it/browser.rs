@@ -180,8 +180,8 @@ const MIDDLE: &str = "const row = document.elementFromPoint(innerWidth / 2, inne
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scrolling_reaches_every_row_and_nothing_jumps() {
-    let shop = Shop::open_at(lately());
-    shop.traffic(500).await;
+    let shop = Shop::open_at(SystemTime::now() - Duration::from_secs(4 * 3_600));
+    shop.traffic(1_500).await;
     let console = Running::all(shop.path()).await;
     let browser = Browser::open().await;
     browser.go(&console.url("log")).await;
