@@ -183,7 +183,8 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// A cookie that scripts cannot read and other sites cannot send.
 pub(crate) fn set_cookie(here: &Here, name: &str, value: &str) -> Option<HeaderValue> {
-    let path = if here.base.is_empty() {
+    // Part of the path may be anybody's choice: it must not become an attribute.
+    let path = if here.base.is_empty() || here.base.contains(';') {
         "/"
     } else {
         &here.base

@@ -47,13 +47,8 @@ pub(crate) async fn enter(
     body: Bytes,
 ) -> Response {
     let given = Params::parse(std::str::from_utf8(&body).unwrap_or_default());
-    // Only within the console: not `//elsewhere`, not `/\elsewhere`.
-    let next = given.get("next").unwrap_or("/");
-    let next = if next.starts_with('/') && !next.starts_with("//") && !next.contains('\\') {
-        next
-    } else {
-        "/"
-    };
+    let next = given.get("next").filter(|next| is_within(next));
+    let next = next.unwrap_or("/");
     let right = given
         .get("token")
         .is_some_and(|token| shared.token.as_ref().is_some_and(|known| known.is(token)));
@@ -65,6 +60,12 @@ pub(crate) async fn enter(
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     response
+}
+
+/// A page of the console. Browsers take `//elsewhere` and `/\elsewhere` for another site, and leave out tabs before they look.
+fn is_within(next: &str) -> bool {
+    let fine = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+    next.starts_with('/') && !next.starts_with("//") && next.bytes().all(fine)
 }
 
 pub(crate) async fn leave(Extension(here): Extension<Here>) -> Response {

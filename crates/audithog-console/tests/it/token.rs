@@ -134,6 +134,7 @@ async fn a_token_becomes_a_cookie() {
         "%2F%2Fevil.example",
         "https%3A%2F%2Fevil.example",
         "%2F%5Cevil.example",
+        "%2F%09%2Fevil.example",
     ] {
         let reply = sign_in(&format!("token={TOKEN}&next={next}"), "");
         assert!(
