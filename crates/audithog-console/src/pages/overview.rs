@@ -72,7 +72,11 @@ pub(crate) async fn show(
     // A range that has ended says the same for ever.
     let refresh = range.until.is_none().then_some(10);
     let content = match found {
-        None => first_start(),
+        None if health => first_start(),
+        // Whoever sees one organisation has no service to change.
+        None => {
+            html! { section.notice { h1 { "No request yet" } p { "This page shows the first one by itself." } } }
+        }
         Some(found) => html! {
             h1.sr { "Overview" }
             div.bar { (chips::times(&here, &range)) (chips::conditions(&here)) }
