@@ -1,6 +1,7 @@
 //! A headless Chromium, driven through its WebDriver.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Browser {
     pub(crate) client: Client,
     driver: Child,
+    port: u16,
+    session: String,
     _profile: TempDir,
     _turn: SemaphorePermit<'static>,
 }
@@ -27,12 +30,27 @@ static TURNS: Semaphore = Semaphore::const_new(2);
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // A driver that is killed leaves its browser behind.
+        let _ = self.quit();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }
 
 impl Browser {
+    /// Ends the session, and with it the browser. Without a runtime: a test that fails is torn down, too.
+    fn quit(&self) -> std::io::Result<()> {
+        let mut driver = TcpStream::connect(("127.0.0.1", self.port))?;
+        driver.set_read_timeout(Some(LIMIT))?;
+        write!(
+            driver,
+            "DELETE /session/{} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n",
+            self.session
+        )?;
+        driver.read_exact(&mut [0; 1])?;
+        Ok(())
+    }
+
     pub(crate) async fn open() -> Self {
         Self::with(json!({})).await
     }
@@ -71,9 +89,12 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .unwrap();
+        let session = client.session_id().await.unwrap().unwrap();
         Self {
             client,
             driver,
+            port,
+            session,
             _profile: profile,
             _turn: turn,
         }
