@@ -86,8 +86,10 @@
     pulse.classList.toggle("stale", seconds > 620);
     pulse.textContent = `last row ${age(seconds)} ago`;
   };
+  let listening = false;
   const listen = async () => {
-    if (document.hidden) return;
+    if (document.hidden || listening) return;
+    listening = true;
     try {
       const response = await fetch(pulse.dataset.pulse);
       if (!response.ok) throw new Error(response.statusText);
@@ -95,6 +97,7 @@
     } catch {
       last = { error: "the console does not answer" };
     }
+    listening = false;
     beat();
   };
   if (pulse) {
@@ -108,8 +111,10 @@
   let dragging = false;
   const occupied = () => document.hidden || dragging || typing() || $("dialog[open]") || $("details[open]", main)
     || !(getSelection()?.isCollapsed ?? true);
+  let refreshing = false;
   const refresh = async () => {
-    if (occupied()) return;
+    if (refreshing || occupied()) return;
+    refreshing = true;
     try {
       const fresh = await part(location.href);
       if (occupied()) return;
@@ -118,7 +123,7 @@
       main.replaceChildren(fresh);
       settle(main);
       if (place >= 0) $$("a, button", main)[place]?.focus({ preventScroll: true });
-    } catch { /* The pulse says it. */ }
+    } catch { /* The pulse says it. */ } finally { refreshing = false; }
   };
   if (main.dataset.refresh) setInterval(refresh, Number(main.dataset.refresh) * 1000);
 
@@ -241,7 +246,8 @@
   }, { rootMargin: "4000px 0px" });
 
   const empty = (body, height) => {
-    if (body.contains(chosen)) return;
+    // Only a full page is the same when it is read again: others ended when the time was up.
+    if (body.contains(chosen) || body.rows.length < 100) return;
     const row = document.createElement("tr");
     row.className = "gap";
     const cell = document.createElement("td");
@@ -337,7 +343,10 @@
       held.push(JSON.parse(event.data));
       const count = held.reduce((sum, { count, passed }) => sum + count + passed, 0);
       if (atTop() && !panel.open) { show(); return; }
-      if (held.length > 50) { held = held.slice(-50); held[0].passed += 1; }
+      while (held.length > 50) {
+        const { count, passed } = held.shift();
+        held[0].passed += count + passed;
+      }
       note.textContent = `${count.toLocaleString("en")} new rows`;
       note.hidden = false;
     };
@@ -354,7 +363,18 @@
       url.searchParams.set("after", seen);
       source = new EventSource(url);
       source.addEventListener("message", took);
+      // After a refusal a browser does not try again by itself.
+      source.addEventListener("error", ({ target }) => {
+        if (target !== source || target.readyState !== EventSource.CLOSED) return;
+        button.textContent = "Reconnecting";
+        setTimeout(() => { if (target === source) set(true); }, 3000);
+      });
     };
+    // A page that nobody sees needs no connection of the few that a browser has.
+    let paused = false;
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden && source) { paused = true; source.close(); } else if (!document.hidden && paused) { paused = false; set(true); }
+    });
     button.hidden = false;
     button.addEventListener("click", () => set(!source));
     addEventListener("pagehide", () => source?.close());

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use audithog::inspect::{AccessNote, LedgerFile};
+use audithog::inspect::LedgerFile;
 use audithog::query::{Filter, Log, LogRow};
 use axum::http::StatusCode;
 
 use crate::Shared;
 use crate::access::{Access, Scope};
+use crate::record::Note;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Shared {
     pub(crate) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         access: &Access,
-        note: Option<AccessNote>,
+        note: Option<Note>,
         ask: impl FnOnce(&mut Log) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let (shared, access) = (Arc::clone(self), access.clone());
@@ -100,7 +101,7 @@ impl Shared {
     pub(crate) async fn inspect<T: Send + 'static>(
         self: &Arc<Self>,
         access: &Access,
-        note: Option<AccessNote>,
+        note: Option<Note>,
         look: impl FnOnce(&mut LedgerFile) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         if !access.sees_all() {

@@ -3,7 +3,7 @@
 use audithog::query::{Field, Filter, Status};
 
 /// The parameters of a query string, in their order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Params(Vec<(String, String)>);
 
 /// A filter's word, what it is about, and what a page calls it.
@@ -26,15 +26,39 @@ pub(crate) const FIELDS: [(&str, Field, &str); 14] = [
 
 pub(crate) const STATUS: &str = "status";
 
-/// More than anyone asks for by hand.
-const MOST: usize = 100;
-const LONGEST: usize = 2_048;
+/// More than anyone asks for by hand. What is asked for is part of every link of a page.
+const MOST: usize = 30;
+const LONGEST: usize = 512;
+
+/// What pages and forms give besides conditions.
+const OTHERS: [&str; 18] = [
+    "since",
+    "until",
+    "before",
+    "after",
+    "q",
+    "id",
+    "add",
+    "value",
+    "format",
+    "form",
+    "sink",
+    "seq",
+    "reason",
+    "next",
+    "token",
+    "replayed",
+    "dismissed",
+    "route",
+];
 
 impl Params {
     /// Empty values say nothing, as a form sends them.
     pub(crate) fn parse(query: &str) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes())
-            .filter(|(_, value)| !value.trim().is_empty() && value.len() <= LONGEST)
+            .filter(|(name, value)| {
+                is_known(name) && !value.trim().is_empty() && value.len() <= LONGEST
+            })
             .take(MOST)
             .map(|(name, value)| (name.into_owned(), value.trim().to_owned()));
         Self(pairs.collect())
@@ -63,6 +87,14 @@ impl Params {
     /// With this value and no other of that name.
     pub(crate) fn set(self, name: &str, value: &str) -> Self {
         self.without(name).with(name, value)
+    }
+
+    /// Narrowed down to this value, unless it is narrowed down by that word already: figures count what fulfils both.
+    pub(crate) fn narrowed(self, name: &str, value: &str) -> Self {
+        match self.get(name) {
+            Some(_) => self,
+            None => self.with(name, value),
+        }
     }
 
     pub(crate) fn without(mut self, name: &str) -> Self {
@@ -147,6 +179,10 @@ pub(crate) fn added(params: &Params) -> Option<Params> {
         Some(value) => rest.with(name, value),
         None => rest,
     })
+}
+
+fn is_known(name: &str) -> bool {
+    is_condition(name) || OTHERS.contains(&name)
 }
 
 fn is_condition(name: &str) -> bool {

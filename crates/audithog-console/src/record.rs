@@ -1,6 +1,7 @@
 //! Looks at the log become rows of it.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -19,22 +20,33 @@ const MOST: usize = 4_096;
 /// What was recorded lately.
 #[derive(Debug, Default)]
 pub(crate) struct Recorded {
-    lately: HashMap<String, Instant>,
+    /// By a hash of who looked at what.
+    lately: HashMap<u64, Instant>,
     /// The last one could not be written, and that was said.
     failing: bool,
 }
 
+/// A look that is to be recorded.
+#[derive(Debug)]
+pub(crate) struct Note {
+    note: AccessNote,
+    look: u64,
+}
+
 impl Recorded {
-    /// Whether it is another look than those of the last minutes.
-    fn is_new(&mut self, look: String, now: Instant) -> bool {
+    fn has(&self, look: u64, now: Instant) -> bool {
+        let before = self.lately.get(&look);
+        before.is_some_and(|before| now.duration_since(*before) < AGAIN)
+    }
+
+    fn add(&mut self, look: u64, now: Instant) {
         if self.lately.len() >= MOST {
             self.lately.retain(|_, at| now.duration_since(*at) < AGAIN);
         }
         if self.lately.len() >= MOST {
             self.lately.clear();
         }
-        let before = self.lately.insert(look, now);
-        before.is_none_or(|before| now.duration_since(before) >= AGAIN)
+        self.lately.insert(look, now);
     }
 }
 
@@ -47,7 +59,7 @@ impl Shared {
         action: Action,
         filter: &Filter,
         about: Option<&str>,
-    ) -> Option<AccessNote> {
+    ) -> Option<Note> {
         if !action.is_recorded(self.access_rows) {
             return None;
         }
@@ -63,29 +75,37 @@ impl Shared {
         if let Scope::Org(org) = &access.scope {
             note = note.within_org(org);
         }
-        if action == Action::Read {
-            let asked = here
-                .params
-                .clone()
-                .without("before")
-                .without("after")
-                .without("v");
-            let look = format!("{}\n{:?}\n{}", access.by, access.scope, here.again(&asked));
-            let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-            if !recorded.is_new(look, Instant::now()) {
-                return None;
-            }
+        let mut hash = DefaultHasher::new();
+        let asked = here.params.clone().rows_only();
+        (
+            &access.by,
+            format!("{:?}", access.scope),
+            &through,
+            asked,
+            about,
+            filter.conditions(),
+        )
+            .hash(&mut hash);
+        let look = hash.finish();
+        let lately = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        if action == Action::Read && lately.has(look, Instant::now()) {
+            return None;
         }
-        Some(note)
+        Some(Note { note, look })
     }
 
     /// Writes it. What cannot be recorded is shown all the same: somebody needs it most when the disk is full.
-    pub(crate) fn record(&self, note: Option<AccessNote>) {
-        let Some(note) = note else { return };
+    pub(crate) fn record(&self, note: Option<Note>) {
+        let Some(Note { note, look }) = note else {
+            return;
+        };
         let written = LedgerFile::open(&self.path).and_then(|mut file| file.record_access(&[note]));
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         match written {
-            Ok(_) => recorded.failing = false,
+            Ok(_) => {
+                recorded.failing = false;
+                recorded.add(look, Instant::now());
+            }
             Err(error) => {
                 if !std::mem::replace(&mut recorded.failing, true) {
                     tracing::warn!(%error, "looks at the audit log cannot be recorded as rows of it");
@@ -103,12 +123,13 @@ mod tests {
     fn the_same_look_counts_again_after_minutes() {
         let mut recorded = Recorded::default();
         let start = Instant::now();
-        assert!(recorded.is_new("a".to_owned(), start));
-        assert!(!recorded.is_new("a".to_owned(), start + AGAIN / 2));
-        assert!(recorded.is_new("b".to_owned(), start));
-        assert!(recorded.is_new("a".to_owned(), start + AGAIN * 2));
-        for n in 0..2 * MOST {
-            recorded.is_new(n.to_string(), start);
+        assert!(!recorded.has(1, start));
+        recorded.add(1, start);
+        assert!(recorded.has(1, start + AGAIN / 2));
+        assert!(!recorded.has(2, start));
+        assert!(!recorded.has(1, start + AGAIN * 2));
+        for look in 0..2 * MOST as u64 {
+            recorded.add(look, start);
         }
         assert!(recorded.lately.len() <= MOST);
     }

@@ -23,6 +23,9 @@ pub(crate) struct Figures {
     totals: Answer,
     steps: Steps,
     by_time: Answer,
+    /// As it was asked for.
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
 }
 
 const TOTALS: [Measure; 7] = [
@@ -71,6 +74,8 @@ impl Figures {
             totals: log.ask(&Question::totals(TOTALS, requests))?,
             by_time: log.ask(&by_time.limit(1_000)?)?,
             steps,
+            since: range.since,
+            until: range.until,
         })
     }
 
@@ -93,8 +98,10 @@ impl Figures {
     /// `rows`: what leads to the rows behind these figures.
     pub(crate) fn show(&self, here: &Here, rows: &Params) -> Markup {
         let log = |narrowed: Params| here.link("log", &narrowed);
-        let all = log(rows.clone().set("event", REQUEST));
-        let failed = log(rows.clone().set("event", REQUEST).set("result", "failure"));
+        let requests = rows.clone().narrowed("event", REQUEST);
+        let all = log(requests.clone());
+        let failed = log(requests.clone().narrowed("result", "failure"));
+        let server = log(requests.narrowed(STATUS, "5xx"));
         let count = |measure| {
             self.total(measure)
                 .map_or("0".to_owned(), |n| cells::count(n as u64))
@@ -105,7 +112,7 @@ impl Figures {
             section.tiles aria-label="Figures" {
                 (tile("requests", &all, &count(Measure::Count), None))
                 (tile("failure rate", &failed, &rate(Measure::FailureRate), Some(&format!("{} failed", count(Measure::Failures)))))
-                (tile("5xx rate", &log(rows.clone().set("event", REQUEST).set(STATUS, "5xx")), &rate(Measure::ServerErrorRate), Some(&format!("{} with 5xx", count(Measure::ServerErrors)))))
+                (tile("5xx rate", &server, &rate(Measure::ServerErrorRate), Some(&format!("{} with 5xx", count(Measure::ServerErrors)))))
                 (tile("p50", &all, &took(Measure::P50), None))
                 (tile("p95", &all, &took(Measure::P95), None))
                 (tile("p99", &all, &took(Measure::P99), None))
@@ -117,12 +124,15 @@ impl Figures {
 
     fn charts(&self, here: &Here, rows: &Params) -> Markup {
         let link = |from: Timestamp, to: Timestamp| {
+            // The first and the last step reach beyond what was asked for.
+            let from = self.since.map_or(from, |since| from.max(since));
+            let to = self.until.map_or(to, |until| to.min(until));
             let time = |time: Timestamp| time.to_string();
             here.link(
                 "log",
                 &rows
                     .clone()
-                    .set("event", REQUEST)
+                    .narrowed("event", REQUEST)
                     .set("since", &time(from))
                     .set("until", &time(to)),
             )

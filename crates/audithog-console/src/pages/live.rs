@@ -13,7 +13,7 @@ use axum::response::IntoResponse as _;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::overview::{filter, range};
 use super::{Here, Reply};
@@ -26,6 +26,8 @@ use crate::{Access, Shared, pages};
 const POLL: Duration = Duration::from_millis(300);
 /// More rows than anyone can read in that time are told by their number.
 const MOST: usize = 200;
+/// A browser asks again then, and whether it may see the rows is decided again.
+const LONGEST: Duration = Duration::from_secs(300);
 /// What is looked through in one go.
 const STRETCH: u64 = 100_000;
 
@@ -37,6 +39,7 @@ struct Stream {
     /// The last number that was looked at.
     seen: u64,
     poll: Interval,
+    ends: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -75,10 +78,11 @@ pub(crate) async fn stream(
         filter,
         seen,
         poll,
+        ends: Instant::now() + LONGEST,
         _permit: permit,
     };
     let events = stream::unfold(stream, |mut stream| async move {
-        let event = stream.next().await;
+        let event = stream.next().await?;
         Some((Ok::<_, Infallible>(event), stream))
     });
     let alive = KeepAlive::new().interval(Duration::from_secs(15));
@@ -87,9 +91,12 @@ pub(crate) async fn stream(
 
 impl Stream {
     /// Waits for rows.
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> Option<Event> {
         loop {
             self.poll.tick().await;
+            if Instant::now() >= self.ends {
+                return None;
+            }
             let (filter, seen) = (self.filter.clone(), self.seen);
             let found = self.shared.ask(&self.access, None, move |log| {
                 let (head, pruned) = (log.head()?, log.pruned()?);
@@ -120,7 +127,7 @@ impl Stream {
             }
             let lines = table::log_rows(&self.here, &rows).into_string();
             let data = serde_json::json!({ "rows": lines, "count": rows.len(), "passed": passed });
-            return Event::default().id(upto.to_string()).data(data.to_string());
+            return Some(Event::default().id(upto.to_string()).data(data.to_string()));
         }
     }
 }

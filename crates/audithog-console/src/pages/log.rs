@@ -34,6 +34,8 @@ pub(crate) async fn show(
     let note = shared.note(&here, &access, Action::Read, &filter, None);
     let found = shared.ask(&access, note, move |log| {
         let head = log.head()?;
+        // New rows follow after this head, so the page must not have them.
+        let before = before.or(Some(head + 1));
         Ok((answers::page(log, &filter, before, ROWS)?, head))
     });
     let (found, head) = found.await.map_err(refuse)?;

@@ -201,7 +201,7 @@ impl<'h> To<'h> {
     fn requests(here: &'h Here) -> Self {
         Self {
             here,
-            rows: rows(here, LOOKS_BACK).set("event", REQUEST),
+            rows: rows(here, LOOKS_BACK).narrowed("event", REQUEST),
         }
     }
 
@@ -209,7 +209,7 @@ impl<'h> To<'h> {
     fn log(&self, line: &[Value], words: &[&str], more: &[(&str, &str)]) -> Option<String> {
         let mut params = named(self.rows.clone(), line, words)?;
         for (word, value) in more {
-            params = params.set(word, value);
+            params = params.narrowed(word, value);
         }
         Some(self.here.link("log", &params))
     }

@@ -162,6 +162,10 @@ proptest! {
                 requests => format!("<span class=\"name\">requests</span><b>{requests}</b>"),
             };
             assert!(page.contains(&expected), "{requests}: {page}");
+            // Nor how many rows others have: no number beyond its last.
+            let log = get_page(&app, "/log").await.text;
+            let last: i64 = shop.sql("SELECT ifnull((SELECT max(seq) FROM audit_logs WHERE org_id = 'acme'), 0)");
+            assert!(log.contains(&format!("data-head=\"{last}\"")), "{last}: {log}");
             if ours > 0 {
                 let live = first_event(&app, "/log/live?after=0").await;
                 assert!(!live.to_lowercase().contains(SECRET), "{live}");

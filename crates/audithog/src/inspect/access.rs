@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{LedgerFile, RunState};
 use crate::clock::Clock;
 use crate::config::AccessRows;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::ledger::own_rows::own_row;
 use crate::ledger::{CURRENT_SCHEMA, append_beside};
 use crate::record::Run;
@@ -140,8 +140,16 @@ impl LedgerFile {
             return Ok(false);
         }
         let live = |state| matches!(state, RunState::Alive | RunState::Remote);
-        if !self.status()?.runs.iter().any(|run| live(run.state)) {
+        let status = self.status()?;
+        if !status.runs.iter().any(|run| live(run.state)) {
             return Ok(false);
+        }
+        // What space is left is for the rows that wait.
+        if status.file.reserve_in_use {
+            return Err(Error::new(
+                Kind::Ledger,
+                "the disk is full: looks at the log are not recorded".to_owned(),
+            ));
         }
         let facts = self.0.facts().map_err(Error::from)?;
         let Some(latest) = facts.runs.into_iter().next() else {

@@ -128,33 +128,33 @@ impl Log {
         scope: &mut Scope,
     ) -> Result<(), Error> {
         let facts = self.looker.facts()?;
+        if self.within.is_some() {
+            // Always the same, whatever time is asked for: the times are those of others, too.
+            if extent.pruned > 0 {
+                scope
+                    .notes
+                    .push("retention has removed older rows of the log".to_owned());
+            }
+            if !facts.losses.is_empty() {
+                let note = "rows of the log were lost: whose they were is not known";
+                scope.notes.push(note.to_owned());
+            }
+            return Ok(());
+        }
         let filter = &question.filter.0;
         if extent.pruned > 0
             && let Some(first) = facts.first
             && filter.since.is_none_or(|since| since < first)
             && filter.until.is_none_or(|until| until > Micros::FIRST)
         {
-            scope.notes.push(match self.within {
-                // The first row may be of another.
-                Some(_) => "retention has removed older rows".to_owned(),
-                None => format!(
-                    "retention removed the rows up to number {}: what is left begins at {first}",
-                    extent.pruned
-                ),
-            });
+            scope.notes.push(format!(
+                "retention removed the rows up to number {}: what is left begins at {first}",
+                extent.pruned
+            ));
         }
-        let mut told = false;
         for loss in &facts.losses {
             let Some(last) = loss.last else { continue };
-            if filter.since.is_some_and(|since| last < since) {
-                continue;
-            }
-            if self.within.is_some() {
-                if !std::mem::replace(&mut told, true) {
-                    let note = "rows of the log were lost: whose they were is not known";
-                    scope.notes.push(note.to_owned());
-                }
-            } else {
+            if filter.since.is_none_or(|since| last >= since) {
                 scope.notes.push(format!(
                     "rows were lost ({}, the last time at {last}): the rows `audit_loss` say how many and when",
                     loss.reason

@@ -84,22 +84,30 @@ impl Log {
         self.looker.path()
     }
 
-    /// The number of the last row; 0 if there was none.
+    /// The number of the last row; 0 if there was none. Within an organisation: of its last row.
     ///
     /// # Errors
     ///
     /// [`Error::is_ledger`]: the file cannot be read.
     pub fn head(&mut self) -> Result<u64, Error> {
+        // How many rows others have is not for it.
+        if self.within.is_some() {
+            let last = self.latest_rows(&Filter::all(), 0, u64::MAX)?.next();
+            return Ok(last.transpose()?.map_or(0, |row| row.seq()));
+        }
         let extent = self.looker.extent().map_err(Error::from)?;
         Ok(extent.head.unsigned_abs())
     }
 
-    /// The number of the last row that retention removed; 0 if none was.
+    /// The number of the last row that retention removed; 0 if none was, and within an organisation.
     ///
     /// # Errors
     ///
     /// [`Error::is_ledger`]: the file cannot be read.
     pub fn pruned(&mut self) -> Result<u64, Error> {
+        if self.within.is_some() {
+            return Ok(0);
+        }
         let extent = self.looker.extent().map_err(Error::from)?;
         Ok(extent.pruned.unsigned_abs())
     }

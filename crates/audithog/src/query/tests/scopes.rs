@@ -69,6 +69,23 @@ fn a_single_row_of_another_organisation_is_not_there() {
     assert!(seen > 50, "{seen}");
 }
 
+/// How many rows others have shows nowhere.
+#[test]
+fn its_head_is_that_of_its_own_rows() {
+    let place = Place::holding(&traffic(1_500, 1_000_000));
+    let mut log = place.log().within_org(ORG);
+    let last = place
+        .log()
+        .latest_rows(&of_org(Filter::all()), 0, u64::MAX)
+        .unwrap()
+        .next();
+    let last = last.unwrap().unwrap().seq();
+    assert!(last < 1_500);
+    assert_eq!((log.head().unwrap(), log.pruned().unwrap()), (last, 0));
+    let mut nobody = place.log().within_org("nobody");
+    assert_eq!(nobody.head().unwrap(), 0);
+}
+
 /// What is not made of its rows is not said to it, either.
 #[test]
 fn statements_are_refused() {
