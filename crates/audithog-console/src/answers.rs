@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use audithog::inspect::LedgerFile;
 use audithog::query::{Filter, Log, LogRow};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 
 use crate::Shared;
 use crate::access::{Access, Scope};
 use crate::record::Note;
 
 /// Why there is no answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
     pub(crate) title: &'static str,
@@ -45,6 +46,14 @@ impl Failure {
         }
     }
 
+    pub(crate) fn refused(status: StatusCode, text: &str) -> Self {
+        Self {
+            status,
+            title: "Refused",
+            text: text.to_owned(),
+        }
+    }
+
     pub(crate) fn busy(text: &str) -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
@@ -59,6 +68,15 @@ impl Failure {
             title: "The ledger cannot be read",
             text,
         }
+    }
+}
+
+/// Only its status, with what the guard needs to make a page of it.
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
@@ -124,7 +142,8 @@ impl Shared {
         }
     }
 
-    async fn blocking<T: Send + 'static>(
+    /// Works on a thread of its own, a few at the same time.
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {

@@ -14,12 +14,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::answers::Failure;
-use crate::pages::{self, Here};
+use crate::pages::{self, Here, Visit};
 use crate::{Access, Shared};
 
 /// Nothing comes from elsewhere, and nothing that a row says is run.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What is asked for is part of every link of a page.
+const LONGEST: usize = 8 << 10;
 
 /// The cookie of somebody who gave the token.
 pub(crate) const SESSION: &str = "audithog_session";
@@ -35,12 +38,18 @@ pub(crate) async fn guard(
     let here = Here::of(&shared, &parts);
     let mut response = match enter(&shared, &here, &parts) {
         Ok(access) => {
-            parts.extensions.insert(access);
-            parts.extensions.insert(here);
+            parts.extensions.insert(Visit {
+                shared,
+                here: here.clone(),
+                access,
+            });
             next.run(Request::from_parts(parts, body)).await
         }
         Err(response) => *response,
     };
+    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        response = pages::failed(&here, &failure);
+    }
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -62,14 +71,14 @@ pub(crate) async fn guard(
 
 /// What the request may see, or the reply that it gets instead.
 fn enter(shared: &Shared, here: &Here, parts: &Parts) -> Result<Access, Box<Response>> {
-    let refused = |text: &str| {
-        let failure = Failure {
-            status: StatusCode::FORBIDDEN,
-            title: "Refused",
-            text: text.to_owned(),
-        };
-        Box::new(pages::failed(here, &failure))
-    };
+    let refused = |status, text: &str| Box::new(Failure::refused(status, text).into_response());
+    let query = parts.uri.query().unwrap_or_default();
+    if query.len() > LONGEST {
+        return Err(refused(
+            StatusCode::URI_TOO_LONG,
+            "The address asks for too much: it may have 8 KiB behind the question mark. Take filters away.",
+        ));
+    }
     let known = |host: &str| {
         is_this_machine(host)
             || shared
@@ -79,12 +88,16 @@ fn enter(shared: &Shared, here: &Here, parts: &Parts) -> Result<Access, Box<Resp
     };
     if shared.loopback_only && !host(parts).is_some_and(known) {
         return Err(refused(
+            StatusCode::FORBIDDEN,
             "This console is for this machine alone: open it as http://localhost or http://127.0.0.1, with its port. For another name, \
              such as a proxy's, it must be started with --allow-host.",
         ));
     }
     if !from_here(parts) {
-        return Err(refused("The request comes from another site."));
+        return Err(refused(
+            StatusCode::FORBIDDEN,
+            "The request comes from another site.",
+        ));
     }
     let open = is_open(parts.uri.path());
     if let Some(token) = &shared.token
@@ -99,7 +112,7 @@ fn enter(shared: &Shared, here: &Here, parts: &Parts) -> Result<Access, Box<Resp
     }
     let access = (shared.allow)(parts);
     if !open && access.scope == crate::access::Scope::Deny {
-        return Err(Box::new(pages::failed(here, &Failure::denied())));
+        return Err(Box::new(Failure::denied().into_response()));
     }
     Ok(access)
 }

@@ -13,7 +13,10 @@ pub(crate) mod search;
 pub(crate) mod sign_in;
 pub(crate) mod subject;
 
-use axum::Extension;
+use std::sync::Arc;
+
+use audithog::inspect::Action;
+use audithog::query::{Filter, Log};
 use axum::extract::OriginalUri;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -21,10 +24,11 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use crate::Shared;
 use crate::answers::Failure;
 use crate::params::Params;
+use crate::record::Note;
 use crate::view::layout::{self, Frame};
+use crate::{Access, Shared};
 
 /// Where a request is, for links.
 #[derive(Clone, Debug)]
@@ -86,8 +90,40 @@ impl Here {
     }
 }
 
-/// A page, or why there is none.
-pub(crate) type Reply = Result<Response, Response>;
+/// A request that was let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Visit {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) here: Here,
+    pub(crate) access: Access,
+}
+
+impl Visit {
+    /// Asks the log, which is recorded as a look at the rows of `filter`, or at the one row that `about` names.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        filter: Filter,
+        about: Option<&str>,
+        ask: impl FnOnce(&mut Log, &Filter) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let note = self.note(Action::Read, &filter, about);
+        let ask = move |log: &mut Log| ask(log, &filter);
+        self.shared.ask(&self.access, note, ask).await
+    }
+
+    pub(crate) fn note(
+        &self,
+        action: Action,
+        filter: &Filter,
+        about: Option<&str>,
+    ) -> Option<Note> {
+        self.shared
+            .note(&self.here, &self.access, action, filter, about)
+    }
+}
+
+/// A page, or why there is none: the guard makes a page of that.
+pub(crate) type Reply = Result<Response, Failure>;
 
 /// A whole page, or what is within it if a script asks for that.
 pub(crate) fn page(here: &Here, frame: &Frame<'_>, content: &Markup) -> Response {
@@ -120,6 +156,6 @@ pub(crate) fn failed(here: &Here, failure: &Failure) -> Response {
     markup(failure.status, layout::page(here, &frame, &content))
 }
 
-pub(crate) async fn not_found(Extension(here): Extension<Here>) -> Response {
-    failed(&here, &Failure::missing("There is no such page."))
+pub(crate) async fn not_found() -> Reply {
+    Err(Failure::missing("There is no such page."))
 }

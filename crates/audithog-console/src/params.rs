@@ -26,10 +26,6 @@ pub(crate) const FIELDS: [(&str, Field, &str); 14] = [
 
 pub(crate) const STATUS: &str = "status";
 
-/// More than anyone asks for by hand. What is asked for is part of every link of a page.
-const MOST: usize = 30;
-const LONGEST: usize = 512;
-
 /// What pages and forms give besides conditions.
 const OTHERS: [&str; 18] = [
     "since",
@@ -53,13 +49,10 @@ const OTHERS: [&str; 18] = [
 ];
 
 impl Params {
-    /// Empty values say nothing, as a form sends them.
+    /// Empty values say nothing, as a form sends them; and so do words that no page knows.
     pub(crate) fn parse(query: &str) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes())
-            .filter(|(name, value)| {
-                is_known(name) && !value.trim().is_empty() && value.len() <= LONGEST
-            })
-            .take(MOST)
+            .filter(|(name, value)| is_known(name) && !value.trim().is_empty())
             .map(|(name, value)| (name.into_owned(), value.trim().to_owned()));
         Self(pairs.collect())
     }

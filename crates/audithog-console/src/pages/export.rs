@@ -6,17 +6,15 @@ use audithog::inspect::Action;
 use audithog::query::{Filter, Log, LogRow, csv};
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 use axum::response::IntoResponse as _;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::overview::{filter, range};
-use super::{Here, Reply};
+use super::{Reply, Visit};
 use crate::answers::Failure;
 use crate::range::ALL;
-use crate::{Access, Shared, pages};
 
 /// Bytes that are handed over at a time, and how many of these wait for a slow reader.
 const CHUNK: usize = 64 << 10;
@@ -30,42 +28,32 @@ enum Format {
 
 type Part = Result<Bytes, std::io::Error>;
 
-pub(crate) async fn download(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
-) -> Reply {
-    let refuse = |failure: Failure| pages::failed(&here, &failure);
-    let (format, kind, name) = match here.params.get("format") {
+pub(crate) async fn download(Extension(visit): Extension<Visit>) -> Reply {
+    let (format, kind, name) = match visit.here.params.get("format") {
         Some("csv") => (Format::Csv, "text/csv; charset=utf-8", "audit-log.csv"),
         Some("ndjson") | None => (Format::Ndjson, "application/x-ndjson", "audit-log.ndjson"),
         Some(other) => {
-            return Err(refuse(Failure::wrong(format!(
+            return Err(Failure::wrong(format!(
                 "format: {other:?} is none: csv or ndjson"
-            ))));
+            )));
         }
     };
-    let range = range(&here, ALL).map_err(refuse)?;
-    let filter = filter(&here, &range).map_err(refuse)?;
-    let Ok(permit) = Arc::clone(&shared.streams).try_acquire_owned() else {
-        return Err(refuse(Failure::busy(
+    let range = range(&visit.here, ALL)?;
+    let filter = filter(&visit.here, &range)?;
+    let Ok(permit) = Arc::clone(&visit.shared.streams).try_acquire_owned() else {
+        return Err(Failure::busy(
             "Too many exports at the same time: wait for one to end.",
-        )));
+        ));
     };
     // A ledger that cannot be read is a page, and not an empty file.
-    let mut log = {
-        let note = shared.note(&here, &access, Action::Export, &filter, None);
-        let (shared, access) = (Arc::clone(&shared), access.clone());
-        let open = tokio::task::spawn_blocking(move || {
-            shared.record(note);
-            shared.log(&access)
-        });
-        match open.await {
-            Ok(Ok(log)) => log,
-            Ok(Err(failure)) => return Err(refuse(failure)),
-            Err(_) => return Err(refuse(Failure::busy("The console is being shut down."))),
-        }
-    };
+    let note = visit.note(Action::Export, &filter, None);
+    let Visit { shared, access, .. } = visit;
+    let opening = Arc::clone(&shared);
+    let opened = shared.blocking(move || {
+        opening.record(note);
+        opening.log(&access)
+    });
+    let mut log = opened.await?;
     let (sender, receiver) = mpsc::channel::<Part>(WAITING);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;

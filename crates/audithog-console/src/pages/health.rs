@@ -3,23 +3,19 @@
 mod letters;
 mod picture;
 
-use std::sync::Arc;
-
 use audithog::inspect::{Action, Limits, Problem, Projection, Status};
 use audithog::query::Filter;
 use axum::Extension;
-use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use maud::{Markup, html};
 
 use self::letters::Letters;
 use super::operate::form_token;
-use super::{Here, Reply, page};
+use super::{Here, Reply, Visit, page};
 use crate::guard::{self, FORM};
 use crate::params::Params;
 use crate::view::cells;
 use crate::view::layout::Frame;
-use crate::{Access, Shared, pages};
 
 struct Found {
     status: Status,
@@ -28,13 +24,13 @@ struct Found {
     letters: Letters,
 }
 
-pub(crate) async fn show(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
-    headers: HeaderMap,
-) -> Reply {
-    let note = shared.note(&here, &access, Action::Read, &Filter::all(), None);
+pub(crate) async fn show(Extension(visit): Extension<Visit>, headers: HeaderMap) -> Reply {
+    let note = visit.note(Action::Read, &Filter::all(), None);
+    let Visit {
+        shared,
+        here,
+        access,
+    } = visit;
     let found = shared.inspect(&access, note, |file| {
         let status = file.status()?;
         Ok(Found {
@@ -44,9 +40,7 @@ pub(crate) async fn show(
             status,
         })
     });
-    let found = found
-        .await
-        .map_err(|failure| pages::failed(&here, &failure))?;
+    let found = found.await?;
     let token = access.may_operate().then(|| form_token(&headers)).flatten();
     let pace = shared.pace(&found.status, here.now);
     let content = html! {

@@ -4,10 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audithog::inspect::Action;
 use audithog::query::Filter;
 use axum::Extension;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse as _;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -16,11 +14,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::overview::{filter, range};
-use super::{Here, Reply};
+use super::{Reply, Visit};
 use crate::answers::Failure;
 use crate::range::ALL;
 use crate::view::table;
-use crate::{Access, Shared, pages};
 
 /// Between two looks at the ledger.
 const POLL: Duration = Duration::from_millis(300);
@@ -32,9 +29,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 const STRETCH: u64 = 100_000;
 
 struct Stream {
-    shared: Arc<Shared>,
-    access: Access,
-    here: Here,
+    visit: Visit,
     filter: Filter,
     /// The last number that was looked at.
     seen: u64,
@@ -43,28 +38,20 @@ struct Stream {
     _permit: OwnedSemaphorePermit,
 }
 
-pub(crate) async fn stream(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
-    headers: HeaderMap,
-) -> Reply {
-    let refuse = |failure: Failure| pages::failed(&here, &failure);
-    let range = range(&here, ALL).map_err(refuse)?;
-    let filter = filter(&here, &range).map_err(refuse)?;
-    let Ok(permit) = Arc::clone(&shared.streams).try_acquire_owned() else {
-        return Err(refuse(Failure::busy(
+pub(crate) async fn stream(Extension(visit): Extension<Visit>, headers: HeaderMap) -> Reply {
+    let range = range(&visit.here, ALL)?;
+    let filter = filter(&visit.here, &range)?;
+    let Ok(permit) = Arc::clone(&visit.shared.streams).try_acquire_owned() else {
+        return Err(Failure::busy(
             "Too many pages show new rows at the same time: close some.",
-        )));
+        ));
     };
     // A browser that lost the connection says what it has seen.
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let after = last.or_else(|| here.params.get("after"));
-    let note = shared.note(&here, &access, Action::Read, &filter, None);
-    let head = shared
-        .ask(&access, note, |log| Ok(log.head()?))
-        .await
-        .map_err(refuse)?;
+    let after = last.or_else(|| visit.here.params.get("after"));
+    let head = visit
+        .read(filter.clone(), None, |log, _| Ok(log.head()?))
+        .await?;
     let seen = after
         .and_then(|text| text.parse().ok())
         .unwrap_or(head)
@@ -72,9 +59,7 @@ pub(crate) async fn stream(
     let mut poll = tokio::time::interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stream = Stream {
-        shared,
-        access,
-        here,
+        visit,
         filter,
         seen,
         poll,
@@ -98,7 +83,8 @@ impl Stream {
                 return None;
             }
             let (filter, seen) = (self.filter.clone(), self.seen);
-            let found = self.shared.ask(&self.access, None, move |log| {
+            let Visit { shared, access, .. } = &self.visit;
+            let found = shared.ask(access, None, move |log| {
                 let (head, pruned) = (log.head()?, log.pruned()?);
                 if head < seen {
                     // Another ledger is in its place.
@@ -125,7 +111,7 @@ impl Stream {
             if rows.is_empty() {
                 continue;
             }
-            let lines = table::log_rows(&self.here, &rows).into_string();
+            let lines = table::log_rows(&self.visit.here, &rows).into_string();
             let data = serde_json::json!({ "rows": lines, "count": rows.len(), "passed": passed });
             return Some(Event::default().id(upto.to_string()).data(data.to_string()));
         }

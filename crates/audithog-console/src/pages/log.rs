@@ -1,65 +1,60 @@
 //! The log: rows, the latest first, as far as somebody scrolls.
 
-use std::sync::Arc;
-
-use audithog::inspect::Action;
 use axum::Extension;
-use axum::extract::State;
 use maud::{Markup, html};
 
 use super::overview::{filter, range};
-use super::{Here, Reply, page};
-use crate::answers::{self, Failure, Page};
+use super::{Here, Reply, Visit, page};
+use crate::answers::{self, Page};
+use crate::guard;
 use crate::params::{Params, added};
 use crate::range::ALL;
 use crate::view::layout::Frame;
 use crate::view::{chips, table};
-use crate::{Access, Shared, guard, pages};
 
 /// Rows that are sent together.
 const ROWS: usize = 100;
 
-pub(crate) async fn show(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
-) -> Reply {
+pub(crate) async fn show(Extension(visit): Extension<Visit>) -> Reply {
+    let here = &visit.here;
     if let Some(params) = added(&here.params) {
         return Ok(guard::see_other(&here.again(&params)));
     }
-    let refuse = |failure: Failure| pages::failed(&here, &failure);
-    let range = range(&here, ALL).map_err(refuse)?;
-    let filter = filter(&here, &range).map_err(refuse)?;
+    let range = range(here, ALL)?;
+    let filter = filter(here, &range)?;
     let before = here.params.get("before").and_then(|text| text.parse().ok());
-    let note = shared.note(&here, &access, Action::Read, &filter, None);
-    let found = shared.ask(&access, note, move |log| {
+    let found = visit.read(filter, None, move |log, filter| {
         let head = log.head()?;
         // New rows follow after this head, so the page must not have them.
         let before = before.or(Some(head + 1));
-        Ok((answers::page(log, &filter, before, ROWS)?, head))
+        Ok((answers::page(log, filter, before, ROWS)?, head))
     });
-    let (found, head) = found.await.map_err(refuse)?;
-    let rows = rows(&here, &found, head, before.is_some());
+    let (found, head) = found.await?;
+    let rows = rows(here, &found, head, before.is_some());
     if here.part && before.is_some() {
-        return Ok(page(&here, &Frame::bare("Log"), &rows));
+        return Ok(page(here, &Frame::bare("Log"), &rows));
     }
     let live = range.until.is_none() && before.is_none();
     let content = html! {
         h1.sr { "Log" }
         div.bar {
-            (chips::times(&here, &range))
-            (chips::conditions(&here))
+            (chips::times(here, &range))
+            (chips::conditions(here))
             div.actions {
                 @if live {
                     button #live type="button" hidden aria-pressed="true" { "Live" }
                 }
-                (jump(&here))
-                (export(&here))
+                (jump(here))
+                (export(here))
             }
         }
         (rows)
     };
-    Ok(page(&here, &Frame::new("Log", access.sees_all()), &content))
+    Ok(page(
+        here,
+        &Frame::new("Log", visit.access.sees_all()),
+        &content,
+    ))
 }
 
 fn rows(here: &Here, found: &Page, head: u64, later: bool) -> Markup {

@@ -1,21 +1,17 @@
 //! Dead letters, sent again or dismissed: the two things that the console changes.
 
-use std::sync::Arc;
-
 use audithog::inspect::{Action, DeadLetters, LedgerFile};
 use audithog::query::Filter;
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::Response;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::Here;
+use super::{Reply, Visit};
+use crate::Access;
 use crate::answers::Failure;
 use crate::guard::{self, FORM};
 use crate::params::Params;
-use crate::{Access, Shared, pages};
 
 /// What a form has to repeat: the value of a cookie that no other site can set or send.
 pub(crate) fn form_token(headers: &HeaderMap) -> Option<String> {
@@ -33,60 +29,42 @@ fn is_token(text: &str) -> bool {
 }
 
 pub(crate) async fn replay(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
+    Extension(visit): Extension<Visit>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let work =
-        |file: &mut LedgerFile, which: DeadLetters, by: &str| Ok(file.replay(which, by)?.replayed);
-    operate(&shared, &here, &access, &headers, &body, "replayed", work).await
+) -> Reply {
+    let which = allowed(&visit.access, &headers, &body)?;
+    let by = visit.access.by.clone();
+    let work = move |file: &mut LedgerFile| Ok(file.replay(which, &by)?.replayed);
+    operate(&visit, "replayed", work).await
 }
 
 pub(crate) async fn dismiss(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
+    Extension(visit): Extension<Visit>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let work = |file: &mut LedgerFile, which: DeadLetters, by: &str| {
-        Ok(file.dismiss(which, by)?.dismissed)
-    };
-    operate(&shared, &here, &access, &headers, &body, "dismissed", work).await
+) -> Reply {
+    let which = allowed(&visit.access, &headers, &body)?;
+    let by = visit.access.by.clone();
+    let work = move |file: &mut LedgerFile| Ok(file.dismiss(which, &by)?.dismissed);
+    operate(&visit, "dismissed", work).await
 }
 
+/// Works, and goes back to the page, which says what was `done`.
 async fn operate(
-    shared: &Arc<Shared>,
-    here: &Here,
-    access: &Access,
-    headers: &HeaderMap,
-    body: &Bytes,
+    visit: &Visit,
     done: &'static str,
-    work: impl FnOnce(&mut LedgerFile, DeadLetters, &str) -> Result<u64, Failure> + Send + 'static,
-) -> Response {
-    let given = Params::parse(std::str::from_utf8(body).unwrap_or_default());
-    let which = match allowed(access, headers, &given) {
-        Ok(which) => which,
-        Err(failure) => return pages::failed(here, &failure),
-    };
-    let by = access.by.clone();
-    let note = shared.note(here, access, Action::Operate, &Filter::all(), None);
-    let worked = shared
-        .inspect(access, note, move |file| work(file, which, &by))
-        .await;
-    match worked {
-        Ok(count) => {
-            let said = Params::default().with(done, &count.to_string());
-            guard::see_other(&here.link("health", &said))
-        }
-        Err(failure) => pages::failed(here, &failure),
-    }
+    work: impl FnOnce(&mut LedgerFile) -> Result<u64, Failure> + Send + 'static,
+) -> Reply {
+    let note = visit.note(Action::Operate, &Filter::all(), None);
+    let count = visit.shared.inspect(&visit.access, note, work).await?;
+    let said = Params::default().with(done, &count.to_string());
+    Ok(guard::see_other(&visit.here.link("health", &said)))
 }
 
 /// Which letters, if they may be touched.
-fn allowed(access: &Access, headers: &HeaderMap, given: &Params) -> Result<DeadLetters, Failure> {
+fn allowed(access: &Access, headers: &HeaderMap, body: &[u8]) -> Result<DeadLetters, Failure> {
+    let given = Params::parse(std::str::from_utf8(body).unwrap_or_default());
     if !access.may_operate() {
         return Err(Failure::denied());
     }

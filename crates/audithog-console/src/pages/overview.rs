@@ -1,23 +1,19 @@
 //! The first page: traffic, failures, latency, and who and what leads.
 
-use std::sync::Arc;
-
-use audithog::inspect::Action;
 use audithog::query::{Answer, Filter, Named};
 use axum::Extension;
-use axum::extract::State;
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::figures::{Figures, REQUEST, requests};
-use super::{Here, Reply, page};
+use super::{Here, Reply, Visit, page};
 use crate::answers::Failure;
+use crate::guard;
 use crate::params::{Params, STATUS, added};
 use crate::range::Range;
 use crate::view::chips;
 use crate::view::layout::Frame;
 use crate::view::table::{self, Link, Shown};
-use crate::{Access, Shared, guard, pages};
 
 /// What it is about unless the URL says otherwise.
 const LOOKS_BACK: &str = "24h";
@@ -30,22 +26,17 @@ struct Found {
     slowest: Answer,
 }
 
-pub(crate) async fn show(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
-) -> Reply {
+pub(crate) async fn show(Extension(visit): Extension<Visit>) -> Reply {
+    let here = &visit.here;
     if let Some(params) = added(&here.params) {
         return Ok(guard::see_other(&here.again(&params)));
     }
-    let health = access.sees_all();
-    let refuse = |failure: Failure| pages::failed(&here, &failure);
-    let range = range(&here, LOOKS_BACK).map_err(refuse)?;
-    let filter = filter(&here, &range).map_err(refuse)?;
+    let health = visit.access.sees_all();
+    let range = range(here, LOOKS_BACK)?;
+    let filter = filter(here, &range)?;
     let now = here.now;
     let of = range.clone();
-    let note = shared.note(&here, &access, Action::Read, &filter, None);
-    let found = shared.ask(&access, note, move |log| {
+    let found = visit.read(filter, None, move |log, filter| {
         let head = log.head()?;
         let requests = requests(Filter::all())?;
         if log
@@ -65,10 +56,10 @@ pub(crate) async fn show(
             users,
             codes,
             slowest,
-            figures: Figures::ask(log, &filter, &of, now)?,
+            figures: Figures::ask(log, filter, &of, now)?,
         }))
     });
-    let found = found.await.map_err(refuse)?;
+    let found = found.await?;
     // A range that has ended says the same for ever.
     let refresh = range.until.is_none().then_some(10);
     let content = match found {
@@ -79,13 +70,13 @@ pub(crate) async fn show(
         }
         Some(found) => html! {
             h1.sr { "Overview" }
-            div.bar { (chips::times(&here, &range)) (chips::conditions(&here)) }
-            (found.figures.show(&here, &rows(&here, LOOKS_BACK)))
-            div.answers { (found.answers(&here)) }
+            div.bar { (chips::times(here, &range)) (chips::conditions(here)) }
+            (found.figures.show(here, &rows(here, LOOKS_BACK)))
+            div.answers { (found.answers(here)) }
         },
     };
     Ok(page(
-        &here,
+        here,
         &Frame::new("Overview", health).refresh(refresh),
         &content,
     ))

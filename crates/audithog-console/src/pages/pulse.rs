@@ -1,23 +1,15 @@
 //! When the last row was written: what every page shows.
 
-use std::sync::Arc;
-
 use audithog::query::Filter;
-use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse as _;
 use axum::{Extension, response::Response};
 use serde_json::json;
 
-use super::Here;
-use crate::{Access, Shared};
+use super::Visit;
 
-pub(crate) async fn show(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
-) -> Response {
-    let last = shared.ask(&access, None, |log| {
+pub(crate) async fn show(Extension(visit): Extension<Visit>) -> Response {
+    let last = visit.shared.ask(&visit.access, None, |log| {
         let head = log.head()?;
         let last = log
             .latest_rows(&Filter::all(), 0, head)?
@@ -27,7 +19,7 @@ pub(crate) async fn show(
     });
     let said = match last.await {
         Ok(Some((seq, time, micros))) => {
-            let age = (here.now.as_microsecond() - micros) as f64 / 1e6;
+            let age = (visit.here.now.as_microsecond() - micros) as f64 / 1e6;
             json!({ "seq": seq, "time": time, "age": age.max(0.0) })
         }
         Ok(None) => json!({ "seq": 0 }),

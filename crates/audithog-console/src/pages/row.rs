@@ -1,22 +1,18 @@
 //! One row: all that it says, and what happened around it.
 
-use std::sync::Arc;
-
-use audithog::inspect::Action;
 use audithog::query::{Field, Filter, Log, LogRow};
 use axum::Extension;
-use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse as _;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Here, Reply, page};
+use super::{Here, Reply, Visit, page};
+use crate::Shared;
 use crate::answers::Failure;
 use crate::params::{Params, word};
 use crate::view::layout::Frame;
 use crate::view::{cells, table};
-use crate::{Access, Shared, pages};
 
 /// Rows of the same request that are shown.
 const MOST: usize = 500;
@@ -31,16 +27,8 @@ struct Found {
     before: Vec<LogRow>,
 }
 
-pub(crate) async fn show(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
-) -> Reply {
-    let refuse = |failure: Failure| pages::failed(&here, &failure);
-    let id = id(&here).map_err(refuse)?;
-    let note = shared.note(&here, &access, Action::Read, &Filter::all(), Some(&id));
-    let found = shared.ask(&access, note, move |log| {
-        let row = find(log, &id)?;
+pub(crate) async fn show(Extension(visit): Extension<Visit>) -> Reply {
+    let found = visit.row(|log, row| {
         let request = same_request(log, &row)?;
         let (after, before) = neighbours(log, &row)?;
         Ok(Found {
@@ -50,31 +38,36 @@ pub(crate) async fn show(
             before,
         })
     });
-    let found = found.await.map_err(refuse)?;
-    let content = found.show(&here, &shared);
-    Ok(page(&here, &Frame::new("Row", access.sees_all()), &content))
+    let found = found.await?;
+    let content = found.show(&visit.here, &visit.shared);
+    let frame = Frame::new("Row", visit.access.sees_all());
+    Ok(page(&visit.here, &frame, &content))
 }
 
-pub(crate) async fn json(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
-) -> Reply {
-    let refuse = |failure: Failure| pages::failed(&here, &failure);
-    let id = id(&here).map_err(refuse)?;
-    let note = shared.note(&here, &access, Action::Read, &Filter::all(), Some(&id));
-    let row = shared
-        .ask(&access, note, move |log| find(log, &id))
-        .await
-        .map_err(refuse)?;
+pub(crate) async fn json(Extension(visit): Extension<Visit>) -> Reply {
+    let row = visit.row(|_, row| Ok(row)).await?;
     let text = serde_json::to_string_pretty(&row).unwrap_or_default();
     let kind = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-fn id(here: &Here) -> Result<String, Failure> {
-    let id = here.params.get("id").map(str::to_owned);
-    id.ok_or_else(|| Failure::wrong("id: which row? Give its id, or seq:N for its number."))
+impl Visit {
+    /// The row whose id the address has, and what is made of it.
+    async fn row<T: Send + 'static>(
+        &self,
+        made: impl FnOnce(&mut Log, LogRow) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let id = self.here.params.get("id").map(str::to_owned);
+        let id = id.ok_or_else(|| {
+            Failure::wrong("id: which row? Give its id, or seq:N for its number.")
+        })?;
+        let about = id.clone();
+        self.read(Filter::all(), Some(&about), move |log, _| {
+            let row = find(log, &id)?;
+            made(log, row)
+        })
+        .await
+    }
 }
 
 fn find(log: &mut Log, id: &str) -> Result<LogRow, Failure> {

@@ -3,11 +3,12 @@
 use axum::Extension;
 use axum::response::Response;
 
-use super::Here;
+use super::Visit;
 use crate::guard;
 use crate::params::{Params, searched};
 
-pub(crate) async fn find(Extension(here): Extension<Here>) -> Response {
+pub(crate) async fn find(Extension(visit): Extension<Visit>) -> Response {
+    let here = visit.here;
     let time = here.params.clone().time_only();
     let Some(text) = here.params.get("q") else {
         return guard::see_other(&here.link("log", &time));

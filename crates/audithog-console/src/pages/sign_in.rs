@@ -1,17 +1,13 @@
 //! Giving the token, and taking it back.
 
-use std::sync::Arc;
-
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use maud::html;
 
-use super::{Here, markup};
-use crate::Shared;
+use super::{Here, Visit, markup};
 use crate::guard::{self, SESSION};
 use crate::params::Params;
 use crate::view::layout::{self, Frame};
@@ -41,11 +37,8 @@ fn form(here: &Here, next: &str, wrong: bool) -> Response {
     )
 }
 
-pub(crate) async fn enter(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    body: Bytes,
-) -> Response {
+pub(crate) async fn enter(Extension(visit): Extension<Visit>, body: Bytes) -> Response {
+    let Visit { shared, here, .. } = visit;
     let given = Params::parse(std::str::from_utf8(&body).unwrap_or_default());
     let next = given.get("next").filter(|next| is_within(next));
     let next = next.unwrap_or("/");
@@ -68,7 +61,8 @@ fn is_within(next: &str) -> bool {
     next.starts_with('/') && !next.starts_with("//") && next.bytes().all(fine)
 }
 
-pub(crate) async fn leave(Extension(here): Extension<Here>) -> Response {
+pub(crate) async fn leave(Extension(visit): Extension<Visit>) -> Response {
+    let here = visit.here;
     let mut response = guard::see_other(&here.link("", &Params::default()));
     if let Some(cookie) = guard::set_cookie(&here, SESSION, "; Max-Age=0") {
         response.headers_mut().insert(header::SET_COOKIE, cookie);

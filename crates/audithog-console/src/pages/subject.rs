@@ -1,23 +1,18 @@
 //! A user, an organisation, an endpoint: what, when, from where, and what failed.
 
-use std::sync::Arc;
-
-use audithog::inspect::Action;
 use audithog::query::{Answer, Field, Filter, Key, LogRow, Measure, Question};
 use axum::Extension;
-use axum::extract::State;
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::figures::{Figures, requests};
 use super::overview::{filter, range};
-use super::{Here, Reply, page};
+use super::{Here, Reply, Visit, page};
 use crate::answers::{self, Failure};
 use crate::params::{Params, word};
 use crate::view::chips;
 use crate::view::layout::Frame;
 use crate::view::table::{self, Shown};
-use crate::{Access, Shared, pages};
 
 const LOOKS_BACK: &str = "24h";
 /// The latest rows that are shown.
@@ -65,39 +60,25 @@ const ORGS: List = List {
     by: &[Field::OrgId],
 };
 
-pub(crate) async fn user(
-    state: State<Arc<Shared>>,
-    here: Extension<Here>,
-    access: Extension<Access>,
-) -> Reply {
-    let subject = one(&here, "user", "user");
-    let subject = subject.map_err(|failure| pages::failed(&here, &failure))?;
+pub(crate) async fn user(Extension(visit): Extension<Visit>) -> Reply {
+    let subject = one(&visit.here, "user", "user")?;
     let lists = &[ENDPOINTS, CODES, ADDRESSES, AGENTS];
-    show(state, here, access, Subject { lists, ..subject }).await
+    show(visit, Subject { lists, ..subject }).await
 }
 
-pub(crate) async fn org(
-    state: State<Arc<Shared>>,
-    here: Extension<Here>,
-    access: Extension<Access>,
-) -> Reply {
-    let subject = one(&here, "organisation", "org");
-    let subject = subject.map_err(|failure| pages::failed(&here, &failure))?;
+pub(crate) async fn org(Extension(visit): Extension<Visit>) -> Reply {
+    let subject = one(&visit.here, "organisation", "org")?;
     let lists = &[USERS, ENDPOINTS, CODES, ADDRESSES];
-    show(state, here, access, Subject { lists, ..subject }).await
+    show(visit, Subject { lists, ..subject }).await
 }
 
-pub(crate) async fn endpoint(
-    state: State<Arc<Shared>>,
-    here: Extension<Here>,
-    access: Extension<Access>,
-) -> Reply {
-    let Some(route) = here.params.get("route") else {
-        return Err(pages::failed(&here, &which("route")));
+pub(crate) async fn endpoint(Extension(visit): Extension<Visit>) -> Reply {
+    let Some(route) = visit.here.params.get("route") else {
+        return Err(which("route"));
     };
     let mut is = Params::default().with("route", route);
     let mut name = route.to_owned();
-    if let Some(method) = here.params.get("method") {
+    if let Some(method) = visit.here.params.get("method") {
         is = is.with("method", method);
         name = format!("{method} {route}");
     }
@@ -107,7 +88,7 @@ pub(crate) async fn endpoint(
         is,
         lists: &[USERS, ORGS, CODES, ADDRESSES],
     };
-    show(state, here, access, subject).await
+    show(visit, subject).await
 }
 
 fn which(name: &str) -> Failure {
@@ -132,20 +113,14 @@ struct Found {
     rows: Vec<LogRow>,
 }
 
-async fn show(
-    State(shared): State<Arc<Shared>>,
-    Extension(here): Extension<Here>,
-    Extension(access): Extension<Access>,
-    subject: Subject,
-) -> Reply {
-    let refuse = |failure: Failure| pages::failed(&here, &failure);
-    let range = range(&here, LOOKS_BACK).map_err(refuse)?;
-    let narrow = filter(&here, &range).map_err(refuse)?;
-    let narrow = exactly(&subject, narrow).map_err(refuse)?;
+async fn show(visit: Visit, subject: Subject) -> Reply {
+    let here = &visit.here;
+    let range = range(here, LOOKS_BACK)?;
+    let narrow = filter(here, &range)?;
+    let narrow = exactly(&subject, narrow)?;
     let (of, now) = (range.clone(), here.now);
     let lists = subject.lists;
-    let note = shared.note(&here, &access, Action::Read, &narrow, None);
-    let found = shared.ask(&access, note, move |log| {
+    let found = visit.read(narrow, None, move |log, narrow| {
         let counted = requests(narrow.clone())?;
         let lists = lists.iter().map(|list| {
             let by = list.by.iter().map(|field| Key::Field(*field));
@@ -159,11 +134,11 @@ async fn show(
         let lists = lists.collect::<Result<Vec<_>, Failure>>()?;
         Ok(Found {
             lists,
-            rows: answers::page(log, &narrow, None, ROWS)?.rows,
-            figures: Figures::ask(log, &narrow, &of, now)?,
+            rows: answers::page(log, narrow, None, ROWS)?.rows,
+            figures: Figures::ask(log, narrow, &of, now)?,
         })
     });
-    let found = found.await.map_err(refuse)?;
+    let found = found.await?;
     let mut rows = here.params.clone().time_only();
     if rows == Params::default() {
         rows = rows.set("since", LOOKS_BACK);
@@ -174,24 +149,24 @@ async fn show(
         .fold(rows, |rows, (name, value)| rows.set(name, value));
     let content = html! {
         h1 { span.kind { (subject.kind) } " " span.path { (subject.name) } }
-        div.bar { (chips::times(&here, &range)) a.all href=(here.link("log", &rows)) { "All its rows in the log" } }
-        (found.figures.show(&here, &rows))
+        div.bar { (chips::times(here, &range)) a.all href=(here.link("log", &rows)) { "All its rows in the log" } }
+        (found.figures.show(here, &rows))
         div.answers {
-            @for (list, answer) in subject.lists.iter().zip(&found.lists) { (list.show(&here, answer, &rows)) }
+            @for (list, answer) in subject.lists.iter().zip(&found.lists) { (list.show(here, answer, &rows)) }
         }
         section {
             h2 { "Latest rows" }
             @if found.rows.is_empty() { p.nothing { "None in this time." } }
             @else {
-                div.wide tabindex="0" { table.log { (table::log_head()) tbody { (table::log_rows(&here, &found.rows)) } } }
+                div.wide tabindex="0" { table.log { (table::log_head()) tbody { (table::log_rows(here, &found.rows)) } } }
                 p.end { a href=(here.link("log", &rows)) { "All its rows in the log" } }
             }
         }
     };
     let title = format!("{} {}", subject.kind, subject.name);
     Ok(page(
-        &here,
-        &Frame::new(&title, access.sees_all()),
+        here,
+        &Frame::new(&title, visit.access.sees_all()),
         &content,
     ))
 }

@@ -151,6 +151,30 @@ async fn filters_choose_rows_as_sql_does() {
     }
 }
 
+/// A filter that was left out would show more rows than were asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_is_never_left_out() {
+    let shop = Shop::open_at(lately());
+    shop.traffic(20).await;
+    let app = console(&shop);
+    let long = "x".repeat(4_000);
+    let page = fine(&app, &format!("/log?user={long}")).await.text;
+    assert_eq!(page.matches("<tr id=\"r").count(), 0);
+    assert!(page.contains("No row is like that."), "{page}");
+    let many = "user=nobody&".repeat(600);
+    assert_eq!(
+        fine(&app, &format!("/log?{many}"))
+            .await
+            .text
+            .matches("<tr id=\"r")
+            .count(),
+        0
+    );
+    let reply = get_page(&app, &format!("/log?user={}", long.repeat(3))).await;
+    assert_eq!(reply.status, StatusCode::URI_TOO_LONG);
+    assert!(reply.text.contains("asks for too much"), "{}", reply.text);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_search_understands_what_is_typed() {
     let shop = Shop::open_at(lately());

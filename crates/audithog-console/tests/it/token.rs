@@ -128,6 +128,21 @@ async fn a_token_becomes_a_cookie() {
         status(&get("/log", "\r\nauthorization: Bearer wrong-wrong-wrong")),
         401
     );
+    // What is taken back is taken out of the browser.
+    let left = raw(
+        console.address,
+        &format!(
+            "POST /sign-out HTTP/1.1\r\n{host}\r\norigin: http://{}\r\ncookie: {cookie}",
+            console.address
+        ),
+        "",
+    );
+    assert_eq!(status(&left), 303);
+    assert!(
+        left.0.contains("audithog_session=; Max-Age=0; "),
+        "{}",
+        left.0
+    );
     // The token is nothing that an address can have.
     assert_eq!(status(&get(&format!("/log?token={TOKEN}"), "")), 401);
     for next in [
