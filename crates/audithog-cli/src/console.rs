@@ -36,6 +36,10 @@ Examples:
   audithog console --listen 0.0.0.0:4748 --token-file /run/secrets/console
   audithog console --trace-link 'https://tempo.example/trace/{trace_id}'
 
+Environment:
+  AUDITHOG_DB      The ledger's file
+  AUDITHOG_ACCESS  Which looks at a log that is being written become rows of it: all, exports or off [default: all]
+
 Exit codes:
   0    Ctrl-C or SIGTERM
   1    The ledger cannot be read, or something went wrong while it ran

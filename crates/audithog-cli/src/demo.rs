@@ -12,7 +12,7 @@ Run an agents marketplace whose every request gets an audit row
 
 A small JSON API on 127.0.0.1, built with the audithog library as any service would be: sign in, list, create, publish and \
 delete agents, and routes that fail, panic or answer slowly. It makes light traffic of its own, prints a line for each row, \
-and says where the table is and which SQL shows it. The next start continues the same table.";
+says where the table is and which SQL shows it, and serves the log's console on the next port. The next start continues the same table.";
 
 const AFTER_LONG_HELP: &str = "\
 Examples:
@@ -40,7 +40,7 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG_ABOUT, after_long_help = AFTER_LONG_HELP, after_help = "See --help for examples and exit codes.")]
 pub(crate) struct Args {
-    /// Port on 127.0.0.1; 0 takes any that is free
+    /// Port on 127.0.0.1, and the next one for the console; 0 takes any that are free
     #[arg(long, value_name = "PORT", default_value_t = 4747)]
     port: u16,
 

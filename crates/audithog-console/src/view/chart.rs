@@ -103,7 +103,8 @@ pub(crate) fn bars(steps: Steps, series: &[Series<'_>], look: Look<'_>) -> Marku
         let values = series.iter().filter_map(|series| *series.values.get(at)?);
         values.sum()
     };
-    let top = nice((0..steps.count).map(total).fold(0.0, f64::max));
+    // Of whole numbers: the middle of the scale is one, too.
+    let top = nice((0..steps.count).map(total).fold(2.0, f64::max));
     let drawn = html! {
         @for at in 0..steps.count {
             @let (from, to) = (steps.start(at), steps.start(at + 1));

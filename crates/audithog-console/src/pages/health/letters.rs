@@ -61,7 +61,7 @@ impl Letters {
                             header {
                                 h3 { (sink) ": " (reason) }
                                 span.count { (cells::count(*count)) @if *count == 1 { " row" } @else { " rows" } }
-                                (forms(here, token, sink, ("reason", reason), "all"))
+                                (forms(here, token, sink, ("reason", reason), ["Send all again", "Dismiss all"]))
                             }
                             div.wide tabindex="0" { table {
                                 thead { tr { th.n { "number" } th { "time" } th { "what" } th { "refused" } @if token.is_some() { th {} } } }
@@ -93,25 +93,31 @@ fn line(here: &Here, token: Option<&str>, letter: &DeadLetter) -> Markup {
                 } @else { span.none { "removed by retention: dismiss it" } }
             }
             td { @if let Some(refused) = letter.refused_text() { (cells::second(&refused)) } }
-            @if token.is_some() { td { (forms(here, token, letter.sink(), ("seq", &seq), "it")) } }
+            @if token.is_some() { td { (forms(here, token, letter.sink(), ("seq", &seq), ["Send again", "Dismiss"])) } }
         }
     }
 }
 
-fn forms(here: &Here, token: Option<&str>, sink: &str, which: (&str, &str), what: &str) -> Markup {
-    let form = |page: &str, name: &str| {
+fn forms(
+    here: &Here,
+    token: Option<&str>,
+    sink: &str,
+    which: (&str, &str),
+    [again, dismiss]: [&str; 2],
+) -> Markup {
+    let form = |page: &str, label: &str| {
         html! {
             form method="post" action=(here.link(page, &Params::default())) {
                 input type="hidden" name="form" value=(token.unwrap_or_default());
                 input type="hidden" name="sink" value=(sink);
                 input type="hidden" name=(which.0) value=(which.1);
-                button type="submit" { (name) " " (what) }
+                button type="submit" { (label) }
             }
         }
     };
     html! {
         @if token.is_some() {
-            span.forms { (form("health/replay", "Send again")) (form("health/dismiss", "Dismiss")) }
+            span.forms { (form("health/replay", again)) (form("health/dismiss", dismiss)) }
         }
     }
 }
