@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
+use super::session::beside_latest;
 use super::{LedgerFile, RunState};
 use crate::clock::Clock;
 use crate::config::AccessRows;
 use crate::error::{Error, Kind};
 use crate::ledger::own_rows::own_row;
 use crate::ledger::{CURRENT_SCHEMA, append_beside};
-use crate::record::Run;
 
 /// The event of the row.
 const EVENT: &str = "audit_access";
@@ -134,7 +134,7 @@ impl LedgerFile {
     ///
     /// # Errors
     ///
-    /// [`Error::is_ledger`]: the file cannot be read, or not be written by this user.
+    /// [`Error::is_ledger`]: the file cannot be read, not be written by this user, or its disk is full.
     pub fn record_access(&mut self, notes: &[AccessNote]) -> Result<bool, Error> {
         if notes.is_empty() || self.0.version() != CURRENT_SCHEMA {
             return Ok(false);
@@ -151,29 +151,13 @@ impl LedgerFile {
                 "the disk is full: looks at the log are not recorded".to_owned(),
             ));
         }
-        let facts = self.0.facts().map_err(Error::from)?;
-        let Some(latest) = facts.runs.into_iter().next() else {
-            return Ok(false);
-        };
-        let run = Run {
-            service: latest.service,
-            environment: latest.environment,
-            version: latest.version,
-            instance: Some(INSTANCE.to_owned()),
-        };
+        let (run, settings) = beside_latest(self, INSTANCE)?;
         let clock = Clock::system();
         let rows: Vec<_> = notes
             .iter()
             .map(|note| own_row(&clock, EVENT, note.details()))
             .collect();
-        append_beside(
-            self.path(),
-            &run,
-            &latest.settings_json,
-            &rows,
-            clock.wall(),
-        )
-        .map_err(Error::from)?;
+        append_beside(self.path(), &run, &settings, &rows, clock.wall()).map_err(Error::from)?;
         Ok(true)
     }
 }

@@ -78,21 +78,7 @@ impl Session {
     }
 
     fn open(file: &mut LedgerFile, by: &str) -> Result<Self, Error> {
-        let facts = file.0.facts().map_err(Error::from)?;
-        // The service's own constants and settings: its next start compares with the last run's.
-        let latest = facts.runs.into_iter().next();
-        let (run, settings) = latest.map_or_else(
-            || (Run::default(), "{}".to_owned()),
-            |latest| {
-                let run = Run {
-                    service: latest.service,
-                    environment: latest.environment,
-                    version: latest.version,
-                    instance: Some("audithog dead-letters".to_owned()),
-                };
-                (run, latest.settings_json)
-            },
-        );
+        let (run, settings) = beside_latest(file, "audithog dead-letters")?;
         let clock = Clock::system();
         // Nothing waits in memory, so a kill loses nothing.
         let (store, _) =
@@ -103,4 +89,19 @@ impl Session {
             by: by.to_owned(),
         })
     }
+}
+
+/// A run of this `instance` with the constants and settings of the service's latest: its next start compares with the last run's.
+pub(super) fn beside_latest(file: &mut LedgerFile, instance: &str) -> Result<(Run, String), Error> {
+    let facts = file.0.facts().map_err(Error::from)?;
+    let Some(latest) = facts.runs.into_iter().next() else {
+        return Ok((Run::default(), "{}".to_owned()));
+    };
+    let run = Run {
+        service: latest.service,
+        environment: latest.environment,
+        version: latest.version,
+        instance: Some(instance.to_owned()),
+    };
+    Ok((run, latest.settings_json))
 }
