@@ -80,7 +80,34 @@ pub(crate) struct Filters {
     /// Address of the client
     #[arg(long, value_name = "IP")]
     ip: Vec<String>,
+
+    /// User agent; a `*` at the end stands for anything
+    #[arg(long, value_name = "TEXT")]
+    user_agent: Vec<String>,
+
+    /// Not set at all: `--without user` for the requests of nobody known; given again, neither is
+    #[arg(long, value_name = "WHAT", value_parser = WORDS.map(|(word, _)| word))]
+    without: Vec<String>,
 }
+
+/// The options that compare a field, and the field.
+const WORDS: [(&str, Field); 15] = [
+    ("event", Field::Event),
+    ("user", Field::UserId),
+    ("role", Field::UserRole),
+    ("org", Field::OrgId),
+    ("service", Field::Service),
+    ("environment", Field::Environment),
+    ("method", Field::Method),
+    ("path", Field::Path),
+    ("route", Field::Route),
+    ("result", Field::Result),
+    ("error-code", Field::ErrorCode),
+    ("request-id", Field::RequestId),
+    ("trace-id", Field::TraceId),
+    ("ip", Field::Ip),
+    ("user-agent", Field::UserAgent),
+];
 
 impl Filters {
     /// Takes `--user` out, for a command that means more by it.
@@ -106,7 +133,10 @@ impl Filters {
         if let Some(until) = until {
             filter = filter.until(until);
         }
-        for (option, field, texts) in self.texts() {
+        for ((option, field), texts) in WORDS.into_iter().zip(self.texts()) {
+            if self.without.iter().any(|word| word == option) {
+                filter = filter.lacks(field);
+            }
             if !texts.is_empty() {
                 filter = filter.matches(field, texts).map_err(|error| {
                     Failure::new(2, format!("--{option}: {}", sentence(&error)))
@@ -145,22 +175,24 @@ impl Filters {
         Ok((since, until))
     }
 
-    fn texts(&self) -> [(&'static str, Field, &[String]); 14] {
+    /// What was given for [`WORDS`].
+    fn texts(&self) -> [&[String]; 15] {
         [
-            ("event", Field::Event, &self.event),
-            ("user", Field::UserId, &self.user),
-            ("role", Field::UserRole, &self.role),
-            ("org", Field::OrgId, &self.org),
-            ("service", Field::Service, &self.service),
-            ("environment", Field::Environment, &self.environment),
-            ("method", Field::Method, &self.method),
-            ("path", Field::Path, &self.path),
-            ("route", Field::Route, &self.route),
-            ("result", Field::Result, &self.result),
-            ("error-code", Field::ErrorCode, &self.error_code),
-            ("request-id", Field::RequestId, &self.request_id),
-            ("trace-id", Field::TraceId, &self.trace_id),
-            ("ip", Field::Ip, &self.ip),
+            &self.event,
+            &self.user,
+            &self.role,
+            &self.org,
+            &self.service,
+            &self.environment,
+            &self.method,
+            &self.path,
+            &self.route,
+            &self.result,
+            &self.error_code,
+            &self.request_id,
+            &self.trace_id,
+            &self.ip,
+            &self.user_agent,
         ]
     }
 }
@@ -222,9 +254,19 @@ mod tests {
         let one = |condition: &str| Ok(vec![condition.to_owned()]);
         assert_eq!(filter(&["--path", "/a/*"]), one("path begins with /a/"));
         assert_eq!(filter(&["--path", "*"]), one("path = *"));
+        assert_eq!(filter(&["--route", r"/a/\*"]), one("route = /a/*"));
         assert_eq!(filter(&["--user", "u*"]), one("user_id = u*"));
         let error = filter(&["--path", "/a/*", "--path", "/b"]).unwrap_err();
         assert!(error.starts_with("--path: several values"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_set_can_be_asked_for() {
+        let found = filter(&["--without", "user", "--without", "error-code"]);
+        let both = ["user_id is not set", "error_code is not set"];
+        assert_eq!(found, Ok(both.map(str::to_owned).into()));
+        let error = filter(&["--without", "status"]).unwrap_err();
+        assert!(error.contains("[possible values: event, user,"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::Shared;
 use crate::access::{Access, Scope};
 use crate::record::Note;
 
+/// How long one page's questions may take. A browser that has left cannot stop them, and a reader that reads keeps others waiting.
+const LONGEST: Duration = Duration::from_secs(10);
+
 /// Why there is no answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
@@ -62,6 +65,17 @@ impl Failure {
         }
     }
 
+    fn late() -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            title: "That takes too long",
+            text: format!(
+                "No answer after {} s. Choose a shorter time, or filters; the `audithog query` command takes as long as it takes.",
+                LONGEST.as_secs()
+            ),
+        }
+    }
+
     fn ledger(text: String) -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
@@ -93,6 +107,8 @@ impl From<audithog::Error> for Failure {
         }
         if error.is_question() {
             Self::wrong(text)
+        } else if error.is_deadline() {
+            Self::late()
         } else {
             Self::ledger(text)
         }
@@ -110,7 +126,7 @@ impl Shared {
         let (shared, access) = (Arc::clone(self), access.clone());
         self.blocking(move || {
             shared.record(note);
-            ask(&mut shared.log(&access)?)
+            ask(&mut shared.log(&access)?.deadline(Instant::now() + LONGEST))
         })
         .await
     }
@@ -207,4 +223,26 @@ pub(crate) fn page(
         rows,
         before: Some(upto + 1).filter(|_| upto > pruned),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use audithog::Logger;
+
+    use super::*;
+
+    #[test]
+    fn what_takes_too_long_is_said_so() {
+        let home = tempfile::TempDir::new().unwrap();
+        let path = home.path().join("audit.db");
+        let logger = Logger::builder()
+            .environment([("AUDITHOG_DB", &path)])
+            .start()
+            .unwrap();
+        assert_eq!(logger.shutdown_blocking(None).health.queued, 0);
+        let mut log = Log::open(&path).unwrap().deadline(Instant::now());
+        let failure = Failure::from(log.head().unwrap_err());
+        assert_eq!(failure.title, "That takes too long");
+        assert_eq!(failure.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
 }

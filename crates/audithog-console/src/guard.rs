@@ -36,6 +36,7 @@ pub(crate) async fn guard(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let here = Here::of(&shared, &parts);
+    let observed = !led_here(&here, &parts);
     let mut response = match enter(&shared, &here, &parts) {
         Ok(access) => {
             parts.extensions.insert(Visit {
@@ -49,6 +50,9 @@ pub(crate) async fn guard(
     };
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         response = pages::failed(&here, &failure);
+    }
+    if observed {
+        response.extensions_mut().insert(Uncompressed);
     }
     let headers = response.headers_mut();
     for (name, value) in [
@@ -148,6 +152,20 @@ fn name(host: &str) -> &str {
                 Ok(_) => name,
                 Err(_) => host,
             }),
+    }
+}
+
+/// Its length must say nothing of what is in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uncompressed;
+
+/// This site itself asked, or somebody who typed the address. Whoever leads a browser here again and again with words of their own, and
+/// sees how long the encrypted replies are, could find out by compression what else is in them (breachattack.com).
+fn led_here(here: &Here, parts: &Parts) -> bool {
+    match parts.headers.get("sec-fetch-site") {
+        Some(site) => site == "same-origin" || site == "none",
+        // Without TLS there is nothing to find out.
+        None => !here.https,
     }
 }
 

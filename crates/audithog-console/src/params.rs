@@ -7,7 +7,7 @@ use audithog::query::{Field, Filter, Status};
 pub(crate) struct Params(Vec<(String, String)>);
 
 /// A filter's word, what it is about, and what a page calls it.
-pub(crate) const FIELDS: [(&str, Field, &str); 14] = [
+pub(crate) const FIELDS: [(&str, Field, &str); 15] = [
     ("event", Field::Event, "event"),
     ("user", Field::UserId, "user"),
     ("role", Field::UserRole, "role"),
@@ -22,9 +22,12 @@ pub(crate) const FIELDS: [(&str, Field, &str); 14] = [
     ("request-id", Field::RequestId, "request id"),
     ("trace-id", Field::TraceId, "trace id"),
     ("ip", Field::Ip, "address"),
+    ("user-agent", Field::UserAgent, "user agent"),
 ];
 
 pub(crate) const STATUS: &str = "status";
+/// Its values are words of [`FIELDS`]: what a row does not have.
+pub(crate) const WITHOUT: &str = "without";
 
 /// What pages and forms give besides conditions.
 const OTHERS: [&str; 18] = [
@@ -80,6 +83,17 @@ impl Params {
     /// With this value and no other of that name.
     pub(crate) fn set(self, name: &str, value: &str) -> Self {
         self.without(name).with(name, value)
+    }
+
+    /// With exactly this value, where a `*` at the end would stand for anything. None: only what has no value.
+    pub(crate) fn exactly(self, name: &str, value: Option<&str>) -> Self {
+        let Some(value) = value else {
+            return self.with(WITHOUT, name);
+        };
+        match field(name) {
+            Some(field) => self.set(name, &Filter::exactly(field, value)),
+            None => self.set(name, value),
+        }
     }
 
     /// Narrowed down to this value, unless it is narrowed down by that word already: figures count what fulfils both.
@@ -150,6 +164,13 @@ impl Params {
                     .map_err(|error| sentence(name, &error))?;
             }
         }
+        for word in self.all(WITHOUT) {
+            let Some(field) = field(word) else {
+                let words = FIELDS.map(|(word, ..)| word).join(", ");
+                return Err(format!("{WITHOUT}: {word:?} is none of {words}"));
+            };
+            filter = filter.lacks(field);
+        }
         let statuses: Result<Vec<Status>, _> = self
             .all(STATUS)
             .flat_map(|text| text.split(','))
@@ -179,7 +200,7 @@ fn is_known(name: &str) -> bool {
 }
 
 fn is_condition(name: &str) -> bool {
-    name == STATUS || FIELDS.iter().any(|(word, ..)| *word == name)
+    [STATUS, WITHOUT].contains(&name) || field(name).is_some()
 }
 
 /// What a page calls a condition.
@@ -188,6 +209,14 @@ pub(crate) fn label(name: &str) -> &str {
         .iter()
         .find(|(word, ..)| *word == name)
         .map_or(name, |(.., label)| label)
+}
+
+/// The field that a word is about.
+pub(crate) fn field(name: &str) -> Option<Field> {
+    FIELDS
+        .iter()
+        .find(|(word, ..)| *word == name)
+        .map(|(_, field, _)| *field)
 }
 
 /// The filter's word for a field.
@@ -257,6 +286,19 @@ mod tests {
     }
 
     #[test]
+    fn a_link_to_one_value_means_no_other() {
+        let params = Params::default()
+            .exactly("route", Some("/files/*"))
+            .exactly("user", Some("u*"))
+            .exactly("error-code", None);
+        let link = params.behind(String::new());
+        assert_eq!(link, r"?route=%2Ffiles%2F%5C*&user=u*&without=error-code");
+        let conditions = Params::parse(&link[1..]).narrow(Filter::all()).unwrap();
+        let expected = ["user_id = u*", "route = /files/*", "error_code is not set"];
+        assert_eq!(conditions.conditions(), expected);
+    }
+
+    #[test]
     fn what_is_typed_is_understood() {
         for (text, expected) in [
             (
@@ -291,6 +333,7 @@ mod tests {
             ("ip=x", "ip: \"x\" is no ip"),
             ("status=9", "status: \"9\" is no status"),
             ("result=maybe", "result: \"maybe\" is no result"),
+            ("without=x", "without: \"x\" is none of event, user, "),
         ] {
             let error = Params::parse(query).narrow(Filter::all()).unwrap_err();
             assert!(error.starts_with(expected), "{error}");

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Extensions, HeaderMap, StatusCode, Version};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use tower_http::compression::CompressionLayer;
 
+use crate::guard::Uncompressed;
 use crate::{Shared, assets, guard, pages};
 
 pub(crate) fn router<S: Clone + Send + Sync + 'static>(shared: Arc<Shared>) -> Router<S> {
@@ -29,5 +33,19 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(shared: Arc<Shared>) -> R
         .route("/assets/{name}", get(assets::show))
         .fallback(pages::not_found)
         .layer(from_fn_with_state(Arc::clone(&shared), guard::guard))
+        .layer(CompressionLayer::new().compress_when(worth_it))
         .with_state(shared)
+}
+
+/// Pages, the style sheet and the script. New rows must not wait in a compressor, and an export is no page.
+fn worth_it(_: StatusCode, _: Version, headers: &HeaderMap, extensions: &Extensions) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let is_text = |kind: &str| {
+        ["text/html", "text/css", "text/javascript"]
+            .iter()
+            .any(|text| kind.starts_with(text))
+    };
+    kind.is_some_and(is_text) && extensions.get::<Uncompressed>().is_none()
 }

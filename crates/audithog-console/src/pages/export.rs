@@ -1,6 +1,8 @@
 //! The log's rows as a file: any number of them in the same memory.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use audithog::inspect::Action;
 use audithog::query::{Filter, Log, LogRow, csv};
@@ -8,13 +10,17 @@ use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 use axum::response::IntoResponse as _;
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::overview::{filter, range};
 use super::{Reply, Visit};
 use crate::answers::Failure;
 use crate::range::ALL;
+
+/// For somebody who has stopped reading, and keeps a place that others need.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes that are handed over at a time, and how many of these wait for a slow reader.
 const CHUNK: usize = 64 << 10;
@@ -25,8 +31,6 @@ enum Format {
     Csv,
     Ndjson,
 }
-
-type Part = Result<Bytes, std::io::Error>;
 
 pub(crate) async fn download(Extension(visit): Extension<Visit>) -> Reply {
     let (format, kind, name) = match visit.here.params.get("format") {
@@ -54,19 +58,21 @@ pub(crate) async fn download(Extension(visit): Extension<Visit>) -> Reply {
         opening.log(&access)
     });
     let mut log = opened.await?;
-    let (sender, receiver) = mpsc::channel::<Part>(WAITING);
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let reader = Reader {
+        parts: sender,
+        runtime: Handle::current(),
+        patience: PATIENCE,
+    };
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        if let Err(failure) = write(&mut log, &filter, format, &sender) {
-            // The body ends with an error, so that nobody takes a part for the whole.
-            let _ = sender.blocking_send(Err(std::io::Error::other(failure.text)));
+        // Without the end, nobody takes a part for the whole.
+        if let Ok(true) = write(&mut log, &filter, format, &reader) {
+            reader.send(Part::End);
         }
     });
-    let parts = stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|part| (part, receiver))
-    });
     let disposition = format!("attachment; filename=\"{name}\"");
-    let mut response = Body::from_stream(parts).into_response();
+    let mut response = Body::from_stream(body(receiver)).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Ok(disposition) = HeaderValue::from_str(&disposition) {
@@ -75,13 +81,40 @@ pub(crate) async fn download(Extension(visit): Extension<Visit>) -> Reply {
     Ok(response)
 }
 
-/// The rows in the order in which they were written, up to the head of now. Ends early when nobody reads any more.
-fn write(
-    log: &mut Log,
-    filter: &Filter,
-    format: Format,
-    to: &mpsc::Sender<Part>,
-) -> Result<(), Failure> {
+/// What is sent to a reader. A connection is cut if the end is missing.
+enum Part {
+    Some(Bytes),
+    End,
+}
+
+fn body(parts: mpsc::Receiver<Part>) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::unfold(Some(parts), |parts| async move {
+        let mut parts = parts?;
+        match parts.recv().await {
+            Some(Part::Some(bytes)) => Some((Ok(bytes), Some(parts))),
+            Some(Part::End) => None,
+            None => Some((Err(io::Error::other("the export was cut")), None)),
+        }
+    })
+}
+
+/// Somebody who reads as fast as they can.
+struct Reader {
+    parts: mpsc::Sender<Part>,
+    runtime: Handle,
+    patience: Duration,
+}
+
+impl Reader {
+    /// False: they have left, or stopped.
+    fn send(&self, part: Part) -> bool {
+        let sent = tokio::time::timeout(self.patience, self.parts.send(part));
+        matches!(self.runtime.block_on(sent), Ok(Ok(())))
+    }
+}
+
+/// The rows in the order in which they were written, up to the head of now. False: the reader is gone before the end.
+fn write(log: &mut Log, filter: &Filter, format: Format, to: &Reader) -> Result<bool, Failure> {
     let (pruned, head) = (log.pruned()?, log.head()?);
     let mut chunk: Vec<u8> = Vec::with_capacity(CHUNK + 4_096);
     // Writing to memory cannot fail.
@@ -100,14 +133,51 @@ fn write(
                 chunk.push(b'\n');
             }
         }
-        if chunk.len() >= CHUNK
-            && to
-                .blocking_send(Ok(std::mem::take(&mut chunk).into()))
-                .is_err()
-        {
-            return Ok(());
+        if chunk.len() >= CHUNK && !to.send(Part::Some(std::mem::take(&mut chunk).into())) {
+            return Ok(false);
         }
     }
-    let _ = to.blocking_send(Ok(chunk.into()));
-    Ok(())
+    Ok(to.send(Part::Some(chunk.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    fn export(patience: Duration) -> (Reader, mpsc::Receiver<Part>) {
+        let (parts, receiver) = mpsc::channel(1);
+        let runtime = Handle::current();
+        let reader = Reader {
+            parts,
+            runtime,
+            patience,
+        };
+        (reader, receiver)
+    }
+
+    #[tokio::test]
+    async fn who_stops_reading_is_left() {
+        let (reader, receiver) = export(Duration::ZERO);
+        let sent = tokio::task::spawn_blocking(move || {
+            [b"a", b"b"].map(|text| reader.send(Part::Some(Bytes::from_static(text))))
+        });
+        assert_eq!(sent.await.unwrap(), [true, false]);
+        let read: Vec<_> = body(receiver).collect().await;
+        assert_eq!(read[0].as_ref().unwrap(), "a");
+        // The connection is cut: what has arrived is not the whole.
+        assert!(read[1].is_err() && read.len() == 2, "{read:?}");
+    }
+
+    #[tokio::test]
+    async fn only_what_has_its_end_is_whole() {
+        let (reader, receiver) = export(Duration::from_secs(60));
+        let sent = tokio::task::spawn_blocking(move || {
+            reader.send(Part::Some(Bytes::from_static(b"a"))) && reader.send(Part::End)
+        });
+        let read: Vec<_> = body(receiver).collect().await;
+        assert!(sent.await.unwrap());
+        assert!(read.len() == 1 && read[0].is_ok(), "{read:?}");
+    }
 }

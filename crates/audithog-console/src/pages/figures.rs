@@ -11,7 +11,7 @@ use super::Here;
 use crate::answers::Failure;
 use crate::params::{Params, STATUS};
 use crate::range::Range;
-use crate::view::chart::{self, Look, Series, Steps};
+use crate::view::chart::{self, Condition, Look, Series, Steps};
 use crate::view::{cells, table};
 
 /// The event of a request's row.
@@ -123,19 +123,19 @@ impl Figures {
     }
 
     fn charts(&self, here: &Here, rows: &Params) -> Markup {
-        let link = |from: Timestamp, to: Timestamp| {
+        let link = |from: Timestamp, to: Timestamp, of: Option<Condition>| {
             // The first and the last step reach beyond what was asked for.
             let from = self.since.map_or(from, |since| from.max(since));
             let to = self.until.map_or(to, |until| to.min(until));
-            let time = |time: Timestamp| time.to_string();
-            here.link(
-                "log",
-                &rows
-                    .clone()
-                    .narrowed("event", REQUEST)
-                    .set("since", &time(from))
-                    .set("until", &time(to)),
-            )
+            let mut rows = rows
+                .clone()
+                .narrowed("event", REQUEST)
+                .set("since", &from.to_string())
+                .set("until", &to.to_string());
+            if let Some((name, value)) = of {
+                rows = rows.narrowed(name, value);
+            }
+            here.link("log", &rows)
         };
         let zoom = here.again(&here.params.clone().without("since").without("until"));
         let look = |title, number| Look {
@@ -145,17 +145,26 @@ impl Figures {
             zoom: &zoom,
         };
         let outcomes = [
-            (Measure::Successes, "ok", "success"),
-            (Measure::ClientErrors, "s4", "4xx"),
-            (Measure::ServerErrors, "s5", "5xx"),
-            (Measure::OtherFailures, "sx", "other failures"),
+            (Measure::Successes, "ok", "success", ("result", "success")),
+            (Measure::ClientErrors, "s4", "4xx", (STATUS, "4xx")),
+            (Measure::ServerErrors, "s5", "5xx", (STATUS, "5xx")),
+            (
+                Measure::OtherFailures,
+                "sx",
+                "other failures",
+                ("result", "failure"),
+            ),
         ];
-        let outcomes = outcomes.map(|(measure, class, name)| (class, name, self.series(measure)));
-        let outcomes = outcomes.each_ref().map(|(class, name, values)| Series {
-            class,
-            name,
-            values,
-        });
+        let outcomes =
+            outcomes.map(|(measure, class, name, rows)| (class, name, rows, self.series(measure)));
+        let outcomes = outcomes
+            .each_ref()
+            .map(|(class, name, rows, values)| Series {
+                class,
+                name,
+                values,
+                rows: Some(*rows),
+            });
         let latencies = [
             (Measure::P50, "p50", "p50"),
             (Measure::P95, "p95", "p95"),
@@ -166,6 +175,7 @@ impl Figures {
             class,
             name,
             values,
+            rows: None,
         });
         html! {
             div.charts {

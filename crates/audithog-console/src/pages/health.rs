@@ -47,7 +47,7 @@ pub(crate) async fn show(Extension(visit): Extension<Visit>, headers: HeaderMap)
         h1.sr { "Health" }
         (done(&here))
         (problems(&found.problems))
-        (picture::show(&found.status, &pace))
+        (picture::show(&here, &found.status, &pace))
         (found.letters.show(&here, token.as_deref()))
         (equations(&found.status))
         (losses(&here, &found.status))
@@ -179,8 +179,8 @@ fn cost(here: &Here, projection: &Projection) -> Markup {
             div.wide tabindex="0" { table {
                 thead { tr { th { "event" } th { "method" } th { "route" } th.n { "rows" } th.n { "events" } } }
                 tbody { @for kind in &projection.by_route {
-                    @let conditions = [("event", Some(&kind.event)), ("method", kind.method.as_ref()), ("route", kind.route.as_ref())];
-                    @let rows = conditions.into_iter().fold(Params::default(), |all, (name, value)| match value { Some(value) => all.with(name, value), None => all });
+                    @let conditions = [("event", Some(&*kind.event)), ("method", kind.method.as_deref()), ("route", kind.route.as_deref())];
+                    @let rows = conditions.into_iter().fold(Params::default(), |all, (name, value)| all.exactly(name, value));
                     tr {
                         td { (kind.event) }
                         td { (kind.method.as_deref().unwrap_or_default()) }

@@ -182,7 +182,7 @@ fn shown<'a>(at: usize, name: &'a str, link: Option<Link<'a>>) -> Shown<'a> {
     Shown { at, name, link }
 }
 
-/// Where the cells of an answer lead. None: a line about rows that have no such value.
+/// Where the cells of an answer lead.
 struct To<'h> {
     here: &'h Here,
     rows: Params,
@@ -198,25 +198,26 @@ impl<'h> To<'h> {
 
     /// The rows behind a number: `words` are for the line's first cells.
     fn log(&self, line: &[Value], words: &[&str], more: &[(&str, &str)]) -> Option<String> {
-        let mut params = named(self.rows.clone(), line, words)?;
+        let mut params = words
+            .iter()
+            .zip(line)
+            .fold(self.rows.clone(), |params, (word, value)| {
+                params.exactly(word, value.as_str())
+            });
         for (word, value) in more {
             params = params.narrowed(word, value);
         }
         Some(self.here.link("log", &params))
     }
 
-    /// A page about it, with this page's time.
+    /// A page about it, with this page's time. None: the line is about what has no such value.
     fn page(&self, page: &str, line: &[Value], words: &[&str]) -> Option<String> {
-        let params = named(self.here.params.clone().time_only(), line, words)?;
+        let mut params = self.here.params.clone().time_only();
+        for (word, value) in words.iter().zip(line) {
+            params = params.set(word, value.as_str()?);
+        }
         Some(self.here.link(page, &params))
     }
-}
-
-fn named(mut params: Params, line: &[Value], words: &[&str]) -> Option<Params> {
-    for (word, value) in words.iter().zip(line) {
-        params = params.set(word, value.as_str()?);
-    }
-    Some(params)
 }
 
 /// What to do when there is nothing yet.

@@ -226,7 +226,7 @@ fn field(here: &Here, shared: &Shared, row: &LogRow, name: &str, value: &Value) 
             let field = Field::ALL.into_iter().find(|field| field.name() == name);
             match field.and_then(word) {
                 Some(word) => {
-                    html! { a href=(log(Params::default().with(word, &text))) { (text) } }
+                    html! { a href=(log(Params::default().exactly(word, Some(&text)))) { (text) } }
                 }
                 None => html! { (text) },
             }

@@ -5,11 +5,11 @@ use axum::Extension;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::figures::{Figures, requests};
+use super::figures::{Figures, REQUEST, requests};
 use super::overview::{filter, range};
 use super::{Here, Reply, Visit, page};
 use crate::answers::{self, Failure};
-use crate::params::{Params, word};
+use crate::params::{Params, field, word};
 use crate::view::chips;
 use crate::view::layout::Frame;
 use crate::view::table::{self, Shown};
@@ -146,7 +146,7 @@ async fn show(visit: Visit, subject: Subject) -> Reply {
     let rows = subject
         .is
         .conditions()
-        .fold(rows, |rows, (name, value)| rows.set(name, value));
+        .fold(rows, |rows, (name, value)| rows.exactly(name, Some(value)));
     let content = html! {
         h1 { span.kind { (subject.kind) } " " span.path { (subject.name) } }
         div.bar { (chips::times(here, &range)) a.all href=(here.link("log", &rows)) { "All its rows in the log" } }
@@ -174,11 +174,8 @@ async fn show(visit: Visit, subject: Subject) -> Reply {
 /// The subject as it is: a `*` in a user's id stands for itself.
 fn exactly(subject: &Subject, mut filter: Filter) -> Result<Filter, Failure> {
     for (name, value) in subject.is.conditions() {
-        let field = crate::params::FIELDS
-            .iter()
-            .find(|(word, ..)| *word == name);
-        if let Some((_, field, _)) = field {
-            filter = filter.is(*field, [value])?;
+        if let Some(field) = field(name) {
+            filter = filter.is(field, [value])?;
         }
     }
     Ok(filter)
@@ -188,9 +185,10 @@ impl List {
     fn show(&self, here: &Here, answer: &Answer, rows: &Params) -> Markup {
         let keys = self.by.len();
         let narrowed = |line: &[Value]| {
-            let mut params = rows.clone();
+            // Only requests are counted.
+            let mut params = rows.clone().narrowed("event", REQUEST);
             for (field, value) in self.by.iter().zip(line) {
-                params = params.set(word(*field)?, value.as_str()?);
+                params = params.exactly(word(*field)?, value.as_str());
             }
             Some(params)
         };

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::pages::Here;
-use crate::params::{FIELDS, Params, STATUS, label};
+use crate::params::{FIELDS, Params, STATUS, WITHOUT, label};
 use crate::range::{ALL, Range, SPANS};
 
 /// Spans to choose from, and the range that was zoomed into.
@@ -62,6 +62,7 @@ pub(crate) fn conditions(here: &Here) -> Markup {
                 select name="add" aria-label="Filter by" {
                     option value=(STATUS) { "status" }
                     @for (word, _, label) in FIELDS { option value=(word) { (label) } }
+                    option value=(WITHOUT) { (WITHOUT) }
                 }
                 input name="value" aria-label="Value; a * at the end of a path, route, event or error code stands for anything"
                     placeholder="value, or /path/*" autocomplete="off" spellcheck="false";

@@ -38,7 +38,8 @@ fn log_row(here: &Here, stored: &LogRow) -> Markup {
     let org = row.actor().org_id();
     let ip = row.ip().map(|ip| ip.to_string());
     let narrowed = |name: &str, value: &str| {
-        here.link("log", &here.params.clone().rows_only().set(name, value))
+        let params = here.params.clone().rows_only();
+        here.link("log", &params.exactly(name, Some(value)))
     };
     html! {
         tr id=(format!("r{}", stored.seq())) data-row=(to) class=(cells::status_class(row.status_code(), failed)) {

@@ -8,6 +8,9 @@
 
 mod access;
 mod browser;
+mod links;
+mod many;
 mod pages;
 mod shop;
 mod token;
+mod weight;

@@ -125,7 +125,11 @@ impl Shop {
                         handler(audit, headers)
                     },
                 ),
-            )
+            );
+        let app = (0..50)
+            .fold(app, |app, n| {
+                app.route(&format!("/things/{n}/of/many"), get(handler))
+            })
             .layer(logger.layer());
         Self {
             home,
@@ -195,6 +199,24 @@ impl Shop {
         self.written().await;
     }
 
+    /// A day of requests to fifty routes by as many users, all of which fail now and then.
+    pub(crate) async fn many_routes(&self) {
+        for n in 0..600 {
+            let path = format!("/things/{}/of/many", n % 50);
+            let user = format!("customer-{}@some-company.example", n % 47);
+            let call = Call::get(&path).by(&user, "some-company");
+            let code = format!("UPSTREAM_{}_UNAVAILABLE", n % 13);
+            self.call(match n % 3 {
+                0 => call.ends(503, &code),
+                1 => call.ends(404, &code),
+                _ => call,
+            })
+            .await;
+            self.clock.advance(Duration::from_secs(140));
+        }
+        self.written().await;
+    }
+
     /// One value by SQL over the same rows.
     pub(crate) fn sql<T: FromSql>(&self, sql: &str) -> T {
         one(&self.path(), sql)
@@ -248,6 +270,15 @@ impl Running {
     pub(crate) fn url(&self, page: &str) -> String {
         format!("http://{}/{page}", self.address)
     }
+}
+
+/// What is read of a part of a page.
+pub(crate) fn text_of(html: &str) -> String {
+    let mut text = String::new();
+    for part in html.split('<') {
+        text.push_str(part.split_once('>').map_or(part, |(_, text)| text));
+    }
+    text.trim().to_owned()
 }
 
 /// A reply.

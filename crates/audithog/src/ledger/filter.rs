@@ -19,6 +19,8 @@ pub(crate) enum Condition {
     Is(Field, Vec<String>),
     /// The row has the field.
     Has(Field),
+    /// The row does not have the field.
+    Lacks(Field),
     /// The field begins with the text.
     Begins(Field, String),
     /// The status code is in one of these ranges, both ends included.

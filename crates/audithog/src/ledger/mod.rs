@@ -378,6 +378,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let kind = match error.kind {
             StoreErrorKind::Newer => Kind::NewerLedger,
+            StoreErrorKind::Late => Kind::Deadline,
             _ => Kind::Ledger,
         };
         let plain = Self::new(kind, error.message);
@@ -402,6 +403,8 @@ pub(crate) enum StoreErrorKind {
     Newer,
     /// Not an audithog ledger, no permission, not a usable place.
     Unusable,
+    /// A reader's deadline passed.
+    Late,
 }
 
 impl StoreErrorKind {
@@ -413,6 +416,7 @@ impl StoreErrorKind {
             Self::Io => "look at the disk, the kernel's log, and whether the file is still there",
             Self::Corrupt => "keep the file with its -wal and -shm, and look at the disk",
             Self::Newer => "start the newer version",
+            Self::Late => "ask for less, or wait longer",
             Self::Unusable => "check the path, its permissions, and whether the disk is read-only",
         }
     }

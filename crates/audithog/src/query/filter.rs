@@ -1,5 +1,6 @@
 //! Which rows a question is about.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -83,6 +84,13 @@ impl Filter {
         self
     }
 
+    /// Only rows that do not have the field: requests of nobody known, for [`Field::UserId`].
+    #[must_use]
+    pub fn lacks(mut self, field: Field) -> Self {
+        self.0.conditions.push(Condition::Lacks(field));
+        self
+    }
+
     /// Only rows whose path, route, event, error code or user agent begins with this text.
     ///
     /// # Errors
@@ -104,7 +112,7 @@ impl Filter {
     }
 
     /// Only rows whose field is one of these texts, as people write them: a `*` at the end of a single path, route, event, error code or user
-    /// agent stands for anything. A lone `*` is a text of its own.
+    /// agent stands for anything. A lone `*` is a text of its own, and `\*` at the end stands for a `*`.
     ///
     /// # Errors
     ///
@@ -114,22 +122,39 @@ impl Filter {
         field: Field,
         texts: impl IntoIterator<Item = T>,
     ) -> Result<Self, Error> {
-        let texts: Vec<String> = texts
+        let texts: Vec<Wanted> = texts
             .into_iter()
-            .map(|text| text.as_ref().to_owned())
+            .map(|text| Wanted::of(field, text.as_ref()))
             .collect();
-        let beginning = |text: &String| {
-            let beginning = text.strip_suffix('*').filter(|text| !text.is_empty());
-            beginning
-                .filter(|_| has_beginnings(field))
-                .map(str::to_owned)
-        };
-        match (&*texts, texts.iter().find_map(beginning)) {
-            (_, None) => self.is(field, texts),
+        let beginning = texts.iter().find_map(|text| match text {
+            Wanted::Beginning(text) => Some(text.clone()),
+            Wanted::Whole(_) => None,
+        });
+        match (&*texts, beginning) {
+            (_, None) => self.is(field, texts.into_iter().map(Wanted::text)),
             ([_], Some(text)) => self.begins(field, text),
             _ => Err(wrong(
                 "several values with `*` cannot be asked for at once: give one".to_owned(),
             )),
+        }
+    }
+
+    /// The text that [`Filter::matches`] takes for exactly this one: a `*` at its end is written `\*`.
+    ///
+    /// ```
+    /// use audithog::query::{Field, Filter};
+    ///
+    /// let route = Filter::exactly(Field::Route, "/files/*");
+    /// assert_eq!(route, r"/files/\*");
+    /// let filter = Filter::all().matches(Field::Route, [route])?;
+    /// assert_eq!(filter, Filter::all().is(Field::Route, ["/files/*"])?);
+    /// # Ok::<(), audithog::Error>(())
+    /// ```
+    #[must_use]
+    pub fn exactly(field: Field, text: &str) -> Cow<'_, str> {
+        match text.strip_suffix('*').filter(|text| !text.is_empty()) {
+            Some(before) if has_beginnings(field) => Cow::Owned(format!(r"{before}\*")),
+            _ => Cow::Borrowed(text),
         }
     }
 
@@ -183,6 +208,32 @@ impl Filter {
     }
 }
 
+/// A text as people write it.
+#[derive(Debug)]
+enum Wanted {
+    Whole(String),
+    Beginning(String),
+}
+
+impl Wanted {
+    fn of(field: Field, text: &str) -> Self {
+        let before = text.strip_suffix('*').filter(|text| !text.is_empty());
+        match before.filter(|_| has_beginnings(field)) {
+            None => Self::Whole(text.to_owned()),
+            Some(before) => match before.strip_suffix('\\') {
+                Some(before) => Self::Whole(format!("{before}*")),
+                None => Self::Beginning(before.to_owned()),
+            },
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Whole(text) | Self::Beginning(text) => text,
+        }
+    }
+}
+
 fn has_beginnings(field: Field) -> bool {
     matches!(
         field,
@@ -194,6 +245,7 @@ fn shown(condition: &Condition) -> Option<String> {
     Some(match condition {
         Condition::Is(field, texts) => format!("{} = {}", field.name(), texts.join(" or ")),
         Condition::Has(field) => format!("{} is set", field.name()),
+        Condition::Lacks(field) => format!("{} is not set", field.name()),
         Condition::Begins(field, text) => format!("{} begins with {text}", field.name()),
         Condition::Status(ranges) => {
             let ranges: Vec<String> = ranges

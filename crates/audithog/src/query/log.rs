@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::time::Instant;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ pub struct LogRow(pub(super) StoredRow);
 /// Rows that a filter admits, read as they are asked for: any number takes the same memory.
 #[derive(Debug)]
 pub struct Rows<'a> {
-    log: &'a mut Log,
+    pub(super) log: &'a mut Log,
     filter: RowFilter,
     walk: Walk,
     page: VecDeque<StoredRow>,
@@ -46,6 +47,8 @@ impl Log {
     ///
     /// [`Error::is_ledger`]: there is no ledger at the path, or it cannot be read.
     /// [`Error::is_newer_ledger`]: a newer version has written it.
+    ///
+    /// All other calls also fail after a [`deadline`](Log::deadline), with [`Error::is_deadline`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let looker = Looker::open(path.as_ref()).map_err(Error::from)?;
         Ok(Self {
@@ -62,6 +65,14 @@ impl Log {
             within: Some(org.into()),
             ..self
         }
+    }
+
+    /// Reads nothing after this time: what is not answered by then is an error. What is asked of it is read in short steps of some
+    /// milliseconds, so none goes on for much longer. By default it takes as long as it takes.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.looker.set_deadline(deadline);
+        self
     }
 
     /// The filter, for what may be seen.

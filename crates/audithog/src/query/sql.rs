@@ -290,6 +290,7 @@ impl<'d> Writer<'d> {
                 format!("{} IN ({})", dialect.field(*field), texts.join(", "))
             }
             Condition::Has(field) => format!("{} IS NOT NULL", dialect.field(*field)),
+            Condition::Lacks(field) => format!("{} IS NULL", dialect.field(*field)),
             Condition::Begins(field, text) => {
                 let text = self.bind(text);
                 dialect.begins(&dialect.field(*field), &text)

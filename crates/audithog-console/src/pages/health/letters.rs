@@ -52,7 +52,7 @@ impl Letters {
     pub(super) fn show(&self, here: &Here, token: Option<&str>) -> Markup {
         html! {
             @if !self.groups.is_empty() {
-                section.letters {
+                section.letters #dead-letters {
                     h2 { "Dead letters" }
                     p.about { "Rows that a destination refused for good. They are in the ledger; sent again, each goes out once more as it was." }
                     @if self.more { p.scope { b { "sampled" } ": the first " (cells::count(READ as u64)) " of them" } }

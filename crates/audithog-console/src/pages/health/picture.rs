@@ -1,12 +1,14 @@
 //! Queue, ledger, sinks: with how much is in each, and how fast it moves.
 
 use audithog::inspect::{RunState, SinkStatus, Status};
-use maud::{Markup, html};
+use maud::{Markup, Render, html};
 
 use crate::pace::Pace;
+use crate::pages::Here;
+use crate::params::Params;
 use crate::view::cells;
 
-pub(super) fn show(status: &Status, pace: &Pace) -> Markup {
+pub(super) fn show(here: &Here, status: &Status, pace: &Pace) -> Markup {
     let live = status
         .runs
         .iter()
@@ -24,14 +26,14 @@ pub(super) fn show(status: &Status, pace: &Pace) -> Markup {
                     (entry("rows in memory", &cells::count(queued)))
                     (entry("requests in progress", &cells::count(progress)))
                     (entry("processes", &cells::count(books.len() as u64)))
-                    (entry("lost", &cells::count(lost)))
+                    (entry("lost", &link(&here.link("log", &Params::default().with("event", "audit_loss")), &cells::count(lost))))
                 }
             }
             (arrow(pace.stored, "stored"))
             div.stage {
                 h2 { "Ledger" }
                 dl {
-                    (entry("rows", &cells::count(rows.kept)))
+                    (entry("rows", &link(&here.link("log", &Params::default()), &cells::count(rows.kept))))
                     (entry("last number", &cells::count(rows.head)))
                     (entry("removed by retention", &cells::count(rows.pruned)))
                     (entry("file", &cells::bytes(status.file.bytes)))
@@ -93,7 +95,7 @@ fn stage(sink: &SinkStatus) -> Markup {
                 @if sink.rows_verified > 0 { (entry("compared, and there", &cells::count(sink.rows_verified))) }
                 @if sink.sampled_out > 0 { (entry("sampled out", &cells::count(sink.sampled_out))) }
                 @if sink.held_back > 0 { (entry("held back as too old", &cells::count(sink.held_back))) }
-                (entry("dead letters", &cells::count(open)))
+                (entry("dead letters", &letters(open)))
                 @if let Some(breaker) = &sink.breaker { (entry("breaker", breaker)) }
                 @if let Some(age) = sink.last_success_age_seconds { (entry("last success", &format!("{} ago", cells::age(age)))) }
             }
@@ -108,6 +110,19 @@ fn stage(sink: &SinkStatus) -> Markup {
     }
 }
 
-fn entry(name: &str, value: &str) -> Markup {
+fn entry(name: &str, value: &impl Render) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
+}
+
+fn link(to: &str, value: &str) -> Markup {
+    html! { a href=(to) { (value) } }
+}
+
+/// They stand further down, if there are any.
+fn letters(open: u64) -> Markup {
+    let count = cells::count(open);
+    match open {
+        0 => html! { (count) },
+        _ => link("#dead-letters", &count),
+    }
 }

@@ -27,7 +27,7 @@ mod slices;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -69,6 +69,8 @@ pub(crate) struct Looker {
     access: Access,
     stamp: Stamp,
     version: i32,
+    /// Nothing is read later.
+    deadline: Option<Instant>,
 }
 
 /// What tells that somebody has opened, written or replaced the files.
@@ -100,7 +102,12 @@ impl Looker {
             access,
             stamp,
             version,
+            deadline: None,
         })
+    }
+
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -121,11 +128,17 @@ impl Looker {
         &mut self,
         work: impl Fn(&Connection, i32) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        if self.deadline.is_some_and(|end| Instant::now() >= end) {
+            return Err(plain(StoreErrorKind::Late, "the time for it is over"));
+        }
         let mut last = None;
         for _ in 0..TRIES {
             let stamp = Stamp::of(&self.path)?;
             if !self.stamp.allows(&stamp, self.access) {
-                *self = Self::open(&self.path)?;
+                *self = Self {
+                    deadline: self.deadline,
+                    ..Self::open(&self.path)?
+                };
             }
             let found = self.transaction(&work);
             let after = Stamp::of(&self.path)?;

@@ -1,5 +1,7 @@
 //! Rows that filters admit, against SQL over the view.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 
 use super::{Place, traffic};
@@ -46,6 +48,9 @@ fn every_field_chooses_the_rows_that_have_its_text() {
         let has = all_rows(&mut log, &Filter::all().has(field));
         let expected = all.iter().filter(|row| text(row, field).is_some());
         assert!(has.iter().eq(expected), "{field:?} is set");
+        let lacks = all_rows(&mut log, &Filter::all().lacks(field));
+        let expected = all.iter().filter(|row| text(row, field).is_none());
+        assert!(lacks.iter().eq(expected), "{field:?} is not set");
         let other = match field {
             Field::Ip => "192.0.2.1",
             Field::TraceId => "00000000000000000000000000000001",
@@ -91,6 +96,34 @@ fn beginnings_statuses_and_refusals_choose_rows() {
         count(&|row| row.row().status_code() == Some(429))
     );
     assert!(!refused.is_empty());
+}
+
+#[test]
+fn nothing_is_read_after_the_deadline() {
+    let place = Place::holding(&traffic(1_500, 1_000));
+    let mut log = place.log();
+    let (id, all) = (log.row(7).unwrap().unwrap().row().id(), Filter::all());
+    let later = Instant::now() + Duration::from_secs(3_600);
+    let mut in_time = place.log().deadline(later);
+    assert_eq!(all_rows(&mut in_time, &all).len(), 1_500);
+    let mut late = log.deadline(Instant::now());
+    let count = Question::count([Key::Status], [], all.clone()).unwrap();
+    for error in [
+        late.head().unwrap_err(),
+        late.ask(&count).unwrap_err(),
+        late.row(1).unwrap_err(),
+        late.row_by_id(&id.to_string()).unwrap_err(),
+        late.rows(&all, 0, u64::MAX).unwrap_err(),
+    ] {
+        assert!(error.is_deadline() && !error.is_ledger(), "{error:?}");
+    }
+    // Also in the middle.
+    let mut rows = in_time.rows(&all, 0, u64::MAX).unwrap();
+    assert!(rows.next().unwrap().is_ok());
+    rows.log.looker.set_deadline(Instant::now());
+    let error = rows.find_map(Result::err).unwrap();
+    assert!(error.is_deadline(), "{error:?}");
+    assert!(rows.next().is_none());
 }
 
 #[test]
@@ -167,7 +200,7 @@ proptest! {
         let rows: Vec<_> = rows.into_iter().filter(|row| ids.insert(row.id)).collect();
         let place = Place::holding(&rows);
         let own = matches!(field, Field::RequestId | Field::UpstreamRequestId | Field::TraceId);
-        let past = std::time::Duration::from_micros(u64::try_from(NOW.0).unwrap() - past);
+        let past = Duration::from_micros(u64::try_from(NOW.0).unwrap() - past);
         let filter = Filter::all().since(std::time::SystemTime::UNIX_EPOCH + past);
         if !own {
             for filter in [Filter::all(), filter] {

@@ -75,6 +75,9 @@ impl Plan {
             Condition::Has(field) => {
                 kept(*field).map(|column| vec![(column, Numbers::Within(vec![(1, u64::MAX)]))])
             }
+            Condition::Lacks(field) => {
+                kept(*field).map(|column| vec![(column, Numbers::Any(vec![0]))])
+            }
             Condition::Begins(field, text) => match named(*field) {
                 Some(column) => {
                     let names = names(connection, "substr(text, 1, length(?1)) = ?1", text)?;

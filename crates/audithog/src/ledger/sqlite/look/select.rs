@@ -49,6 +49,10 @@ impl Conditions {
                 let has = has(*field);
                 self.and(&has);
             }
+            Condition::Lacks(field) => {
+                let has = has(*field);
+                self.and(&format!("NOT ({has})"));
+            }
             Condition::Begins(field, text) => {
                 let column = match field {
                     Field::Path => schema::path("audit_rows"),
