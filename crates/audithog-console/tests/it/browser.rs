@@ -14,7 +14,7 @@ use self::driver::Browser;
 use crate::shop::{Call, Running, Shop};
 
 /// A ledger with two dead letters.
-async fn refused(posthog: &PostHogStandIn) -> Shop {
+pub(crate) async fn refused(posthog: &PostHogStandIn) -> Shop {
     posthog.judge(|event, _| {
         let path = event.properties.get("path").and_then(Value::as_str);
         path.is_some_and(|path| path.starts_with("/agents/x"))

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use audithog::testing::PostHogStandIn;
 use axum::Router;
 use axum::http::StatusCode;
 
+use crate::browser::refused;
 use crate::shop::{Call, Reply, Shop, get_page, quiet, text_of};
 
 fn console(shop: &Shop) -> Router {
@@ -79,6 +81,45 @@ async fn the_overview_counts_as_sql_does() {
         page.contains(&format!("/user?id={busiest}\">{busiest}</a>")),
         "{page}"
     );
+}
+
+/// The entries of the picture that are called so, in its order.
+fn entries(page: &str, name: &str) -> Vec<String> {
+    page.split(&format!("<dt>{name}</dt><dd>"))
+        .skip(1)
+        .map(|rest| numbers(&text_of(rest.split_once("</dd>").unwrap().0)))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_page_counts_as_sql_does() {
+    let posthog = PostHogStandIn::start().unwrap();
+    let shop = refused(&posthog).await;
+    shop.traffic(60).await;
+    // Nothing is written any more while it is compared.
+    let report = shop.logger.shutdown(None).await;
+    assert_eq!(report.health.queued, 0);
+    let page = fine(&console(&shop), "/health").await.text;
+    for (name, sql) in [
+        ("rows", "SELECT count(*) FROM audit_logs"),
+        ("last number", "SELECT max(seq) FROM audit_logs"),
+        ("removed by retention", "SELECT pruned FROM audit_head"),
+        ("lost", "SELECT ifnull(sum(rows), 0) FROM audit_losses"),
+        (
+            "pending",
+            "SELECT head - cursor + stragglers FROM audit_sinks, audit_head",
+        ),
+        ("delivered", "SELECT delivered FROM audit_sinks"),
+        ("dead letters", "SELECT count(*) FROM audit_dead_letters"),
+    ] {
+        let expected: i64 = shop.sql(sql);
+        assert_eq!(entries(&page, name), [expected.to_string()], "{name}");
+    }
+    assert_eq!(entries(&page, "dead letters"), ["2"]);
+    assert!(entries(&page, "delivered")[0].parse::<i64>().unwrap() > 60);
+    assert!(page.contains("href=\"#dead-letters\"") && page.contains("id=\"dead-letters\""));
+    // The books are those numbers, and they hold.
+    assert!(page.contains("<td>yes</td>") && !page.contains("<b class=\"bad\">no</b>"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
