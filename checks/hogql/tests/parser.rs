@@ -130,6 +130,10 @@ fn filter(value: &str) -> Filter {
         .since(SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456))
         .until(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
         .any_status(["404".parse().unwrap(), "5xx".parse().unwrap()])
+        .no_status(["418".parse().unwrap(), "100-199".parse().unwrap()])
+        .has(Field::OrgId)
+        .lacks(Field::OnBehalfOf)
+        .lacks(Field::Event)
         .refused();
     // A method is looked for in upper case as well, where that is another text: here it always is.
     let method = format!("m{value}");

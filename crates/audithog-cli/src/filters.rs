@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use audithog::query::{Field, Filter, Status};
+use audithog::query::{Filter, Status};
 
 use crate::{
     failure::{Failure, sentence},
@@ -61,6 +61,10 @@ pub(crate) struct Filters {
     #[arg(long, value_name = "STATUS", value_delimiter = ',')]
     status: Vec<Status>,
 
+    /// Has none of these, or none at all; the same forms
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    not_status: Vec<Status>,
+
     /// How it ended
     #[arg(long, value_name = "RESULT", value_parser = ["success", "failure"])]
     result: Vec<String>,
@@ -86,28 +90,9 @@ pub(crate) struct Filters {
     user_agent: Vec<String>,
 
     /// Not set at all: `--without user` for the requests of nobody known; given again, neither is
-    #[arg(long, value_name = "WHAT", value_parser = WORDS.map(|(word, _)| word))]
+    #[arg(long, value_name = "WHAT", value_parser = Filter::WORDS.map(|(word, _)| word))]
     without: Vec<String>,
 }
-
-/// The options that compare a field, and the field.
-const WORDS: [(&str, Field); 15] = [
-    ("event", Field::Event),
-    ("user", Field::UserId),
-    ("role", Field::UserRole),
-    ("org", Field::OrgId),
-    ("service", Field::Service),
-    ("environment", Field::Environment),
-    ("method", Field::Method),
-    ("path", Field::Path),
-    ("route", Field::Route),
-    ("result", Field::Result),
-    ("error-code", Field::ErrorCode),
-    ("request-id", Field::RequestId),
-    ("trace-id", Field::TraceId),
-    ("ip", Field::Ip),
-    ("user-agent", Field::UserAgent),
-];
 
 impl Filters {
     /// Takes `--user` out, for a command that means more by it.
@@ -133,7 +118,7 @@ impl Filters {
         if let Some(until) = until {
             filter = filter.until(until);
         }
-        for ((option, field), texts) in WORDS.into_iter().zip(self.texts()) {
+        for ((option, field), texts) in Filter::WORDS.into_iter().zip(self.texts()) {
             if self.without.iter().any(|word| word == option) {
                 filter = filter.lacks(field);
             }
@@ -145,6 +130,9 @@ impl Filters {
         }
         if !self.status.is_empty() {
             filter = filter.any_status(self.status.iter().copied());
+        }
+        if !self.not_status.is_empty() {
+            filter = filter.no_status(self.not_status.iter().copied());
         }
         Ok(filter)
     }
@@ -175,7 +163,7 @@ impl Filters {
         Ok((since, until))
     }
 
-    /// What was given for [`WORDS`].
+    /// What was given for [`Filter::WORDS`].
     fn texts(&self) -> [&[String]; 15] {
         [
             &self.event,
@@ -258,6 +246,12 @@ mod tests {
         assert_eq!(filter(&["--user", "u*"]), one("user_id = u*"));
         let error = filter(&["--path", "/a/*", "--path", "/b"]).unwrap_err();
         assert!(error.starts_with("--path: several values"), "{error}");
+    }
+
+    #[test]
+    fn statuses_can_be_left_out() {
+        let found = filter(&["--not-status", "4xx,5xx"]);
+        assert_eq!(found, Ok(vec!["status_code is not 4xx or 5xx".to_owned()]));
     }
 
     #[test]

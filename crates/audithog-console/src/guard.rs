@@ -36,7 +36,7 @@ pub(crate) async fn guard(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let here = Here::of(&shared, &parts);
-    let observed = !led_here(&here, &parts);
+    let led_elsewhere = !led_here(&here, &parts);
     let mut response = match enter(&shared, &here, &parts) {
         Ok(access) => {
             parts.extensions.insert(Visit {
@@ -51,7 +51,7 @@ pub(crate) async fn guard(
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         response = pages::failed(&here, &failure);
     }
-    if observed {
+    if led_elsewhere {
         response.extensions_mut().insert(Uncompressed);
     }
     let headers = response.headers_mut();

@@ -6,27 +6,10 @@ use audithog::query::{Field, Filter, Status};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Params(Vec<(String, String)>);
 
-/// A filter's word, what it is about, and what a page calls it.
-pub(crate) const FIELDS: [(&str, Field, &str); 15] = [
-    ("event", Field::Event, "event"),
-    ("user", Field::UserId, "user"),
-    ("role", Field::UserRole, "role"),
-    ("org", Field::OrgId, "organisation"),
-    ("service", Field::Service, "service"),
-    ("environment", Field::Environment, "environment"),
-    ("method", Field::Method, "method"),
-    ("path", Field::Path, "path"),
-    ("route", Field::Route, "route"),
-    ("result", Field::Result, "result"),
-    ("error-code", Field::ErrorCode, "error code"),
-    ("request-id", Field::RequestId, "request id"),
-    ("trace-id", Field::TraceId, "trace id"),
-    ("ip", Field::Ip, "address"),
-    ("user-agent", Field::UserAgent, "user agent"),
-];
-
 pub(crate) const STATUS: &str = "status";
-/// Its values are words of [`FIELDS`]: what a row does not have.
+/// Its values are statuses that a row does not have.
+pub(crate) const NOT_STATUS: &str = "not-status";
+/// Its values are words of [`Filter::WORDS`]: what a row does not have.
 pub(crate) const WITHOUT: &str = "without";
 
 /// What pages and forms give besides conditions.
@@ -155,8 +138,7 @@ impl Params {
 
     /// Narrows the filter down to the conditions. Values of one word are alternatives.
     pub(crate) fn narrow(&self, mut filter: Filter) -> Result<Filter, String> {
-        let sentence = |name: &str, error: &audithog::Error| format!("{name}: {error}");
-        for (name, field, _) in FIELDS {
+        for (name, field) in Filter::WORDS {
             let texts: Vec<&str> = self.all(name).collect();
             if !texts.is_empty() {
                 filter = filter
@@ -166,22 +148,31 @@ impl Params {
         }
         for word in self.all(WITHOUT) {
             let Some(field) = field(word) else {
-                let words = FIELDS.map(|(word, ..)| word).join(", ");
+                let words = Filter::WORDS.map(|(word, _)| word).join(", ");
                 return Err(format!("{WITHOUT}: {word:?} is none of {words}"));
             };
             filter = filter.lacks(field);
         }
-        let statuses: Result<Vec<Status>, _> = self
-            .all(STATUS)
-            .flat_map(|text| text.split(','))
-            .map(|text| text.trim().parse())
-            .collect();
-        let statuses = statuses.map_err(|error| sentence(STATUS, &error))?;
-        if !statuses.is_empty() {
+        if let Some(statuses) = self.statuses(STATUS)? {
             filter = filter.any_status(statuses);
+        }
+        if let Some(statuses) = self.statuses(NOT_STATUS)? {
+            filter = filter.no_status(statuses);
         }
         Ok(filter)
     }
+
+    /// None: the word is not there.
+    fn statuses(&self, word: &str) -> Result<Option<Vec<Status>>, String> {
+        let texts = self.all(word).flat_map(|text| text.split(','));
+        let statuses: Result<Vec<Status>, _> = texts.map(|text| text.trim().parse()).collect();
+        let statuses = statuses.map_err(|error| sentence(word, &error))?;
+        Ok(Some(statuses).filter(|statuses| !statuses.is_empty()))
+    }
+}
+
+fn sentence(word: &str, error: &audithog::Error) -> String {
+    format!("{word}: {error}")
 }
 
 /// What the form that adds a condition sends: `add=user&value=u_1`.
@@ -200,31 +191,37 @@ fn is_known(name: &str) -> bool {
 }
 
 fn is_condition(name: &str) -> bool {
-    [STATUS, WITHOUT].contains(&name) || field(name).is_some()
+    [STATUS, NOT_STATUS, WITHOUT].contains(&name) || field(name).is_some()
 }
 
 /// What a page calls a condition.
 pub(crate) fn label(name: &str) -> &str {
-    FIELDS
-        .iter()
-        .find(|(word, ..)| *word == name)
-        .map_or(name, |(.., label)| label)
+    match name {
+        "org" => "organisation",
+        "error-code" => "error code",
+        "request-id" => "request id",
+        "trace-id" => "trace id",
+        "ip" => "address",
+        "user-agent" => "user agent",
+        NOT_STATUS => "status not",
+        name => name,
+    }
 }
 
 /// The field that a word is about.
 pub(crate) fn field(name: &str) -> Option<Field> {
-    FIELDS
-        .iter()
-        .find(|(word, ..)| *word == name)
-        .map(|(_, field, _)| *field)
+    let mut words = Filter::WORDS.into_iter();
+    words
+        .find(|(word, _)| *word == name)
+        .map(|(_, field)| field)
 }
 
 /// The filter's word for a field.
 pub(crate) fn word(field: Field) -> Option<&'static str> {
-    FIELDS
-        .iter()
-        .find(|(_, known, _)| *known == field)
-        .map(|(word, ..)| *word)
+    let mut words = Filter::WORDS.into_iter();
+    words
+        .find(|(_, known)| *known == field)
+        .map(|(word, _)| word)
 }
 
 /// What somebody typed into the search: an id, an address, a path, an endpoint, a status, else a user.
@@ -333,6 +330,7 @@ mod tests {
             ("ip=x", "ip: \"x\" is no ip"),
             ("status=9", "status: \"9\" is no status"),
             ("result=maybe", "result: \"maybe\" is no result"),
+            ("not-status=5x", "not-status: \"5x\" is no status"),
             ("without=x", "without: \"x\" is none of event, user, "),
         ] {
             let error = Params::parse(query).narrow(Filter::all()).unwrap_err();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Here;
 use crate::answers::Failure;
-use crate::params::{Params, STATUS};
+use crate::params::{NOT_STATUS, Params, STATUS};
 use crate::range::Range;
 use crate::view::chart::{self, Condition, Look, Series, Steps};
 use crate::view::{cells, table};
@@ -47,6 +47,9 @@ const BY_TIME: [Measure; 7] = [
     Measure::P95,
     Measure::P99,
 ];
+
+/// What is counted, how it looks, what it is called, and which rows it is.
+type Outcome = (Measure, &'static str, &'static str, &'static [Condition]);
 
 /// Only requests: of all rows they alone have an outcome.
 pub(crate) fn requests(filter: Filter) -> Result<Filter, Failure> {
@@ -123,7 +126,7 @@ impl Figures {
     }
 
     fn charts(&self, here: &Here, rows: &Params) -> Markup {
-        let link = |from: Timestamp, to: Timestamp, of: Option<Condition>| {
+        let link = |from: Timestamp, to: Timestamp, of: &[Condition]| {
             // The first and the last step reach beyond what was asked for.
             let from = self.since.map_or(from, |since| from.max(since));
             let to = self.until.map_or(to, |until| to.min(until));
@@ -132,7 +135,7 @@ impl Figures {
                 .narrowed("event", REQUEST)
                 .set("since", &from.to_string())
                 .set("until", &to.to_string());
-            if let Some((name, value)) = of {
+            for (name, value) in of {
                 rows = rows.narrowed(name, value);
             }
             here.link("log", &rows)
@@ -144,26 +147,33 @@ impl Figures {
             link: &link,
             zoom: &zoom,
         };
-        let outcomes = [
-            (Measure::Successes, "ok", "success", ("result", "success")),
-            (Measure::ClientErrors, "s4", "4xx", (STATUS, "4xx")),
-            (Measure::ServerErrors, "s5", "5xx", (STATUS, "5xx")),
+        let outcomes: [Outcome; 4] = [
+            (
+                Measure::Successes,
+                "ok",
+                "success",
+                &[("result", "success")],
+            ),
+            (Measure::ClientErrors, "s4", "4xx", &[(STATUS, "4xx")]),
+            (Measure::ServerErrors, "s5", "5xx", &[(STATUS, "5xx")]),
             (
                 Measure::OtherFailures,
                 "sx",
                 "other failures",
-                ("result", "failure"),
+                &[("result", "failure"), (NOT_STATUS, "4xx,5xx")],
             ),
         ];
-        let outcomes =
-            outcomes.map(|(measure, class, name, rows)| (class, name, rows, self.series(measure)));
+        let outcomes = outcomes.map(|(measure, class, name, rows)| {
+            let values = self.series(measure);
+            (class, name, rows, values)
+        });
         let outcomes = outcomes
             .each_ref()
             .map(|(class, name, rows, values)| Series {
                 class,
                 name,
                 values,
-                rows: Some(*rows),
+                rows,
             });
         let latencies = [
             (Measure::P50, "p50", "p50"),
@@ -175,7 +185,7 @@ impl Figures {
             class,
             name,
             values,
-            rows: None,
+            rows: &[],
         });
         html! {
             div.charts {

@@ -21,8 +21,8 @@ pub(crate) struct Series<'a> {
     pub(crate) name: &'static str,
     /// For each step; none where nothing was measured.
     pub(crate) values: &'a [Option<f64>],
-    /// The condition of its rows among those of a step, if it is one of its own.
-    pub(crate) rows: Option<Condition>,
+    /// The conditions of its rows among those of a step. None: it has no rows of its own.
+    pub(crate) rows: &'static [Condition],
 }
 
 /// A filter's word and its value.
@@ -97,7 +97,7 @@ pub(crate) struct Look<'a> {
     /// What a number is: `12`, `3.1 ms`.
     pub(crate) number: fn(f64) -> String,
     /// The rows of a step, all of them or those of a series.
-    pub(crate) link: &'a dyn Fn(Timestamp, Timestamp, Option<Condition>) -> String,
+    pub(crate) link: &'a dyn Fn(Timestamp, Timestamp, &[Condition]) -> String,
     /// The page with another time range: `…&since=%FROM&until=%TO`.
     pub(crate) zoom: &'a str,
 }
@@ -114,7 +114,7 @@ pub(crate) fn bars(steps: Steps, series: &[Series<'_>], look: Look<'_>) -> Marku
         @for at in 0..steps.count {
             @let (from, to) = (steps.start(at), steps.start(at + 1));
             @if total(at) > 0.0 {
-                a href=((look.link)(from, to, None)) tabindex="-1" {
+                a href=((look.link)(from, to, &[])) tabindex="-1" {
                     title { (said(steps, series, look, at)) }
                     rect.hit x=(at * 10) y="0" width="10" height="100" {}
                     @for (class, y, height) in stack(series, at, top) {
@@ -164,7 +164,7 @@ pub(crate) fn lines(steps: Steps, series: &[Series<'_>], look: Look<'_>) -> Mark
         }
         @for at in 0..steps.count {
             @if series.iter().any(|series| series.values.get(at).copied().flatten().is_some()) {
-                a href=((look.link)(steps.start(at), steps.start(at + 1), None)) tabindex="-1" {
+                a href=((look.link)(steps.start(at), steps.start(at + 1), &[])) tabindex="-1" {
                     title { (said(steps, series, look, at)) }
                     rect.hit x=(at * 10) y="0" width="10" height="100" {}
                 }
@@ -238,11 +238,11 @@ fn figure(steps: Steps, series: &[Series<'_>], look: Look<'_>, top: f64, drawn: 
                         @for at in (0..steps.count).filter(|at| any(*at)) {
                             @let (from, to) = (steps.start(at), steps.start(at + 1));
                             tr {
-                                td { a href=((look.link)(from, to, None)) { (cells::second(&from.to_string())) } }
+                                td { a href=((look.link)(from, to, &[])) { (cells::second(&from.to_string())) } }
                                 @for series in series {
                                     td.n {
                                         @match series.values.get(at).copied().flatten() {
-                                            Some(value) if value > 0.0 || series.rows.is_none() => a href=((look.link)(from, to, series.rows)) { ((look.number)(value)) },
+                                            Some(value) if value > 0.0 || series.rows.is_empty() => a href=((look.link)(from, to, series.rows)) { ((look.number)(value)) },
                                             Some(value) => ((look.number)(value)),
                                             None => "–",
                                         }
@@ -341,13 +341,13 @@ mod tests {
                 class: "ok",
                 name: "success",
                 values: &many,
-                rows: None,
+                rows: &[],
             },
             Series {
                 class: "s5",
                 name: "5xx",
                 values: &one,
-                rows: None,
+                rows: &[],
             },
         ];
         let stack = stack(&series, 0, 10_001.0);

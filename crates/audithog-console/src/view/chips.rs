@@ -1,9 +1,10 @@
 //! The filters of a page, each with what takes it away, and what adds one.
 
+use audithog::query::Filter;
 use maud::{Markup, html};
 
 use crate::pages::Here;
-use crate::params::{FIELDS, Params, STATUS, WITHOUT, label};
+use crate::params::{NOT_STATUS, Params, STATUS, WITHOUT, label};
 use crate::range::{ALL, Range, SPANS};
 
 /// Spans to choose from, and the range that was zoomed into.
@@ -60,9 +61,10 @@ pub(crate) fn conditions(here: &Here) -> Markup {
             form.chip.add method="get" action=(here.link(&here.page, &Params::default())) data-add="" {
                 @for (name, value) in given.pairs() { input type="hidden" name=(name) value=(value); }
                 select name="add" aria-label="Filter by" {
-                    option value=(STATUS) { "status" }
-                    @for (word, _, label) in FIELDS { option value=(word) { (label) } }
-                    option value=(WITHOUT) { (WITHOUT) }
+                    @let fields = Filter::WORDS.map(|(word, _)| word);
+                    @for word in [STATUS].into_iter().chain(fields).chain([NOT_STATUS, WITHOUT]) {
+                        option value=(word) { (label(word)) }
+                    }
                 }
                 input name="value" aria-label="Value; a * at the end of a path, route, event or error code stands for anything"
                     placeholder="value, or /path/*" autocomplete="off" spellcheck="false";

@@ -218,29 +218,6 @@ async fn scrolling_reaches_every_row_and_nothing_jumps() {
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 
-/// Bytes of a page and all that it loads.
-const TRANSFERRED: &str = "const all = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]; \
-                           return all.reduce((sum, entry) => sum + entry.transferSize, 0)";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_first_load_is_small_however_much_is_shown() {
-    let shop = Shop::open_at(SystemTime::now() - Duration::from_secs(86_000));
-    shop.many_routes().await;
-    let console = Running::all(shop.path()).await;
-    let browser = Browser::open().await;
-    browser.go(&console.url("")).await;
-    browser
-        .until("return /last row .* ago/.test(document.querySelector('#pulse').textContent)")
-        .await;
-    assert!(browser.count(".answers tbody tr").await >= 60);
-    assert!(browser.count(".chart svg a").await >= 90);
-    let transferred = browser.run(TRANSFERRED).await.as_f64().unwrap();
-    assert!(
-        transferred > 10_000.0 && transferred <= 150.0 * 1_024.0,
-        "{transferred} bytes"
-    );
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_are_chips_in_the_address() {
     let shop = Shop::open_at(lately());

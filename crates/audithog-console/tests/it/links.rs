@@ -43,7 +43,7 @@ async fn rows_behind(app: &Router, to: &str) -> u64 {
     reply.text.lines().count() as u64
 }
 
-/// Names that a filter would take for beginnings, and rows without what others have.
+/// Names that a filter would take for beginnings, rows without what others have, and one without a response.
 async fn strange(shop: &Shop) {
     shop.call(Call::get("/agents").by("u*", "o*").ends(500, "CODE_*"))
         .await;
@@ -60,6 +60,7 @@ async fn strange(shop: &Shop) {
         ..Call::get("/agents/7")
     })
     .await;
+    shop.abandon().await;
     shop.written().await;
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
 
 use audithog::testing::ManualClock;
@@ -118,6 +120,7 @@ impl Shop {
         let app = Router::new()
             .route("/agents", get(handler).post(handler))
             .route("/agents/{id}", get(handler).delete(handler))
+            .route("/endless", get(std::future::pending::<()>))
             .route(
                 "/agents/{id}/publish",
                 post(
@@ -165,6 +168,15 @@ impl Shop {
         axum::body::to_bytes(response.into_body(), 1 << 20)
             .await
             .unwrap();
+        self.clock.advance(Duration::from_millis(10));
+    }
+
+    /// Makes a request, and leaves before there is a response.
+    pub(crate) async fn abandon(&self) {
+        let request = Request::get("/endless").body(Body::empty()).unwrap();
+        let mut response = pin!(self.app.clone().oneshot(request));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(response.as_mut().poll(&mut context).is_pending());
         self.clock.advance(Duration::from_millis(10));
     }
 

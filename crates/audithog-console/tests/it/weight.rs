@@ -1,12 +1,15 @@
 //! What a page weighs on the wire.
 
+use std::time::{Duration, SystemTime};
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use tower::ServiceExt as _;
 
-use crate::shop::{Shop, quiet};
+use crate::browser::driver::Browser;
+use crate::shop::{Running, Shop, quiet};
 
 async fn headers(app: &Router, uri: &str, given: &[(&str, &str)]) -> HeaderMap {
     let mut request = Request::builder()
@@ -81,4 +84,27 @@ async fn what_another_site_led_to_has_its_full_length() {
             assert_eq!(encoded, compressed, "{uri} {given:?}");
         }
     }
+}
+
+/// Bytes of a page and all that it loads.
+const TRANSFERRED: &str = "const all = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]; \
+                           return all.reduce((sum, entry) => sum + entry.transferSize, 0)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_load_is_small_however_much_is_shown() {
+    let shop = Shop::open_at(SystemTime::now() - Duration::from_secs(86_000));
+    shop.many_routes().await;
+    let console = Running::all(shop.path()).await;
+    let browser = Browser::open().await;
+    browser.go(&console.url("")).await;
+    browser
+        .until("return /last row .* ago/.test(document.querySelector('#pulse').textContent)")
+        .await;
+    assert!(browser.count(".answers tbody tr").await >= 60);
+    assert!(browser.count(".chart svg a").await >= 90);
+    let transferred = browser.run(TRANSFERRED).await.as_f64().unwrap();
+    assert!(
+        transferred > 10_000.0 && transferred <= 150.0 * 1_024.0,
+        "{transferred} bytes"
+    );
 }

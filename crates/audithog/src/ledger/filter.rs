@@ -25,6 +25,8 @@ pub(crate) enum Condition {
     Begins(Field, String),
     /// The status code is in one of these ranges, both ends included.
     Status(Vec<(u16, u16)>),
+    /// The row has no status code, or one in none of these ranges.
+    NoStatus(Vec<(u16, u16)>),
     /// The service refused because somebody asked for too much.
     Refused,
     /// The row is about a whole request: it has an end.

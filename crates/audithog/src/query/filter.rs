@@ -31,6 +31,25 @@ pub struct Status {
 }
 
 impl Filter {
+    /// What fields are called where people write filters: options of the command line, parameters of the console's addresses.
+    pub const WORDS: [(&'static str, Field); 15] = [
+        ("event", Field::Event),
+        ("user", Field::UserId),
+        ("role", Field::UserRole),
+        ("org", Field::OrgId),
+        ("service", Field::Service),
+        ("environment", Field::Environment),
+        ("method", Field::Method),
+        ("path", Field::Path),
+        ("route", Field::Route),
+        ("result", Field::Result),
+        ("error-code", Field::ErrorCode),
+        ("request-id", Field::RequestId),
+        ("trace-id", Field::TraceId),
+        ("ip", Field::Ip),
+        ("user-agent", Field::UserAgent),
+    ];
+
     /// All rows.
     #[must_use]
     pub fn all() -> Self {
@@ -167,11 +186,16 @@ impl Filter {
     /// Only rows with one of these status codes or classes. None given: no row.
     #[must_use]
     pub fn any_status(mut self, statuses: impl IntoIterator<Item = Status>) -> Self {
-        let ranges = statuses
-            .into_iter()
-            .map(|status| (status.first, status.last))
-            .collect();
-        self.0.conditions.push(Condition::Status(ranges));
+        let statuses = Condition::Status(ranges(statuses));
+        self.0.conditions.push(statuses);
+        self
+    }
+
+    /// Only rows with none of these status codes or classes, rows without a status with them. None given: all rows.
+    #[must_use]
+    pub fn no_status(mut self, statuses: impl IntoIterator<Item = Status>) -> Self {
+        let statuses = Condition::NoStatus(ranges(statuses));
+        self.0.conditions.push(statuses);
         self
     }
 
@@ -247,16 +271,26 @@ fn shown(condition: &Condition) -> Option<String> {
         Condition::Has(field) => format!("{} is set", field.name()),
         Condition::Lacks(field) => format!("{} is not set", field.name()),
         Condition::Begins(field, text) => format!("{} begins with {text}", field.name()),
-        Condition::Status(ranges) => {
-            let ranges: Vec<String> = ranges
-                .iter()
-                .map(|&(first, last)| Status { first, last }.to_string())
-                .collect();
-            format!("status_code = {}", ranges.join(" or "))
-        }
+        Condition::Status(ranges) => format!("status_code = {}", in_words(ranges)),
+        Condition::NoStatus(ranges) => format!("status_code is not {}", in_words(ranges)),
         Condition::Refused => "refused for a quota or a rate limit".to_owned(),
         Condition::Request => return None,
     })
+}
+
+fn ranges(statuses: impl IntoIterator<Item = Status>) -> Vec<(u16, u16)> {
+    statuses
+        .into_iter()
+        .map(|status| (status.first, status.last))
+        .collect()
+}
+
+fn in_words(ranges: &[(u16, u16)]) -> String {
+    let ranges: Vec<String> = ranges
+        .iter()
+        .map(|&(first, last)| Status { first, last }.to_string())
+        .collect();
+    ranges.join(" or ")
 }
 
 /// The text as rows have it.

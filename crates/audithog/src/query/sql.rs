@@ -304,6 +304,14 @@ impl<'d> Writer<'d> {
                     .collect();
                 ranges.join(" OR ")
             }
+            Condition::NoStatus(ranges) => {
+                let status = dialect.status();
+                let none = ranges.iter().map(|(first, last)| {
+                    format!("({status} IS NULL OR NOT ({status} BETWEEN {first} AND {last}))")
+                });
+                let none: Vec<String> = std::iter::once("1 = 1".to_owned()).chain(none).collect();
+                none.join(" AND ")
+            }
             Condition::Refused => {
                 let [payment, many] = REFUSED_STATUS;
                 let mut any = vec![format!("{} IN ({payment}, {many})", dialect.status())];

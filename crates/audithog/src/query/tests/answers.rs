@@ -173,6 +173,9 @@ fn totals_are_one_line_also_of_nothing() {
         Filter::all(),
         Filter::all().since(before_now(HOUR)),
         Filter::all().is(Field::Event, ["api_request"]).unwrap(),
+        Filter::all().has(Field::UserId),
+        Filter::all().lacks(Field::UserId).lacks(Field::ErrorCode),
+        Filter::all().no_status(["2xx".parse().unwrap(), "404".parse().unwrap()]),
         nobody,
     ] {
         let question = Question::totals(Measure::ALL, filter);

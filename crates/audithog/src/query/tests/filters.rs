@@ -90,6 +90,16 @@ fn beginnings_statuses_and_refusals_choose_rows() {
     let expected = count(&|row| matches!(row.row().status_code(), Some(404 | 500..=599)));
     assert_eq!(all_rows(&mut log, &any).len(), expected);
     assert_eq!(all_rows(&mut log, &Filter::all().any_status([])).len(), 0);
+    let none = Filter::all().no_status([status("5xx"), status("404"), status("404-451")]);
+    let others = count(&|row| !matches!(row.row().status_code(), Some(404..=451 | 500..=599)));
+    assert_eq!(all_rows(&mut log, &none).len(), others);
+    assert!(others > count(&|row| row.row().status_code().is_some_and(|code| code < 400)));
+    let counted = Question::count([Key::Status], [], none).unwrap();
+    assert_eq!(log.ask(&counted).unwrap().scope.rows, Some(others as u64));
+    assert_eq!(
+        all_rows(&mut log, &Filter::all().no_status([])).len(),
+        all.len()
+    );
     let refused = all_rows(&mut log, &Filter::all().refused());
     assert_eq!(
         refused.len(),

@@ -91,6 +91,9 @@ impl Plan {
                     .map(|&(first, last)| (first.into(), last.into()));
                 Some(vec![(Column::Status, Numbers::Within(ranges.collect()))])
             }
+            Condition::NoStatus(ranges) => {
+                Some(vec![(Column::Status, Numbers::Within(outside(ranges)))])
+            }
             Condition::Refused => {
                 let statuses = REFUSED_STATUS.map(u64::from).into();
                 let mut codes = Vec::new();
@@ -437,6 +440,23 @@ fn kept(field: Field) -> Option<Column> {
         Field::TraceId => Column::TraceId,
         field => return named(field),
     })
+}
+
+/// Every number in none of the ranges; 0 is a row without a status.
+fn outside(ranges: &[(u16, u16)]) -> Vec<(u64, u64)> {
+    let mut ranges = ranges.to_vec();
+    ranges.sort_unstable();
+    let mut others = Vec::new();
+    let mut next = 0;
+    for (first, last) in ranges {
+        let (first, last) = (u64::from(first), u64::from(last));
+        if next < first {
+            others.push((next, first - 1));
+        }
+        next = next.max(last + 1);
+    }
+    others.push((next, u64::MAX));
+    others
 }
 
 fn named(field: Field) -> Option<Column> {

@@ -68,6 +68,13 @@ impl Conditions {
                     .collect();
                 self.any(&any);
             }
+            Condition::NoStatus(ranges) => {
+                for (first, last) in ranges {
+                    self.and(&format!(
+                        "status_code IS NULL OR status_code NOT BETWEEN {first} AND {last}"
+                    ));
+                }
+            }
             Condition::Refused => {
                 let mut any: Vec<String> = REFUSED_STATUS
                     .iter()
