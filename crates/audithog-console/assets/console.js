@@ -289,7 +289,8 @@
         link.closest(".end").replaceWith($(".end", content));
         more();
       } catch {
-        busy = false;
+        // The link is still where it was, and that alone is no change: it is looked at again.
+        setTimeout(() => { busy = false; observer.unobserve(link); observer.observe(link); }, 3000);
       }
     }, { rootMargin: "1200px 0px" });
     observer.observe(link);

@@ -118,6 +118,9 @@ fn grow(path: &Path) {
     ledger
         .execute_batch("COMMIT; PRAGMA journal_mode = WAL")
         .unwrap();
+    drop(ledger);
+    // A browser whose shared memory is on the same disk draws nothing while so much is written back.
+    std::fs::File::open(path).unwrap().sync_all().unwrap();
 }
 
 fn one_of(ledger: &Connection, sql: &str) -> i64 {
