@@ -299,6 +299,7 @@ impl<'a> Driver<'a> {
 
     fn send(&mut self, request: Request) {
         let sink = self.context.plan.sink.clone();
+        sink.hurry(self.survivors.reader.falls_behind());
         self.in_flight.push(Box::pin(async move {
             let reply = sink.send(&request.rows, request.attempt).await;
             (request, reply)

@@ -326,6 +326,11 @@ pub(crate) trait Reader: Send {
     /// Rows with `after < seq <= upto`, in order, at most `limit`.
     fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError>;
 
+    /// Whether rows come faster than they are read: memory, which only holds so many, fills, or it has just been full.
+    fn falls_behind(&self) -> bool {
+        false
+    }
+
     /// Number and arrival of the first row with `after < seq <= upto`, which is not counted as read.
     fn first(&mut self, after: i64, upto: i64) -> Result<Option<(i64, Micros)>, StoreError> {
         let rows = self.rows(after, upto, 1)?;

@@ -30,6 +30,9 @@ pub(crate) trait Sink: Send + Sync + 'static {
     /// What one request may hold.
     fn limits(&self) -> RequestLimits;
 
+    /// Whether rows come faster than they are sent, so that the sink may hold a core longer at a time.
+    fn hurry(&self, _hurry: bool) {}
+
     /// Sends one request. The ids of `rows` are distinct and `rows` is never empty.
     fn send<'a>(&'a self, rows: &'a [StoredRow], attempt: Attempt) -> BoxFuture<'a, Reply>;
 }

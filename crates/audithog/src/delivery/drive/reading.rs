@@ -1,6 +1,6 @@
 //! Reads of the ledger for the loop: what to send, what to leave out, how old the oldest is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Driver, log};
 use crate::delivery::Progress;
@@ -9,6 +9,10 @@ use crate::ledger::{Settlement, SinkTotals, StoreError};
 
 /// A failed read of the ledger is tried again after this.
 const READ_PAUSE: Duration = Duration::from_secs(1);
+
+/// After a read that took longer the core is offered to others. Rows from memory come sooner: to offer the core after
+/// each few of them would cost milliseconds each time, and the rows behind them would be pushed out of memory.
+const QUICK: Duration = Duration::from_micros(50);
 
 impl Driver<'_> {
     /// On a sink's first start, leaves out what is older than the back-fill limit.
@@ -49,6 +53,7 @@ impl Driver<'_> {
     }
 
     pub(super) fn read(&mut self, after: i64, upto: i64, limit: usize, now: Now) -> bool {
+        let begun = Instant::now();
         match self.survivors.reader.rows(after, upto, limit) {
             Ok(rows) => {
                 let more = rows.len() >= limit;
@@ -58,8 +63,10 @@ impl Driver<'_> {
                     course.feed(rows, upto, now);
                 }
                 self.read_again();
-                // Requests go first.
-                std::thread::yield_now();
+                if begun.elapsed() > QUICK {
+                    // Requests go first.
+                    std::thread::yield_now();
+                }
                 true
             }
             Err(error) => {

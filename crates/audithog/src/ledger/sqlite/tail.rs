@@ -4,7 +4,7 @@
 //! What is here is in the file too, under the same numbers, so a reader that finds its rows missing reads the file. It is
 //! a stretch without a gap: rows of another process, or of a commit whose outcome was unknown, end it, and so does
 //! every failure of the store. It begins anew with the next commit. A sink that falls behind would only have rows pushed out
-//! before it comes to them, so once the stretch is too long nothing is kept until every sink has read to its end.
+//! before it comes to them, so once the stretch is too long nothing is kept until every sink is near the head again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,10 @@ pub(super) const LIMITS: Limits = Limits {
     bytes: 4 << 20,
 };
 
+/// A sink that has more rows before it than so many times the most that are kept is not one that just fell behind: it has
+/// an old backlog, and does not hurry.
+const RECENT: usize = 10;
+
 /// Shared by the store, which adds, and its followers, which take.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -37,17 +41,17 @@ struct Stretch {
     /// Numbers without a gap.
     rows: VecDeque<StoredRow>,
     bytes: usize,
-    /// What each follower has, and whether it is still there.
+    /// How far each follower is, and whether it is still there.
     read: Vec<Option<Place>>,
+    /// The last row that was committed, kept or not.
+    head: i64,
+    /// The stretch was too long with twice as many rows as this. It begins again once no follower has more before it:
+    /// they read these from the file, and meanwhile as many may come.
+    near: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    /// It has the rows up to here.
-    upto: i64,
-    /// It read to the end of what it was asked for.
-    caught_up: bool,
-}
+/// A follower has the rows up to here. None before it asked for any.
+type Place = Option<i64>;
 
 /// A reader that looks into the tail first.
 pub(super) struct Follower<R> {
@@ -68,10 +72,7 @@ impl Tail {
     pub(super) fn follow<R: Reader>(self: &Arc<Self>, file: R) -> Follower<R> {
         let mut stretch = self.lock();
         let number = stretch.read.len();
-        stretch.read.push(Some(Place {
-            upto: 0,
-            caught_up: true,
-        }));
+        stretch.read.push(Some(None));
         drop(stretch);
         Follower {
             tail: Arc::clone(self),
@@ -84,6 +85,7 @@ impl Tail {
     pub(super) fn add(&self, run: &Arc<Run>, rows: &[Row], left_out: &[usize], head: i64) {
         let kept = rows.len() - left_out.len().min(rows.len());
         let mut stretch = self.lock();
+        stretch.head = head;
         if kept == 0 || stretch.read.iter().all(Option::is_none) {
             return;
         }
@@ -95,10 +97,10 @@ impl Tail {
         {
             stretch.clear();
         }
-        let caught_up = stretch.read.iter().flatten().all(|place| place.caught_up);
-        if stretch.rows.is_empty() && !caught_up {
+        if stretch.rows.is_empty() && !stretch.is_near(first) {
             return;
         }
+        stretch.near = None;
         let mut seq = first;
         for (at, row) in rows.iter().enumerate() {
             if left_out.contains(&at) {
@@ -113,10 +115,8 @@ impl Tail {
             seq += 1;
         }
         if stretch.rows.len() > self.limits.rows || stretch.bytes > self.limits.bytes {
+            stretch.near = Some(i64::try_from(stretch.rows.len() / 2).unwrap_or(i64::MAX));
             stretch.clear();
-            for place in stretch.read.iter_mut().flatten() {
-                place.caught_up = false;
-            }
         }
     }
 
@@ -159,10 +159,7 @@ impl Stretch {
         let wanted = usize::try_from(upto - after).ok()?.min(limit);
         let end = after + i64::try_from(wanted).ok()?;
         if let Some(place) = self.read.get_mut(number) {
-            *place = Some(Place {
-                upto: end,
-                caught_up: true,
-            });
+            *place = Some(Some(end));
         }
         let skipped = usize::try_from(after + 1 - first).ok()?;
         let everyone = self.read_by_all().unwrap_or(end);
@@ -179,8 +176,24 @@ impl Stretch {
         Some(taken)
     }
 
+    /// Whether every follower comes to row `first` soon.
+    fn is_near(&self, first: i64) -> bool {
+        let Some(near) = self.near else {
+            return true;
+        };
+        let mut places = self.read.iter().flatten();
+        places.all(|place| place.is_some_and(|upto| first - 1 - upto <= near))
+    }
+
+    /// How many rows the follower that is farthest behind has before it.
+    fn longest(&self) -> usize {
+        let upto = self.read_by_all().unwrap_or(self.head);
+        usize::try_from(self.head - upto).unwrap_or(0)
+    }
+
     fn read_by_all(&self) -> Option<i64> {
-        self.read.iter().flatten().map(|place| place.upto).min()
+        let places = self.read.iter().flatten();
+        places.map(|place| place.unwrap_or(0)).min()
     }
 
     /// Every follower has the rows up to `upto`.
@@ -193,10 +206,10 @@ impl Stretch {
 
 impl<R: Reader> Follower<R> {
     /// Takes note of what was read from the file.
-    fn has(&self, upto: i64, caught_up: bool) {
+    fn has(&self, upto: i64) {
         let mut stretch = self.tail.lock();
         if let Some(place) = stretch.read.get_mut(self.number) {
-            *place = Some(Place { upto, caught_up });
+            *place = Some(Some(upto));
         }
         let everyone = stretch.read_by_all().unwrap_or(upto);
         stretch.forget(everyone);
@@ -212,10 +225,15 @@ impl<R: Reader> Reader for Follower<R> {
             return Ok(rows);
         }
         let rows = self.file.rows(after, upto, limit)?;
-        // What was added meanwhile is younger than what the caller knows of.
-        let last = rows.last().map_or(after, |row| row.seq);
-        self.has(last, rows.len() < limit || last >= upto);
+        self.has(rows.last().map_or(after, |row| row.seq));
         Ok(rows)
+    }
+
+    fn falls_behind(&self) -> bool {
+        let stretch = self.tail.lock();
+        let Limits { rows, bytes } = self.tail.limits;
+        let fills = stretch.rows.len() > rows / 2 || stretch.bytes > bytes / 2;
+        fills || stretch.near.is_some() && stretch.longest() <= rows.saturating_mul(RECENT)
     }
 
     fn first(&mut self, after: i64, upto: i64) -> Result<Option<(i64, Micros)>, StoreError> {

@@ -54,6 +54,13 @@ impl Encoding {
 /// Bytes that are written before they go through the compressor, and the core is offered: about 100 µs of work. The kernel lets
 /// a thread that computes keep its core for milliseconds, whoever wakes up meanwhile; a request shall not wait so long.
 const SLICE: usize = 32 * 1024;
+/// The same while rows come faster than they are sent: about a millisecond. Whoever else computes on the core then has
+/// it for milliseconds each time it is offered, and with slices of 100 µs a sink would never come near the head again.
+const LONG_SLICE: usize = 256 * 1024;
+/// As a power of two: a whole body fits, most often. Once the window is full and begins anew, every match is looked for in
+/// two places, which takes half as long again. Decoders shall take windows up to 8 MiB (RFC 8878, 3.1.1.1.2).
+#[cfg(feature = "zstd")]
+const WINDOW: u32 = 21;
 /// Least room for what the compressor has to say.
 #[cfg(feature = "zstd")]
 const ROOM: usize = 8 * 1024;
@@ -62,11 +69,23 @@ const ROOM: usize = 8 * 1024;
 #[derive(Default)]
 pub(super) struct Press {
     plain: Vec<u8>,
+    hurry: bool,
     #[cfg(feature = "zstd")]
     zstd: Option<CCtx<'static>>,
     /// Where a body is compressed in one go: as much room as the worst case needs, of which rows touch a tenth.
     #[cfg(feature = "zstd")]
     packed: Vec<u8>,
+}
+
+impl Press {
+    /// See `Sink::hurry`.
+    pub(super) fn hurry(&mut self, hurry: bool) {
+        self.hurry = hurry;
+    }
+
+    fn slice(&self) -> usize {
+        if self.hurry { LONG_SLICE } else { SLICE }
+    }
 }
 
 impl fmt::Debug for Press {
@@ -124,7 +143,7 @@ impl<'a> Body<'a> {
     /// Compresses what is there if it is enough. To be called between events.
     pub(super) fn pass_on(&mut self) -> io::Result<()> {
         let written = self.press.plain.len();
-        if written < self.offered + SLICE {
+        if written < self.offered + self.press.slice() {
             return Ok(());
         }
         if matches!(self.compressor, Compressor::None) {
@@ -156,6 +175,7 @@ impl<'a> Body<'a> {
                 plain,
                 zstd,
                 packed,
+                ..
             } = self.press;
             let (out, context) = encoder.finish(plain, packed)?;
             *zstd = Some(context);
@@ -193,6 +213,7 @@ impl Zstd {
                 // to send; it would turn the compression of literals off, which halves them.
                 for parameter in [
                     CParameter::CompressionLevel(1),
+                    CParameter::WindowLog(WINDOW),
                     CParameter::HashLog(12),
                     CParameter::MinMatch(7),
                     CParameter::TargetLength(3),

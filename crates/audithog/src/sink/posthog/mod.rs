@@ -43,6 +43,7 @@ mod tests;
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ::http::HeaderValue;
@@ -82,6 +83,8 @@ pub(crate) struct PosthogSink {
     memory: Memory,
     clock: Clock,
     press: Mutex<Press>,
+    /// See [`Sink::hurry`].
+    hurry: AtomicBool,
 }
 
 /// One request to make.
@@ -133,6 +136,7 @@ impl PosthogSink {
             authorization,
             clock,
             press: Mutex::default(),
+            hurry: AtomicBool::new(false),
         })
     }
 
@@ -148,7 +152,9 @@ impl PosthogSink {
     /// Bodies are made one at a time, on the delivery thread.
     fn press(&self) -> MutexGuard<'_, Press> {
         // A body that a panic left half done is begun anew.
-        self.press.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut press = self.press.lock().unwrap_or_else(PoisonError::into_inner);
+        press.hurry(self.hurry.load(Ordering::Relaxed));
+        press
     }
 
     fn write_events(
@@ -305,6 +311,10 @@ impl Sink for PosthogSink {
             rows: ROWS,
             bytes: BYTES,
         }
+    }
+
+    fn hurry(&self, hurry: bool) {
+        self.hurry.store(hurry, Ordering::Relaxed);
     }
 
     fn send<'a>(&'a self, rows: &'a [StoredRow], attempt: Attempt) -> BoxFuture<'a, Reply> {

@@ -32,12 +32,17 @@ impl Reader for Unreadable {
     }
 }
 
-/// A file without rows.
-struct Empty;
+/// A file that has every row it is asked for.
+struct Whole;
 
-impl Reader for Empty {
-    fn rows(&mut self, _: i64, _: i64, _: usize) -> Result<Vec<StoredRow>, StoreError> {
-        Ok(Vec::new())
+impl Reader for Whole {
+    fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
+        let row = |seq: i64| StoredRow {
+            seq,
+            run: Arc::default(),
+            row: full_row(u32::try_from(seq).unwrap()).into(),
+        };
+        Ok((after + 1..=upto).take(limit).map(row).collect())
     }
 
     fn rows_by_seq(&mut self, _: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
@@ -116,32 +121,67 @@ fn without_a_sink_nothing_is_kept() {
     let tail = tail(100, usize::MAX);
     add(&tail, 1..=4);
     assert_eq!(tail.held(), 0);
-    drop(tail.follow(Empty));
+    drop(tail.follow(Whole));
     add(&tail, 5..=6);
     assert_eq!(tail.held(), 0);
 }
 
 #[test]
-fn a_sink_that_falls_behind_costs_nothing_until_it_has_caught_up() {
+fn a_sink_that_falls_behind_costs_nothing_until_it_is_near_again() {
     for tail in [
         tail(10, usize::MAX),
         tail(usize::MAX, rows(1..=10).iter().map(Row::size).sum()),
     ] {
-        let mut sink = tail.follow(Empty);
+        let mut sink = tail.follow(Whole);
         add(&tail, 1..=10);
         assert_eq!(tail.held(), 10);
         add(&tail, 11..=11);
         assert_eq!(tail.held(), 0);
+        // It asks for nothing yet.
         add(&tail, 12..=12);
         assert_eq!(tail.held(), 0);
-        // Not to the end yet: as many as it asked for, and there may be more.
-        drop(sink.rows(0, 12, 0));
+        assert_eq!(seqs(&sink.rows(0, 12, 6).unwrap()).last(), Some(&6));
+        // Six rows before the next: more than half of what was too much.
         add(&tail, 13..=13);
         assert_eq!(tail.held(), 0);
-        drop(sink.rows(0, 13, 100));
+        assert_eq!(seqs(&sink.rows(6, 13, 2).unwrap()), [7, 8]);
+        // It never reads to the head, because rows come as fast as it reads.
         add(&tail, 14..=15);
         assert_eq!(tail.held(), 2);
+        assert_eq!(seqs(&sink.rows(8, 14, 3).unwrap()), [9, 10, 11]);
+        add(&tail, 16..=17);
+        assert_eq!(tail.held(), 4);
+        assert_eq!(seqs(&sink.rows(11, 15, 2).unwrap()), [12, 13]);
+        assert_eq!(tail.held(), 4);
+        assert_eq!(seqs(&sink.rows(13, 17, 3).unwrap()), [14, 15, 16]);
+        assert_eq!(tail.held(), 1);
     }
+}
+
+#[test]
+fn a_sink_hurries_while_memory_fills_and_until_it_is_near_again() {
+    let tail = tail(10, usize::MAX);
+    let mut sink = tail.follow(Whole);
+    add(&tail, 1..=5);
+    assert!(!sink.falls_behind());
+    add(&tail, 6..=6);
+    assert!(sink.falls_behind());
+    assert_eq!(sink.rows(0, 6, 3).unwrap().len(), 3);
+    assert!(!sink.falls_behind());
+    // Pushed out.
+    add(&tail, 7..=20);
+    assert_eq!(tail.held(), 0);
+    assert!(sink.falls_behind());
+    // From a hundred rows on it is an old backlog.
+    add(&tail, 21..=103);
+    assert!(sink.falls_behind());
+    add(&tail, 104..=104);
+    assert!(!sink.falls_behind());
+    assert_eq!(sink.rows(3, 104, 99).unwrap().len(), 99);
+    assert!(sink.falls_behind());
+    add(&tail, 105..=105);
+    assert!(!sink.falls_behind());
+    assert_eq!(tail.held(), 1);
 }
 
 #[test]
