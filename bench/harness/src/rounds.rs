@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::read::procfs::Disturbance;
-use crate::results::{Open, Results};
+use crate::results::{Closed, Open, Results};
 use crate::run::closed;
 use crate::run::open::{self, Backlog};
 use crate::run::parts;
@@ -68,33 +68,64 @@ pub(crate) fn run(suite: &Suite, results: &mut Results) -> Result<()> {
     Ok(())
 }
 
+/// Stacks that are measured beside what they are compared with.
+///
+/// A visit to all of them takes minutes, and a machine may be twice as fast a minute later. So every few stacks have
+/// bare, the JSON line and our own stack of the goals measured again among them.
+fn groups(variants: &[Variant]) -> Vec<Vec<Variant>> {
+    /// Others in a group.
+    const OTHERS: usize = 6;
+    let (beside, others): (Vec<Variant>, Vec<Variant>) = variants
+        .iter()
+        .cloned()
+        .partition(Variant::is_compared_with);
+    if others.is_empty() {
+        return vec![beside];
+    }
+    let groups = others.chunks(OTHERS);
+    groups.map(|some| [&beside, some].concat()).collect()
+}
+
 fn closed_loop(suite: &Suite, results: &mut Results) -> Result<()> {
-    let variants = suite.variants();
+    let groups = groups(&suite.variants());
     let rounds = suite.extent.rounds;
-    let mut allowance = Allowance::for_measurements(variants.len() * rounds);
-    for round in 0..rounds {
-        println!("closed loop, round {} of {rounds}", round + 1);
-        for variant in rotated(&variants, round) {
-            let (mut closed, repeats) = allowance
-                .measure(|| closed::measure(suite, variant, round), |c| c.disturbance)
-                .with_context(|| format!("{}, round {}", variant.label(), round + 1))?;
-            closed.repeats = repeats;
-            let mark = if closed.is_marked() {
-                "  disturbed"
-            } else {
-                ""
-            };
+    let measurements = groups.iter().map(Vec::len).sum::<usize>() * rounds;
+    let mut allowance = Allowance::for_measurements(measurements);
+    for pass in 0..rounds {
+        for (number, group) in groups.iter().enumerate() {
+            let round = pass * groups.len() + number;
             println!(
-                "  {:<38} {:>8.0}/s  {:>7.2} µs  {:>5.1} MB{mark}",
-                variant.label(),
-                closed.rate,
-                closed.cpu_us(),
-                megabytes(closed.peak_kb),
+                "closed loop, round {} of {rounds}, group {} of {}",
+                pass + 1,
+                number + 1,
+                groups.len()
             );
-            results.closed.push(closed);
+            for variant in rotated(group, round) {
+                let (mut closed, repeats) = allowance
+                    .measure(|| closed::measure(suite, variant, round), |c| c.disturbance)
+                    .with_context(|| format!("{}, round {}", variant.label(), pass + 1))?;
+                closed.repeats = repeats;
+                println!("{}", closed_progress(&closed));
+                results.closed.push(closed);
+            }
         }
     }
     Ok(())
+}
+
+fn closed_progress(closed: &Closed) -> String {
+    let mark = if closed.is_marked() {
+        "  disturbed"
+    } else {
+        ""
+    };
+    format!(
+        "  {:<38} {:>8.0}/s  {:>7.2} µs  {:>5.1} MB{mark}",
+        closed.variant.label(),
+        closed.rate,
+        closed.cpu_us(),
+        megabytes(closed.peak_kb),
+    )
 }
 
 fn open_loop(suite: &Suite, results: &mut Results) -> Result<()> {
@@ -194,6 +225,30 @@ mod tests {
         assert_eq!(order(1), [2, 3, 1]);
         assert_eq!(order(5), [3, 1, 2]);
         assert_eq!(rotated::<u8>(&[], 3).count(), 0);
+    }
+
+    #[test]
+    fn every_stack_has_what_it_is_compared_with_in_its_group() {
+        let suite = |line: &str| {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            Suite::new(crate::arguments::Arguments::parse(&words).unwrap()).unwrap()
+        };
+        let all = suite("").variants();
+        let groups = groups(&all);
+        assert!(groups.len() > 2);
+        for group in &groups {
+            for stack in ["bare", "json-line", "audithog-best-effort + delivery"] {
+                assert!(group.iter().any(|v| v.label() == stack), "{group:?}");
+            }
+            for variant in group {
+                assert!(group.contains(&variant.base()), "{variant:?}");
+            }
+        }
+        assert!(all.iter().all(|v| groups.iter().any(|g| g.contains(v))));
+        assert_eq!(
+            super::groups(&suite("--stacks json-line").variants()).len(),
+            1
+        );
     }
 
     fn others(share: f64) -> Disturbance {

@@ -38,6 +38,12 @@ impl Variant {
         self.stack.starts_with("audithog-")
     }
 
+    /// Whether the goals compare many others with it.
+    pub(crate) fn is_compared_with(&self) -> bool {
+        let ours = *self == Self::new(OURS, true);
+        ours || self.stack == "bare" || self.stack == "json-line"
+    }
+
     pub(crate) fn is_node(&self) -> bool {
         self.stack.starts_with("nest-")
     }

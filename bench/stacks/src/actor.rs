@@ -1,4 +1,6 @@
-//! Stands in for the application's authentication: an inner middleware that takes the actor from headers.
+//! Stands in for the application's authentication: an inner middleware that takes the actor from headers and leaves it
+//! with the request, as a handler would want it. It is the service's own and part of every stack, bare included; stacks
+//! with an audit are told of the actor besides.
 
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -48,16 +50,18 @@ impl Slot {
     }
 }
 
-/// Authentication, for peers.
-pub fn into_slot(request: &mut Request) {
-    if let Some(actor) = Actor::from_headers(request.headers())
-        && let Some(slot) = request.extensions().get::<Slot>()
-    {
-        slot.set(actor);
+/// Tells peers.
+pub fn into_slot(request: &Request, actor: &Actor) {
+    if let Some(slot) = request.extensions().get::<Slot>() {
+        slot.set(actor.clone());
     }
 }
 
-/// A layer that calls a function with each request. No boxes: authentication is no part of what is measured.
+/// For stacks without an audit.
+pub fn tell_nobody(_: &Request, _: &Actor) {}
+
+/// The authentication; its function is called with each request that has an actor. No boxes: it is no part of what is
+/// measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Authenticate<F>(pub F);
 
@@ -82,7 +86,7 @@ pub struct Authenticated<S, F> {
 impl<S, F> Service<Request> for Authenticated<S, F>
 where
     S: Service<Request>,
-    F: Fn(&mut Request),
+    F: Fn(&Request, &Actor),
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -93,7 +97,10 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> S::Future {
-        (self.tell)(&mut request);
+        if let Some(actor) = Actor::from_headers(request.headers()) {
+            (self.tell)(&request, &actor);
+            request.extensions_mut().insert(actor);
+        }
         self.inner.call(request)
     }
 }

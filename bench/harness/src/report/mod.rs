@@ -155,8 +155,10 @@ const METHOD: &str = "\
 * The service has one core, its audit threads included. The load and the receiver share the other.
 * Every stack is the same axum (or NestJS) service: 50 routes that answer a small JSON, 10,000 users, 500 organisations,
   6 user agents, 4 % of requests get 404 and 1 % get 500. All are sent the same list of 20,000 requests.
-* A round visits every stack once, each round in another order. Ratios and differences are made within a round; then the
-  median of the rounds is taken.
+* Stacks are visited in groups of at most nine, each time in another order. Each group has bare, the JSON line and best-effort
+  with delivery among its stacks: machines are shared, and may be twice as fast a minute later. Ratios and differences
+  are made within one visit to a group; then the median is taken. The open loop visits all its cases in each round.
+* Authentication, which takes the caller from headers, is the service's own: every axum stack has it, bare included.
 * Closed loop: wrk, 64 connections, a warm-up, a pause until the service rests, then the measurement.
 * CPU per request: user and system time of the service's process, all threads, from the end of that pause until it has
   drained everything and has exited, divided by the requests it answered in that time. The count is exact to 64 requests.

@@ -2,7 +2,7 @@
 
 use audithog::{Actor, Builder, Guarantee, Health, Logger, RequestHandle};
 use axum::extract::Request;
-use bench_stacks::actor::Authenticate;
+use bench_stacks::actor::{self, Authenticate};
 use bench_stacks::process::{self, DRAIN, Failure, Rows, Settings};
 use bench_stacks::service;
 
@@ -36,14 +36,11 @@ fn logger(settings: &Settings) -> Result<Builder, Failure> {
     })
 }
 
-/// Authentication, as an application writes it.
-fn tell(request: &mut Request) {
-    let header = |name| request.headers().get(name)?.to_str().ok();
-    if let (Some(user), Some(role), Some(org)) = (
-        header("x-user-id"),
-        header("x-user-role"),
-        header("x-org-id"),
-    ) && let Some(handle) = request.extensions().get::<RequestHandle>()
+/// What an application's authentication adds for audithog.
+fn tell(request: &Request, actor: &actor::Actor) {
+    let actor::Actor { user, role, org } = actor;
+    if let (Ok(user), Ok(role), Ok(org)) = (user.to_str(), role.to_str(), org.to_str())
+        && let Some(handle) = request.extensions().get::<RequestHandle>()
     {
         handle.set_actor(Actor::user(user).role_in(role, org));
     }

@@ -6,6 +6,8 @@ mod lines;
 mod noop;
 mod trace_file;
 
+use axum::Router;
+use bench_stacks::actor::{Authenticate, tell_nobody};
 use bench_stacks::process::{self, Failure, Rows, Settings};
 use bench_stacks::service;
 
@@ -13,8 +15,8 @@ fn main() -> Result<(), Failure> {
     process::run(async {
         let settings = Settings::read()?;
         match settings.stack.as_str() {
-            "bare" => process::serve(service::routes()).await?,
-            "noop" => process::serve(service::routes().layer(noop::Noop)).await?,
+            "bare" => process::serve(unaudited()).await?,
+            "noop" => process::serve(unaudited().layer(noop::Noop)).await?,
             "trace-file" => return trace_file::run(&settings).await,
             "json-line" => return json_line::run(&settings).await,
             name if name.starts_with("audithog-") => return audithog::run(&settings).await,
@@ -22,4 +24,8 @@ fn main() -> Result<(), Failure> {
         }
         process::finish(Rows::default())
     })
+}
+
+fn unaudited() -> Router {
+    service::routes().layer(Authenticate(tell_nobody))
 }

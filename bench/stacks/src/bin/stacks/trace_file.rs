@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
+use bench_stacks::actor::{Authenticate, tell_nobody};
 use bench_stacks::process::{self, Failure, Rows, Settings};
 use bench_stacks::service;
 use http::{HeaderName, HeaderValue};
@@ -45,6 +46,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Failure> {
         // It would add a second line to every 500.
         .on_failure(());
     let router = service::routes()
+        .layer(Authenticate(tell_nobody))
         .layer(PropagateRequestIdLayer::new(HEADER))
         .layer(trace)
         .layer(SetRequestIdLayer::new(HEADER, UuidV7));
