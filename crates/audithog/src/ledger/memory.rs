@@ -95,7 +95,7 @@ impl MemoryStore {
             let stored = StoredRow {
                 seq: held.head,
                 run: Arc::clone(&self.run),
-                row: row.clone().into(),
+                row: group.keep(at),
             };
             held.rows.push_back(stored);
         }

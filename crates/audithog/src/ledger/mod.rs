@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::books::Losses;
 use crate::error::{Error, Kind};
-use crate::record::{Micros, Row, StoredRow};
+use crate::record::{Micros, Row, SharedRow, StoredRow};
 
 pub(crate) use filter::{Condition, REFUSED_CODES, REFUSED_STATUS, RowFilter};
 pub(crate) use memory::MemoryStore;
@@ -45,6 +45,8 @@ pub(crate) use sqlite::{Compared, Passed, verify};
 #[derive(Debug, Default)]
 pub(crate) struct Group<'a> {
     pub(crate) rows: &'a [Row],
+    /// Where `rows` are, if whoever keeps one of them may keep all that is there.
+    pub(crate) buffer: Option<Buffer<'a>>,
     /// Losses counted since the last commit, for the persisted totals. The `audit_loss` rows that
     /// tell of them are ordinary `rows`.
     pub(crate) losses: Losses,
@@ -59,6 +61,24 @@ pub(crate) struct Group<'a> {
     pub(crate) urgent: bool,
     /// Nobody waits for it and more is not coming in than goes out: the core is offered to requests every 100 µs or so.
     pub(crate) gives_way: bool,
+}
+
+/// The rows of a group and of those beside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffer<'a> {
+    pub(crate) rows: &'a Arc<Vec<Row>>,
+    /// Where the group begins.
+    pub(crate) first: usize,
+}
+
+impl Group<'_> {
+    /// Row `at` of the group, to be kept.
+    pub(crate) fn keep(&self, at: usize) -> SharedRow {
+        match self.buffer {
+            Some(Buffer { rows, first }) => SharedRow::among(rows, first + at),
+            None => self.rows[at].clone().into(),
+        }
+    }
 }
 
 /// What the process says of itself and of its sinks, for other processes to read in the file.

@@ -20,7 +20,9 @@ pub(crate) use mend::found;
 
 use super::own_rows::OwnRows;
 use super::progress::{Board, Ticket};
-use super::{Committed, Group, Notes, Settlement, SinkState, Store, StoreError, StoreErrorKind};
+use super::{
+    Buffer, Committed, Group, Notes, Settlement, SinkState, Store, StoreError, StoreErrorKind,
+};
 use crate::books::{LossReason, Refusal, Waiter};
 use crate::clock::Clock;
 use crate::queue::{Command, LeaseRequest, Queue, Work};
@@ -233,9 +235,9 @@ impl Writer {
         self.queue.accept_own((work.rows.len() - theirs) as u64);
         work.rows.append(&mut self.unkept);
         let own = work.rows.len() - theirs;
-        self.commit(&work.rows, own, std::mem::take(&mut work.waiters));
-        // The buffer goes back to the queue with its capacity.
-        work.rows.clear();
+        let rows = Arc::new(std::mem::take(&mut work.rows));
+        self.commit(&rows, own, std::mem::take(&mut work.waiters));
+        work.rows = emptied(rows);
     }
 
     fn obey(&mut self, command: Command) {
@@ -274,7 +276,7 @@ impl Writer {
     }
 
     /// The last `own` rows are audithog's.
-    fn commit(&mut self, rows: &[Row], own: usize, waiters: Vec<(usize, Waiter)>) {
+    fn commit(&mut self, rows: &Arc<Vec<Row>>, own: usize, waiters: Vec<(usize, Waiter)>) {
         let since = self.last_sync.elapsed();
         let due =
             (self.unsynced && since >= SYNC_EVERY) || (self.sync_wished && since >= SYNC_REST);
@@ -294,7 +296,12 @@ impl Writer {
                 }
                 let sync = !mine.is_empty() || (last && (self.sync_asked || due));
                 let theirs = (rows.len() - own).saturating_sub(done).min(chunk.len());
-                self.commit_group(chunk, chunk.len() - theirs, mine, sync);
+                self.commit_group(
+                    (chunk, buffer(rows, done)),
+                    chunk.len() - theirs,
+                    mine,
+                    sync,
+                );
                 done += chunk.len();
                 if last {
                     break;
@@ -348,7 +355,7 @@ impl Writer {
     /// Tries until the group is kept or the process closes; false then.
     fn commit_group(
         &mut self,
-        rows: &[Row],
+        (rows, buffer): (&[Row], Option<Buffer<'_>>),
         own: usize,
         waiters: Vec<(usize, Waiter)>,
         sync: bool,
@@ -361,6 +368,7 @@ impl Writer {
         let gives_way = waiters.is_empty() && !self.behind;
         let mut group = Group {
             rows,
+            buffer,
             losses: self.own.take_untold(),
             requests: requests - self.requests_told,
             settlements: &settlements,
@@ -501,6 +509,24 @@ impl Writer {
                 answer(kept);
             }
         }
+    }
+}
+
+/// The buffer with the rows from `first` on. Whoever keeps a row of one that is mostly empty would keep much more than
+/// the row.
+fn buffer(rows: &Arc<Vec<Row>>, first: usize) -> Option<Buffer<'_>> {
+    (rows.len() > rows.capacity() / 2).then_some(Buffer { rows, first })
+}
+
+/// The buffer goes back to the queue with its room; if somebody keeps its rows, one that has room for as many.
+fn emptied(rows: Arc<Vec<Row>>) -> Vec<Row> {
+    let room = rows.len() + rows.len() / 4;
+    match Arc::try_unwrap(rows) {
+        Ok(mut rows) => {
+            rows.clear();
+            rows
+        }
+        Err(_) => Vec::with_capacity(room),
     }
 }
 

@@ -69,12 +69,30 @@ pub(crate) struct StoredRow {
 }
 
 /// A row that several hold: the ledger's memory, a request under way.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct SharedRow(Arc<Row>);
+#[derive(Clone, Debug)]
+pub(crate) struct SharedRow(Held);
+
+#[derive(Clone, Debug)]
+enum Held {
+    Alone(Arc<Row>),
+    /// With the rows that were committed with it: a row is large, and copying each would cost more than committing
+    /// some.
+    Among(Arc<Vec<Row>>, u32),
+}
+
+impl SharedRow {
+    /// Row `at` of `rows`. While it is held, all of them take memory.
+    pub(crate) fn among(rows: &Arc<Vec<Row>>, at: usize) -> Self {
+        match u32::try_from(at) {
+            Ok(short) if at < rows.len() => Self(Held::Among(Arc::clone(rows), short)),
+            _ => rows[at].clone().into(),
+        }
+    }
+}
 
 impl From<Row> for SharedRow {
     fn from(row: Row) -> Self {
-        Self(Arc::new(row))
+        Self(Held::Alone(Arc::new(row)))
     }
 }
 
@@ -82,7 +100,16 @@ impl Deref for SharedRow {
     type Target = Row;
 
     fn deref(&self) -> &Row {
-        &self.0
+        match &self.0 {
+            Held::Alone(row) => row,
+            Held::Among(rows, at) => &rows[*at as usize],
+        }
+    }
+}
+
+impl PartialEq for SharedRow {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
     }
 }
 
@@ -97,7 +124,13 @@ impl PartialEq<Row> for SharedRow {
 #[cfg(any(test, fuzzing))]
 impl std::ops::DerefMut for SharedRow {
     fn deref_mut(&mut self) -> &mut Row {
-        Arc::make_mut(&mut self.0)
+        if let Held::Among(..) = &self.0 {
+            *self = (**self).clone().into();
+        }
+        match &mut self.0 {
+            Held::Alone(row) => Arc::make_mut(row),
+            Held::Among(..) => unreachable!("it was made one of its own"),
+        }
     }
 }
 

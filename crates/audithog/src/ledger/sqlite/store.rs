@@ -173,7 +173,7 @@ impl Store for SqliteStore {
         self.lines = lines;
         self.tail.add(
             &self.start.run,
-            group.rows,
+            group,
             &committed.duplicates,
             committed.head,
         );

@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::ledger::{Reader, StoreError, Straggler};
-use crate::record::{Micros, Row, Run, StoredRow};
+use crate::ledger::{Group, Reader, StoreError, Straggler};
+use crate::record::{Micros, Run, StoredRow};
 
 /// Bounds of what is kept.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +81,9 @@ impl Tail {
         }
     }
 
-    /// Takes rows that were committed just now: `rows` without those at `left_out`, the last of them numbered `head`.
-    pub(super) fn add(&self, run: &Arc<Run>, rows: &[Row], left_out: &[usize], head: i64) {
+    /// Takes the rows of a group that was committed just now, without those at `left_out`. The last is numbered `head`.
+    pub(super) fn add(&self, run: &Arc<Run>, group: &Group<'_>, left_out: &[usize], head: i64) {
+        let rows = group.rows;
         let kept = rows.len() - left_out.len().min(rows.len());
         let mut stretch = self.lock();
         stretch.head = head;
@@ -110,7 +111,7 @@ impl Tail {
             stretch.rows.push_back(StoredRow {
                 seq,
                 run: Arc::clone(run),
-                row: row.clone().into(),
+                row: group.keep(at),
             });
             seq += 1;
         }

@@ -1,5 +1,6 @@
 //! Work of the writer that nobody waits for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{CHORES_EVERY, PRUNE_ROWS, Writer};
@@ -33,7 +34,7 @@ impl Writer {
         }
         self.tend();
         let retained = {
-            let board = std::sync::Arc::clone(&self.board);
+            let board = Arc::clone(&self.board);
             let _under_way = board.under_way();
             self.retain(PRUNE_ROWS)
         };
@@ -76,7 +77,7 @@ impl Writer {
         if let Err(error) = self.store.tend() {
             tracing::debug!(%error, "the ledger needs to be opened anew");
             self.sync_asked = true;
-            self.commit(&[], 0, Vec::new());
+            self.commit(&Arc::default(), 0, Vec::new());
         }
         self.board.stands(self.store.standing());
     }

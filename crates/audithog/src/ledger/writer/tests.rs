@@ -15,7 +15,7 @@ use crate::ledger::Totals;
 use crate::ledger::tests::{NOW, full_row, run};
 use crate::ledger::{Reader, Removal, SinkTotals, Size, SqliteReader, SqliteStore, UncleanStop};
 use crate::record::Micros;
-use crate::record::StoredRow;
+use crate::record::{SharedRow, StoredRow};
 
 /// A wait that takes this long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -503,3 +503,24 @@ fn the_last_flush_writes_audit_stopped_once() {
 }
 
 mod retention;
+
+#[test]
+fn a_buffer_goes_back_unless_its_rows_are_kept() {
+    let rows: Arc<Vec<Row>> = Arc::new((0..40).map(full_row).collect());
+    assert_eq!(buffer(&rows, 8).unwrap().first, 8);
+    let kept = SharedRow::among(&rows, 9);
+    let place = rows.as_ptr();
+    let other = emptied(Arc::clone(&rows));
+    assert!(other.is_empty() && other.capacity() >= 40 && other.as_ptr() != place);
+    drop(rows);
+    assert_eq!(*kept, full_row(9));
+    // Nobody holds it.
+    let rows: Arc<Vec<Row>> = Arc::new((0..3).map(full_row).collect());
+    let place = rows.as_ptr();
+    let same = emptied(rows);
+    assert!(same.is_empty() && same.as_ptr() == place);
+    // Mostly empty: its rows are copied.
+    let mut few = Vec::with_capacity(100);
+    few.push(full_row(0));
+    assert!(buffer(&Arc::new(few), 0).is_none());
+}

@@ -4,7 +4,7 @@ use super::{Place, open_at};
 use crate::ledger::sqlite::SqliteStore;
 use crate::ledger::sqlite::tail::{Limits, Tail};
 use crate::ledger::tests::{full_row, run};
-use crate::ledger::{Group, Reader, Store, StoreError, StoreErrorKind, Straggler};
+use crate::ledger::{Buffer, Group, Reader, Store, StoreError, StoreErrorKind, Straggler};
 use crate::record::{Micros, Row, Run, StoredRow};
 
 /// A file that cannot be read: whatever is read comes from memory.
@@ -72,7 +72,12 @@ fn rows(range: std::ops::RangeInclusive<u32>) -> Vec<Row> {
 
 fn add(tail: &Tail, range: std::ops::RangeInclusive<u32>) {
     let head = i64::from(*range.end());
-    tail.add(&Arc::<Run>::default(), &rows(range), &[], head);
+    let rows = rows(range);
+    let group = Group {
+        rows: &rows,
+        ..Group::default()
+    };
+    tail.add(&Arc::<Run>::default(), &group, &[], head);
 }
 
 fn seqs(rows: &[StoredRow]) -> Vec<i64> {
@@ -199,10 +204,19 @@ fn a_gap_ends_the_stretch() {
 fn what_was_left_out_has_no_number() {
     let tail = tail(100, usize::MAX);
     let mut sink = tail.follow(Unreadable);
-    tail.add(&Arc::default(), &rows(1..=4), &[1], 3);
+    let all = Arc::new(rows(1..=6));
+    let group = Group {
+        rows: &all[2..],
+        buffer: Some(Buffer {
+            rows: &all,
+            first: 2,
+        }),
+        ..Group::default()
+    };
+    tail.add(&Arc::default(), &group, &[1], 3);
     let read = sink.rows(0, 3, 10).unwrap();
     assert_eq!(seqs(&read), [1, 2, 3]);
-    assert_eq!(read[1].row, full_row(3));
+    assert_eq!(read[1].row, full_row(5));
 }
 
 // The same through a store.
