@@ -13,12 +13,14 @@ use crate::ledger::{StoreError, StoreErrorKind};
 
 /// Growth of the log after which a checkpoint is asked for. SQLite's own default is 1,000 pages.
 const NUDGE: u64 = 4 << 20;
-/// A log of this size means that readers or a slow disk keep checkpoints from completing: the
-/// writer stops for one.
-pub(super) const LARGE: u64 = 64 << 20;
-/// The writer tries again only after this much more, or this long.
-const LARGE_STEP: u64 = 16 << 20;
-const LARGE_REST: Duration = Duration::from_secs(10);
+/// A log of this size was not moved completely while rows came in: the writer stops for that. SQLite fsyncs what was
+/// moved only then, and whoever waits for a commit waits for that too; of 64 MiB it takes a fifth of a second.
+const FULL: u64 = 8 << 20;
+/// A log of this size means that a reader keeps it from being emptied.
+const LARGE: u64 = 64 << 20;
+/// The writer tries again only after a part more, at least this, or this long.
+const STEP: u64 = 4 << 20;
+const REST: Duration = Duration::from_secs(10);
 /// How long the writer waits for readers.
 const WRITER_PATIENCE: Duration = Duration::from_millis(20);
 /// How long closing waits for a checkpoint under way.
@@ -32,7 +34,7 @@ pub(super) struct Checkpointer {
     /// About how much was logged since the last nudge.
     grown: u64,
     /// The size at which the writer checkpoints itself.
-    large: u64,
+    full: u64,
     /// When it last did.
     tried: Option<Instant>,
     /// Somebody keeps a large log from being emptied, and it was said.
@@ -60,7 +62,7 @@ impl Checkpointer {
             nudge: Some(nudge),
             stopped,
             grown: 0,
-            large: LARGE,
+            full: FULL,
             tried: None,
             held_up: false,
         })
@@ -84,15 +86,15 @@ impl Checkpointer {
         self.tend(connection, wal_bytes)
     }
 
-    /// Shortens a log that is large, if nobody is in the way. Says once per episode who is, and
+    /// Shortens a log that is full, if nobody is in the way. Says once per episode who is, once the log is large, and
     /// again when it is over. An error is one of the disk.
     pub(super) fn tend(
         &mut self,
         connection: &Connection,
         wal_bytes: u64,
     ) -> Result<(), StoreError> {
-        if wal_bytes < LARGE {
-            self.large = LARGE;
+        if wal_bytes < FULL {
+            self.full = FULL;
             self.tried = None;
             if std::mem::take(&mut self.held_up) {
                 tracing::info!(
@@ -102,14 +104,14 @@ impl Checkpointer {
             }
             return Ok(());
         }
-        let rested = self.tried.is_none_or(|at| at.elapsed() >= LARGE_REST);
-        if wal_bytes < self.large && !rested {
+        let rested = self.tried.is_none_or(|at| at.elapsed() >= REST);
+        if wal_bytes < self.full && !rested {
             return Ok(());
         }
-        self.large = wal_bytes + LARGE_STEP;
+        self.full = wal_bytes + STEP.max(wal_bytes / 4);
         self.tried = Some(Instant::now());
         let done = shorten(connection)?;
-        if !done && !std::mem::replace(&mut self.held_up, true) {
+        if !done && wal_bytes >= LARGE && !std::mem::replace(&mut self.held_up, true) {
             tracing::warn!(
                 bytes = wal_bytes,
                 "a reader of the audit ledger keeps its write-ahead log from being emptied, and it grows: \

@@ -331,3 +331,25 @@ fn a_group_that_came_upon_a_failed_store_is_not_taken_for_stored() {
     assert_eq!(found(&store, &group, before).unwrap(), None);
     assert_eq!(store.commit(&group).unwrap().duplicates, [0; 0]);
 }
+
+#[test]
+fn the_log_is_emptied_before_that_takes_long() {
+    let place = Place::new();
+    let mut store = place.open();
+    // So few rows ask for no checkpoint beside the writer.
+    let mut row = full_row(1);
+    row.caller_id = false;
+    row.properties = Some(format!(r#"{{"long":"{}"}}"#, "x".repeat(8_000)).into());
+    let rows = vec![row; 100];
+    let mut largest = 0;
+    for _ in 0..40 {
+        let group = Group {
+            rows: &rows,
+            ..Group::default()
+        };
+        store.commit(&group).unwrap();
+        largest = largest.max(store.standing().log_bytes);
+    }
+    assert!(largest > 7 << 20, "{largest}");
+    assert!(largest < 10 << 20, "{largest}");
+}
