@@ -9,7 +9,7 @@ Runs the benchmark suite in alternating rounds on this machine.
 
     cargo xtask bench              everything, about 40 minutes; writes bench/RESULTS.md and bench/plots
     cargo xtask bench --quick      fewer stacks and rounds, under ten minutes; compares with the last quick run
-        --only GROUP,…             closed, open, parts, build
+        --only GROUP,…             closed, open, parts, instructions, build
         --stacks STACK,…           these, and bare
         --rounds N                 instead of 5 (quick: 2)
     cargo xtask bench --report     writes tables and plots again from bench/results.json

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::read::procfs::Disturbance;
 use crate::results::{Closed, Open, Results};
 use crate::run::closed;
+use crate::run::instructions;
 use crate::run::open::{self, Backlog};
 use crate::run::parts;
 use crate::stats;
@@ -60,6 +61,10 @@ pub(crate) fn run(suite: &Suite, results: &mut Results) -> Result<()> {
         println!("parts");
         results.parts.extend(parts::run(suite)?);
         results.criterion = parts::criterion(suite)?;
+    }
+    if suite.runs(Group::Instructions) {
+        println!("instructions");
+        results.parts.extend(instructions::run(suite)?);
     }
     if suite.runs(Group::Build) {
         println!("a clean release build");

@@ -131,6 +131,7 @@ pub(crate) enum Group {
     Closed,
     Open,
     Parts,
+    Instructions,
     Build,
 }
 
@@ -139,6 +140,7 @@ impl Group {
         ("closed", Self::Closed),
         ("open", Self::Open),
         ("parts", Self::Parts),
+        ("instructions", Self::Instructions),
         ("build", Self::Build),
     ];
 }
@@ -250,7 +252,8 @@ impl Suite {
 
     pub(crate) fn runs(&self, group: Group) -> bool {
         let only = &self.arguments.only;
-        let quick_enough = !(self.arguments.quick && group == Group::Build);
+        let long = matches!(group, Group::Instructions | Group::Build);
+        let quick_enough = !(self.arguments.quick && long);
         if only.is_empty() {
             quick_enough
         } else {
@@ -404,6 +407,7 @@ mod tests {
                 .all(|c| full.open_cases().contains(c))
         );
         assert!(!quick.runs(Group::Build) && full.runs(Group::Build));
+        assert!(!quick.runs(Group::Instructions) && full.runs(Group::Instructions));
         assert!(full.is_whole() && !quick.is_whole() && !suite("--only open").is_whole());
     }
 

@@ -41,7 +41,18 @@ impl Service {
         directory: &Path,
         receiver: Option<&Receiver>,
     ) -> Result<Self> {
-        let (program, arguments) = command(suite, variant);
+        Self::start_under(&[], suite, variant, directory, receiver)
+    }
+
+    /// Started by another program, whose command line begins with `words`.
+    pub(crate) fn start_under(
+        words: &[OsString],
+        suite: &Suite,
+        variant: &Variant,
+        directory: &Path,
+        receiver: Option<&Receiver>,
+    ) -> Result<Self> {
+        let (program, arguments) = under(words, command(suite, variant));
         let url = receiver.map(Receiver::url).unwrap_or_default();
         let process = Process::start(&Plan {
             name: format!("the service `{}`", variant.label()),
@@ -137,6 +148,17 @@ impl Service {
         kilobytes(&self.process.proc("status")?, "VmHWM")
             .with_context(|| format!("the memory of {}", self.process.name()))
     }
+}
+
+fn under(
+    words: &[OsString],
+    (program, mut arguments): (PathBuf, Vec<OsString>),
+) -> (PathBuf, Vec<OsString>) {
+    let Some((first, rest)) = words.split_first() else {
+        return (program, arguments);
+    };
+    arguments.splice(0..0, rest.iter().cloned().chain([program.into()]));
+    (first.into(), arguments)
 }
 
 /// The program and its arguments.
