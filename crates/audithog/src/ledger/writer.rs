@@ -34,6 +34,8 @@ const LINGER: Duration = Duration::from_millis(10);
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// A sink's wish for an fsync is fulfilled after at least this long: a sink that is quick has one for every hundred rows.
 const SYNC_REST: Duration = Duration::from_millis(50);
+/// A buffer with room for so many rows is not worth a smaller one.
+const FEW: usize = 64;
 /// Most rows in one commit: a short commit keeps the core free for requests.
 const GROUP_ROWS: usize = 1_024;
 /// Delays between tries of a ledger that cannot be written.
@@ -518,15 +520,17 @@ fn buffer(rows: &Arc<Vec<Row>>, first: usize) -> Option<Buffer<'_>> {
     (rows.len() > rows.capacity() / 2).then_some(Buffer { rows, first })
 }
 
-/// The buffer goes back to the queue with its room; if somebody keeps its rows, one that has room for as many.
+/// The buffer goes back to the queue with its room; if somebody keeps its rows, one that has room for as many. After a
+/// burst the room is halved from group to group, until most of it is used again.
 fn emptied(rows: Arc<Vec<Row>>) -> Vec<Row> {
-    let room = rows.len() + rows.len() / 4;
+    let room = (rows.len() + rows.len() / 4).max(rows.capacity() / 2);
+    let used = rows.len() > rows.capacity() / 2;
     match Arc::try_unwrap(rows) {
-        Ok(mut rows) => {
+        Ok(mut rows) if used || rows.capacity() <= FEW => {
             rows.clear();
             rows
         }
-        Err(_) => Vec::with_capacity(room),
+        _ => Vec::with_capacity(room),
     }
 }
 

@@ -519,8 +519,22 @@ fn a_buffer_goes_back_unless_its_rows_are_kept() {
     let place = rows.as_ptr();
     let same = emptied(rows);
     assert!(same.is_empty() && same.as_ptr() == place);
-    // Mostly empty: its rows are copied.
-    let mut few = Vec::with_capacity(100);
-    few.push(full_row(0));
-    assert!(buffer(&Arc::new(few), 0).is_none());
+    // Mostly empty: its rows are copied, and the next has less room, until it is mostly full.
+    let mut rows = Vec::with_capacity(1_000);
+    let mut groups = 0;
+    loop {
+        rows.extend((0..100).map(full_row));
+        let group = Arc::new(std::mem::take(&mut rows));
+        if buffer(&group, 0).is_some() {
+            break;
+        }
+        rows = emptied(group);
+        groups += 1;
+    }
+    assert_eq!(groups, 3);
+    // A small one stays as it is.
+    rows = Vec::with_capacity(FEW);
+    rows.push(full_row(0));
+    let place = rows.as_ptr();
+    assert_eq!(emptied(Arc::new(rows)).as_ptr(), place);
 }
