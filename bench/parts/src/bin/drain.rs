@@ -18,7 +18,7 @@ use bench_parts::report::{figure, thousands};
 use bench_parts::service::fill;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-const READ: usize = 2_000;
+const READ: usize = 1_500;
 /// The audit threads that a backlog keeps busy. Left out is the one that looks through what earlier runs left, which
 /// any start does, with or without a sink.
 const SENDING: [&str; 3] = ["audithog-deliv", "audithog-write", "audithog-check"];

@@ -66,7 +66,7 @@ use crate::record::StoredRow;
 
 /// What a request costs beside its rows is small then, and they are more alike; a refused request is searched by halves,
 /// in eleven steps. PostHog names no limit of its own.
-const ROWS: usize = 2_000;
+const ROWS: usize = 1_500;
 /// Uncompressed. PostHog's own SDKs stay below 5 MiB (posthog-python); weights are estimates.
 const BYTES: usize = 4_718_592;
 
