@@ -76,23 +76,23 @@ pub(crate) fn run(suite: &Suite, results: &mut Results) -> Result<()> {
 /// Stacks that are measured beside what they are compared with.
 ///
 /// A visit to all of them takes minutes, and a machine may be twice as fast a minute later. So every few stacks have
-/// bare, the JSON line and our own stack of the goals measured again among them.
-fn groups(variants: &[Variant]) -> Vec<Vec<Variant>> {
-    /// Others in a group.
-    const OTHERS: usize = 6;
-    let (beside, others): (Vec<Variant>, Vec<Variant>) = variants
-        .iter()
-        .cloned()
+/// bare, the JSON line and our own stack of the goals measured again among them. A quick run has
+/// one group: it shall be quick.
+fn groups(suite: &Suite) -> Vec<Vec<Variant>> {
+    let others_in_group = if suite.arguments.quick { usize::MAX } else { 6 };
+    let (beside, others): (Vec<Variant>, Vec<Variant>) = suite
+        .variants()
+        .into_iter()
         .partition(Variant::is_compared_with);
     if others.is_empty() {
         return vec![beside];
     }
-    let groups = others.chunks(OTHERS);
+    let groups = others.chunks(others_in_group);
     groups.map(|some| [&beside, some].concat()).collect()
 }
 
 fn closed_loop(suite: &Suite, results: &mut Results) -> Result<()> {
-    let groups = groups(&suite.variants());
+    let groups = groups(suite);
     let rounds = suite.extent.rounds;
     let measurements = groups.iter().map(Vec::len).sum::<usize>() * rounds;
     let mut allowance = Allowance::for_measurements(measurements);
@@ -239,8 +239,9 @@ mod tests {
             Suite::new(crate::arguments::Arguments::parse(&words).unwrap()).unwrap()
         };
         let all = suite("").variants();
-        let groups = groups(&all);
+        let groups = groups(&suite(""));
         assert!(groups.len() > 2);
+        assert_eq!(super::groups(&suite("--quick")).len(), 1);
         for group in &groups {
             for stack in ["bare", "json-line", "audithog-best-effort + delivery"] {
                 assert!(group.iter().any(|v| v.label() == stack), "{group:?}");
@@ -250,10 +251,7 @@ mod tests {
             }
         }
         assert!(all.iter().all(|v| groups.iter().any(|g| g.contains(v))));
-        assert_eq!(
-            super::groups(&suite("--stacks json-line").variants()).len(),
-            1
-        );
+        assert_eq!(super::groups(&suite("--stacks json-line")).len(), 1);
     }
 
     fn others(share: f64) -> Disturbance {

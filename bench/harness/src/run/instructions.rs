@@ -17,6 +17,7 @@ use crate::read::programs::Part;
 use crate::read::wrk::count_as_f64;
 use crate::suite::{Suite, Variant};
 
+/// Of load: some fifteen thousand requests.
 const SECONDS: u32 = 10;
 /// The stacks of the goals, without those whose runtime callgrind cannot follow.
 const COUNTED: &[(&str, bool)] = &[
@@ -78,38 +79,23 @@ fn total(file: &Path) -> Result<u64> {
 }
 
 fn parts(counts: &[(Variant, f64)]) -> Vec<Part> {
-    let of = |stack: &str| {
-        counts
-            .iter()
-            .find(|(v, _)| v.stack == stack)
-            .map(|(_, n)| *n)
+    let of = |stack: &str| counts.iter().find(|(variant, _)| variant.stack == stack);
+    let bare = of("bare").map_or(0.0, |(_, count)| *count);
+    let line = of("json-line").map_or(0.0, |(_, count)| count - bare);
+    let note = |added: f64| {
+        let share = added / line;
+        format!("{added:.0} more than bare; {share:.2} of what the JSON line adds")
     };
-    let bare = of("bare").unwrap_or(0.0);
-    let line = of("json-line").map(|line| line - bare);
-    let mut parts = Vec::new();
-    let mut add = |name: String, value: f64, unit: &str, note: Option<String>| {
-        parts.push(Part {
-            group: "instructions".to_owned(),
-            name,
-            value,
-            unit: unit.to_owned(),
-            min: None,
-            max: None,
-            note,
-        });
+    let part = |(variant, count): &(Variant, f64)| Part {
+        group: "instructions".to_owned(),
+        name: variant.label(),
+        value: *count,
+        unit: "a request".to_owned(),
+        min: None,
+        max: None,
+        note: (*count > bare && line > 0.0).then(|| note(count - bare)),
     };
-    for (variant, count) in counts {
-        let added = count - bare;
-        let of_line = line.filter(|line| *line > 0.0).map(|line| added / line);
-        let note = match of_line {
-            Some(share) if added > 0.0 => Some(format!(
-                "{added:.0} more than bare; {share:.2} of what the JSON line adds"
-            )),
-            _ => None,
-        };
-        add(variant.label(), *count, "a request", note);
-    }
-    parts
+    counts.iter().map(part).collect()
 }
 
 #[cfg(test)]

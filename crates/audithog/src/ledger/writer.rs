@@ -298,12 +298,8 @@ impl Writer {
                 }
                 let sync = !mine.is_empty() || (last && (self.sync_asked || due));
                 let theirs = (rows.len() - own).saturating_sub(done).min(chunk.len());
-                self.commit_group(
-                    (chunk, buffer(rows, done)),
-                    chunk.len() - theirs,
-                    mine,
-                    sync,
-                );
+                let own = chunk.len() - theirs;
+                self.commit_group(chunk, buffer(rows, done), own, mine, sync);
                 done += chunk.len();
                 if last {
                     break;
@@ -357,7 +353,8 @@ impl Writer {
     /// Tries until the group is kept or the process closes; false then.
     fn commit_group(
         &mut self,
-        (rows, buffer): (&[Row], Option<Buffer<'_>>),
+        rows: &[Row],
+        buffer: Option<Buffer<'_>>,
         own: usize,
         waiters: Vec<(usize, Waiter)>,
         sync: bool,

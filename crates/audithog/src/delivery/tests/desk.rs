@@ -2,6 +2,7 @@
 //! script. The clock is moved by hand; tests wait for conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,8 @@ pub(super) struct Paper {
     pub(super) syncs_stopped: bool,
     pub(super) reads_fail: bool,
     pub(super) failed_reads: usize,
+    /// Rows come faster than they are read.
+    pub(super) behind: bool,
     /// Somebody else has the lease.
     pub(super) elsewhere: bool,
     /// Times the lease was taken or renewed, and given back.
@@ -237,6 +240,10 @@ impl Reader for DeskReader {
         Ok(rows.take(limit).cloned().collect())
     }
 
+    fn falls_behind(&self) -> bool {
+        self.0.paper().behind
+    }
+
     fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
         let paper = self.paper()?;
         let rows = paper.rows.iter().filter(|row| seqs.contains(&row.seq));
@@ -274,6 +281,7 @@ type Author = Box<dyn FnMut(&[StoredRow], Attempt) -> Line + Send>;
 pub(super) struct Script {
     author: Mutex<Author>,
     pub(super) sent: Mutex<Vec<Sent>>,
+    hurry: AtomicBool,
     clock: Clock,
     limits: RequestLimits,
     sampled_out: BTreeSet<i64>,
@@ -285,6 +293,7 @@ pub(super) struct Sent {
     pub(super) at: Duration,
     pub(super) seqs: Vec<i64>,
     pub(super) attempt: Attempt,
+    pub(super) hurry: bool,
 }
 
 impl Sink for Script {
@@ -308,11 +317,16 @@ impl Sink for Script {
         self.limits
     }
 
+    fn hurry(&self, hurry: bool) {
+        self.hurry.store(hurry, Ordering::Relaxed);
+    }
+
     fn send<'a>(&'a self, rows: &'a [StoredRow], attempt: Attempt) -> BoxFuture<'a, Reply> {
         lock(&self.sent).push(Sent {
             at: self.clock.monotonic(),
             seqs: super::seqs(rows),
             attempt,
+            hurry: self.hurry.load(Ordering::Relaxed),
         });
         let line = lock(&self.author)(rows, attempt);
         Box::pin(async move {
@@ -360,6 +374,7 @@ impl Scene {
         let script = Script {
             author: Mutex::new(Box::new(|rows, _| delivered(rows))),
             sent: Mutex::default(),
+            hurry: AtomicBool::default(),
             clock: clock.clone(),
             limits: RequestLimits {
                 rows: 500,

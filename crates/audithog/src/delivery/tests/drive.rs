@@ -73,6 +73,22 @@ fn a_full_batch_goes_at_once_and_takes_everything_pending_along() {
 }
 
 #[test]
+fn a_sink_hurries_while_rows_come_faster_than_they_are_read() {
+    let scene = Scene::new(eager());
+    let _delivery = scene.start();
+    scene.desk.append(1);
+    scene.wait_for_delivered(1);
+    scene.desk.paper().behind = true;
+    scene.desk.append(1);
+    scene.wait_for_delivered(2);
+    scene.desk.paper().behind = false;
+    scene.desk.append(1);
+    scene.wait_for_delivered(3);
+    let hurried: Vec<bool> = scene.sent().iter().map(|sent| sent.hurry).collect();
+    assert_eq!(hurried, [false, true, false]);
+}
+
+#[test]
 fn what_an_earlier_process_left_goes_at_once() {
     let scene = Scene::new(tuning());
     scene.desk.append(2);

@@ -274,7 +274,7 @@ impl Writer {
         ticket: Ticket,
     ) -> bool {
         self.publish(false, ticket);
-        let synced = !group.sync || self.commit_group((&[], None), 0, Vec::new(), true);
+        let synced = !group.sync || self.commit_group(&[], None, 0, Vec::new(), true);
         if synced {
             self.book(group.rows, waiters, committed);
         } else {

@@ -280,3 +280,30 @@ impl Zstd {
 fn failed(code: usize) -> io::Error {
     io::Error::other(zstd_safe::get_error_name(code))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Body, Encoding, LONG_SLICE, Press, SLICE};
+
+    /// How much gathers in a body before it goes through the compressor.
+    fn slice(hurry: bool) -> usize {
+        let mut press = Press::default();
+        press.hurry(hurry);
+        let mut body = Body::new(&mut press, Encoding::Gzip, 0).unwrap();
+        let mut written = 0;
+        loop {
+            body.end().extend_from_slice(&[b'x'; 1_024]);
+            written += 1_024;
+            body.pass_on().unwrap();
+            if body.end().is_empty() {
+                return written;
+            }
+        }
+    }
+
+    #[test]
+    fn a_sink_in_a_hurry_holds_its_core_for_longer() {
+        assert_eq!(slice(false), SLICE);
+        assert_eq!(slice(true), LONG_SLICE);
+    }
+}

@@ -7,42 +7,24 @@ use crate::ledger::tests::{full_row, run};
 use crate::ledger::{Buffer, Group, Reader, Store, StoreError, StoreErrorKind, Straggler};
 use crate::record::{Micros, Row, Run, StoredRow};
 
-/// A file that cannot be read: whatever is read comes from memory.
-struct Unreadable;
-
-impl Reader for Unreadable {
-    fn rows(&mut self, _: i64, _: i64, _: usize) -> Result<Vec<StoredRow>, StoreError> {
-        Err(StoreError::new(StoreErrorKind::Io, "the file was asked"))
-    }
-
-    fn rows_by_seq(&mut self, _: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn stragglers(&mut self, _: &str, _: usize) -> Result<Vec<Straggler>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn straggler_count(&mut self, _: &str) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    fn last_before(&mut self, _: Micros) -> Result<i64, StoreError> {
-        Ok(0)
-    }
+enum File {
+    /// It cannot be read: whatever is read comes from memory.
+    Unreadable,
+    /// It has every row it is asked for.
+    Whole,
 }
 
-/// A file that has every row it is asked for.
-struct Whole;
-
-impl Reader for Whole {
+impl Reader for File {
     fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
         let row = |seq: i64| StoredRow {
             seq,
             run: Arc::default(),
             row: full_row(u32::try_from(seq).unwrap()).into(),
         };
-        Ok((after + 1..=upto).take(limit).map(row).collect())
+        match self {
+            Self::Unreadable => Err(StoreError::new(StoreErrorKind::Io, "the file was asked")),
+            Self::Whole => Ok((after + 1..=upto).take(limit).map(row).collect()),
+        }
     }
 
     fn rows_by_seq(&mut self, _: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
@@ -87,7 +69,7 @@ fn seqs(rows: &[StoredRow]) -> Vec<i64> {
 #[test]
 fn a_sink_that_has_caught_up_does_not_read_the_file_and_leaves_nothing_behind() {
     let tail = tail(100, usize::MAX);
-    let mut sink = tail.follow(Unreadable);
+    let mut sink = tail.follow(File::Unreadable);
     add(&tail, 1..=5);
     add(&tail, 6..=7);
     // What is looked at is not taken.
@@ -107,8 +89,8 @@ fn a_sink_that_has_caught_up_does_not_read_the_file_and_leaves_nothing_behind() 
 #[test]
 fn rows_stay_until_the_last_of_several_sinks_has_them() {
     let tail = tail(100, usize::MAX);
-    let mut first = tail.follow(Unreadable);
-    let mut second = tail.follow(Unreadable);
+    let mut first = tail.follow(File::Unreadable);
+    let mut second = tail.follow(File::Unreadable);
     add(&tail, 1..=4);
     assert_eq!(seqs(&first.rows(0, 4, 10).unwrap()), [1, 2, 3, 4]);
     assert_eq!(tail.held(), 4);
@@ -126,7 +108,7 @@ fn without_a_sink_nothing_is_kept() {
     let tail = tail(100, usize::MAX);
     add(&tail, 1..=4);
     assert_eq!(tail.held(), 0);
-    drop(tail.follow(Whole));
+    drop(tail.follow(File::Whole));
     add(&tail, 5..=6);
     assert_eq!(tail.held(), 0);
 }
@@ -137,7 +119,7 @@ fn a_sink_that_falls_behind_costs_nothing_until_it_is_near_again() {
         tail(10, usize::MAX),
         tail(usize::MAX, rows(1..=10).iter().map(Row::size).sum()),
     ] {
-        let mut sink = tail.follow(Whole);
+        let mut sink = tail.follow(File::Whole);
         add(&tail, 1..=10);
         assert_eq!(tail.held(), 10);
         add(&tail, 11..=11);
@@ -166,7 +148,7 @@ fn a_sink_that_falls_behind_costs_nothing_until_it_is_near_again() {
 #[test]
 fn a_sink_hurries_while_memory_fills_and_until_it_is_near_again() {
     let tail = tail(10, usize::MAX);
-    let mut sink = tail.follow(Whole);
+    let mut sink = tail.follow(File::Whole);
     add(&tail, 1..=5);
     assert!(!sink.falls_behind());
     add(&tail, 6..=6);
@@ -192,7 +174,7 @@ fn a_sink_hurries_while_memory_fills_and_until_it_is_near_again() {
 #[test]
 fn a_gap_ends_the_stretch() {
     let tail = tail(100, usize::MAX);
-    let mut sink = tail.follow(Unreadable);
+    let mut sink = tail.follow(File::Unreadable);
     add(&tail, 1..=3);
     add(&tail, 5..=6);
     assert!(sink.rows(0, 6, 10).is_err());
@@ -203,7 +185,7 @@ fn a_gap_ends_the_stretch() {
 #[test]
 fn what_was_left_out_has_no_number() {
     let tail = tail(100, usize::MAX);
-    let mut sink = tail.follow(Unreadable);
+    let mut sink = tail.follow(File::Unreadable);
     let all = Arc::new(rows(1..=6));
     let group = Group {
         rows: &all[2..],
