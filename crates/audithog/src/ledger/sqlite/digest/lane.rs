@@ -15,44 +15,105 @@ pub(in super::super) struct Bounds {
     pub(in super::super) most: u64,
 }
 
-/// Packs a column of lines.
-pub(super) struct Packed<'a> {
-    pub(super) lines: &'a [Line],
-    pub(super) into: &'a mut Vec<u8>,
-}
+impl Bounds {
+    /// Of no number at all.
+    pub(super) const NONE: Self = Self {
+        least: u64::MAX,
+        most: 0,
+    };
 
-impl Gather<()> for Packed<'_> {
-    fn gather(self, number: impl Fn(&Line) -> u64) {
-        pack(self.lines, number, self.into);
+    fn width(self) -> usize {
+        (64 - (self.most - self.least).leading_zeros()).div_ceil(8) as usize
     }
 }
 
-pub(super) fn pack<T>(values: &[T], number: impl Fn(&T) -> u64, into: &mut Vec<u8>) {
-    let (mut least, mut most) = (u64::MAX, 0);
+/// Widens bounds until a column of lines is within them.
+pub(super) struct Widen<'a> {
+    pub(super) lines: &'a [Line],
+    pub(super) bounds: &'a mut Bounds,
+}
+
+impl Gather<()> for Widen<'_> {
+    fn gather(self, number: impl Fn(&Line) -> u64) {
+        widen(self.lines, number, self.bounds);
+    }
+}
+
+/// Appends a column of lines.
+pub(super) struct Append<'a> {
+    pub(super) lines: &'a [Line],
+    pub(super) lane: &'a mut Lane,
+}
+
+impl Gather<()> for Append<'_> {
+    fn gather(self, number: impl Fn(&Line) -> u64) {
+        self.lane.append(self.lines, number);
+    }
+}
+
+/// Numbers that are being packed.
+#[derive(Debug)]
+pub(super) struct Lane {
+    bounds: Bounds,
+    bytes: Vec<u8>,
+}
+
+impl Lane {
+    /// For `count` numbers within `bounds`.
+    pub(super) fn new(bounds: Bounds, count: usize) -> Self {
+        let bounds = Bounds {
+            least: bounds.least.min(bounds.most),
+            ..bounds
+        };
+        let width = bounds.width();
+        let mut bytes = Vec::with_capacity(HEAD + count * width + TAIL);
+        bytes.push(width as u8);
+        bytes.extend_from_slice(&bounds.least.to_le_bytes());
+        bytes.extend_from_slice(&bounds.most.to_le_bytes());
+        Self { bounds, bytes }
+    }
+
+    fn append<T>(&mut self, values: &[T], number: impl Fn(&T) -> u64) {
+        let (least, width) = (self.bounds.least, self.bounds.width());
+        let into = &mut self.bytes;
+        let offsets = values.iter().map(|value| number(value) - least);
+        // The widths that are frequent have code of their own.
+        match width {
+            0 => {}
+            1 => into.extend(offsets.map(|offset| offset as u8)),
+            2 => put::<2>(offsets, into),
+            3 => put::<3>(offsets, into),
+            4 => put::<4>(offsets, into),
+            8 => put::<8>(offsets, into),
+            _ => offsets.for_each(|offset| into.extend_from_slice(&offset.to_le_bytes()[..width])),
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.bytes.extend_from_slice(&[0; TAIL]);
+        self.bytes
+    }
+}
+
+fn widen<T>(values: &[T], number: impl Fn(&T) -> u64, bounds: &mut Bounds) {
+    let Bounds {
+        mut least,
+        mut most,
+    } = *bounds;
     for value in values {
         let number = number(value);
         least = least.min(number);
         most = most.max(number);
     }
-    let least = least.min(most);
-    let width = (64 - (most - least).leading_zeros()).div_ceil(8) as usize;
-    into.clear();
-    into.reserve(HEAD + values.len() * width + TAIL);
-    into.push(width as u8);
-    into.extend_from_slice(&least.to_le_bytes());
-    into.extend_from_slice(&most.to_le_bytes());
-    let offsets = values.iter().map(|value| number(value) - least);
-    // The widths that are frequent have code of their own.
-    match width {
-        0 => {}
-        1 => into.extend(offsets.map(|offset| offset as u8)),
-        2 => put::<2>(offsets, into),
-        3 => put::<3>(offsets, into),
-        4 => put::<4>(offsets, into),
-        8 => put::<8>(offsets, into),
-        _ => offsets.for_each(|offset| into.extend_from_slice(&offset.to_le_bytes()[..width])),
-    }
-    into.extend_from_slice(&[0; TAIL]);
+    *bounds = Bounds { least, most };
+}
+
+pub(super) fn pack<T>(values: &[T], number: impl Fn(&T) -> u64) -> Vec<u8> {
+    let mut bounds = Bounds::NONE;
+    widen(values, &number, &mut bounds);
+    let mut lane = Lane::new(bounds, values.len());
+    lane.append(values, number);
+    lane.finish()
 }
 
 /// The lowest `WIDTH` bytes of each.
@@ -146,8 +207,7 @@ mod tests {
                 .iter()
                 .map(|offset| least.saturating_add(offset >> spread))
                 .collect();
-            let mut bytes = Vec::new();
-            pack(&numbers, |number| *number, &mut bytes);
+            let bytes = pack(&numbers, |number| *number);
             let mut back = Vec::new();
             prop_assert!(unpack(&bytes, numbers.len(), &mut back).is_some());
             prop_assert_eq!(&back, &numbers);
