@@ -171,11 +171,12 @@ impl Queue {
     /// once there may be some.
     pub(crate) fn offer(
         &self,
-        row: Row,
+        mut row: Row,
         waiter: Option<Waiter>,
         room: Option<RoomCall>,
         now: impl FnOnce() -> Micros,
     ) -> Result<(), Box<Unplaced>> {
+        row.measure();
         let (size, place) = (row.size(), self.places.of(&row));
         let mut state = self.lock();
         state.counts.accepted += 1;

@@ -104,15 +104,14 @@ pub(crate) fn request_headers(data: &[u8]) {
     });
     let read = lines::Lines::of(&lines, settings.client_ip_header.name());
     let mut sent = Sent::by(Some(peer), &read, &settings);
-    let said = |text: &Option<_>, limit: usize| {
-        for text in text.iter() {
-            let text: &crate::record::Text = text;
+    let said = |text: Option<&str>, limit: usize| {
+        if let Some(text) = text {
             assert!(text.len() <= limit && is_clean(text), "{text:?}");
         }
     };
     let agent = lines.values(&http::header::USER_AGENT).next();
     let agent = agent.map(|agent| Known::default().agent(agent));
-    said(&agent, limits::USER_AGENT);
+    said(agent.as_deref(), limits::USER_AGENT);
     if !from_proxy {
         assert_eq!((sent.request_id.is_none(), sent.ip), (true, Some(peer)));
     }
@@ -123,7 +122,7 @@ pub(crate) fn request_headers(data: &[u8]) {
     let own = Uuid::from_u128(7);
     match settings.request_id.choose(own, sent.request_id.take()) {
         (RequestId::Uuid(id), upstream) if id == own => {
-            said(&upstream, limits::UPSTREAM_REQUEST_ID);
+            said(upstream.as_deref(), limits::UPSTREAM_REQUEST_ID);
         }
         (id, upstream) => {
             assert!(adopts && from_proxy && upstream.is_none());

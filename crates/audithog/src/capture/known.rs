@@ -7,7 +7,7 @@
 
 use super::path;
 use super::settings::CaptureSettings;
-use crate::record::{Text, limits, sanitize};
+use crate::record::{SharedText, Text, limits, sanitize};
 
 /// How many texts are kept of each kind: more than the routes of most services.
 const PLACES: usize = 256;
@@ -18,7 +18,7 @@ const TRIED: usize = 4;
 /// What is kept.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    agents: Places<Text>,
+    agents: Places<SharedText>,
     routes: Places<Route>,
 }
 
@@ -36,9 +36,9 @@ pub(super) struct Route {
 
 impl Known {
     /// The text of a `User-Agent` header.
-    pub(super) fn agent(&mut self, raw: &[u8]) -> Text {
-        let is_it = |text: &Text| text.as_bytes() == raw;
-        let make = || sanitize::bytes(raw, limits::USER_AGENT);
+    pub(super) fn agent(&mut self, raw: &[u8]) -> SharedText {
+        let is_it = |text: &SharedText| text.as_bytes() == raw;
+        let make = || sanitize::bytes(raw, limits::USER_AGENT).into();
         self.agents.get(raw, is_it, make)
     }
 

@@ -25,8 +25,8 @@ use super::registry::Ticket;
 use super::waits::Wait;
 use super::{context, ids, path};
 use crate::record::{
-    Actor, End, Exchange, Micros, Outcome, RequestId, Row, Text, derived_error_code, limits,
-    sanitize,
+    Actor, End, Exchange, Measured, Micros, Outcome, RequestId, Row, SharedText, Text,
+    derived_error_code, limits, sanitize,
 };
 
 /// `errorCode` of a request that was not handled.
@@ -48,8 +48,8 @@ pub(super) struct Watch {
     method: Text,
     /// Not masked yet: the route may still be unknown.
     path: Text,
-    user_agent: Option<Text>,
-    upstream_request_id: Option<Text>,
+    user_agent: Option<SharedText>,
+    upstream_request_id: Option<SharedText>,
     sent: Sent,
     /// 0 before the head of the response.
     status: AtomicU16,
@@ -215,7 +215,7 @@ impl Watch {
         (arrived, started): (Micros, Duration),
         arrival: &Arrival<'_, H>,
         mut sent: Sent,
-        (user_agent, route): (Option<Text>, Option<Route>),
+        (user_agent, route): (Option<SharedText>, Option<Route>),
     ) -> Self {
         let row_id = ids::next(arrived);
         let policy = inner.settings.request_id;
@@ -231,7 +231,7 @@ impl Watch {
             method: method(arrival.method),
             path: sanitize::text(arrival.path, RAW_PATH),
             user_agent,
-            upstream_request_id,
+            upstream_request_id: upstream_request_id.map(Into::into),
             sent,
             status: AtomicU16::new(0),
             finished: AtomicBool::new(false),
@@ -423,6 +423,7 @@ impl Watch {
             distinct_id: None,
             properties: None,
             on_request_of: None,
+            measured: Measured::default(),
         }
     }
 
@@ -440,7 +441,7 @@ impl Watch {
         Some(Exchange {
             status_code: status,
             outcome,
-            error_code: error_code(state, status, end, outcome),
+            error_code: error_code(state, status, end, outcome).map(Into::into),
             duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
             ..self.exchange_so_far(state)
         })

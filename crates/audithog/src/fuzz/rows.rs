@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::Input;
 use crate::record::{
-    Actor, ActorType, Exchange, Micros, Outcome, RequestId, Row, Text, properties,
+    Actor, ActorType, Exchange, Measured, Micros, Outcome, RequestId, Row, SharedText, Text,
+    properties,
 };
 
 pub(crate) fn row(input: &mut Input<'_>) -> Row {
@@ -27,13 +28,14 @@ pub(crate) fn row(input: &mut Input<'_>) -> Row {
             user_role: input.optional(text),
             org_id: input.optional(text),
             kind: input.optional(kind),
-            on_behalf_of: input.optional(text),
+            on_behalf_of: input.optional(shared),
         },
         exchange: input.optional(exchange),
         trace_id: input.optional(|input| uuid(input).into_bytes()),
         trace_trusted: input.byte() & 1 == 1,
-        distinct_id: input.optional(text),
+        distinct_id: input.optional(shared),
         on_request_of: None,
+        measured: Measured::default(),
         properties: input.optional(Input::text).and_then(|json| {
             let map = serde_json::from_str(&json).ok()?;
             properties::freeze(map)
@@ -56,15 +58,15 @@ fn exchange(input: &mut Input<'_>) -> Exchange {
             0 => Outcome::Success,
             _ => Outcome::Failure,
         },
-        error_code: input.optional(text),
+        error_code: input.optional(shared),
         // What a column holds.
         duration_us: input.number() >> 1,
-        user_agent: input.optional(text),
+        user_agent: input.optional(shared),
         ip: input.optional(|input| match input.byte() & 1 {
             0 => IpAddr::from((u32::from(input.byte()) << 24 | 0x01_0203).to_be_bytes()),
             _ => IpAddr::from(uuid(input).into_bytes()),
         }),
-        upstream_request_id: input.optional(text),
+        upstream_request_id: input.optional(shared),
     }
 }
 
@@ -88,6 +90,10 @@ fn text(input: &mut Input<'_>) -> Text {
         4 => uuid(input).simple().to_string().into(),
         _ => input.text().into(),
     }
+}
+
+fn shared(input: &mut Input<'_>) -> SharedText {
+    text(input).into()
 }
 
 fn uuid(input: &mut Input<'_>) -> Uuid {

@@ -11,7 +11,8 @@ use super::{DeadLetter, Group, MemoryStore, Settlement, SqliteStore, Store, Stra
 use crate::books::{LossReason, Losses};
 use crate::clock::Clock;
 use crate::record::{
-    Actor, ActorType, Exchange, Micros, Outcome, RequestId, Row, Run, StoredRow, Text,
+    Actor, ActorType, Exchange, Measured, Micros, Outcome, RequestId, Row, Run, SharedText,
+    StoredRow, Text,
 };
 
 pub(crate) const NOW: Micros = Micros(1_770_000_000_000_000);
@@ -48,6 +49,7 @@ pub(crate) fn full_row(n: u32) -> Row {
         distinct_id: Some("d-1".into()),
         properties: Some(r#"{"a":1}"#.into()),
         on_request_of: None,
+        measured: Measured::default(),
     }
 }
 
@@ -110,6 +112,10 @@ fn request_id(id: Uuid) -> BoxedStrategy<Option<RequestId>> {
     .boxed()
 }
 
+fn rare() -> BoxedStrategy<Option<SharedText>> {
+    prop::option::of(text().prop_map(SharedText::from)).boxed()
+}
+
 fn actor() -> BoxedStrategy<Actor> {
     let kind = prop::option::of(prop::sample::select(vec![
         ActorType::User,
@@ -119,7 +125,7 @@ fn actor() -> BoxedStrategy<Actor> {
         ActorType::System,
     ]));
     let part = || prop::option::of(text());
-    (part(), part(), part(), kind, part())
+    (part(), part(), part(), kind, rare())
         .prop_map(|(user_id, user_role, org_id, kind, on_behalf_of)| Actor {
             user_id,
             user_role,
@@ -135,14 +141,10 @@ fn exchange() -> BoxedStrategy<Exchange> {
     let second = (
         prop::option::of(any::<u16>()),
         any::<bool>(),
-        prop::option::of(text()),
+        rare(),
         0..=i64::MAX as u64,
     );
-    let third = (
-        prop::option::of(text()),
-        prop::option::of(any::<std::net::IpAddr>()),
-        prop::option::of(text()),
-    );
+    let third = (rare(), prop::option::of(any::<std::net::IpAddr>()), rare());
     (first, second, third)
         .prop_map(|(first, second, third)| {
             let (method, path, route, same) = first;
@@ -186,8 +188,8 @@ pub(crate) fn row() -> BoxedStrategy<Row> {
             prop::option::of(exchange()),
             prop::option::of(any::<[u8; 16]>()),
             any::<bool>(),
-            prop::option::of(text()),
-            prop::option::of(Just(Box::<str>::from(r#"{"k":"v","n":[1,null]}"#))),
+            rare(),
+            prop::option::of(Just(SharedText::from(r#"{"k":"v","n":[1,null]}"#))),
         );
         (first, second).prop_map(move |(first, second)| {
             let (ts, event, request_id, actor) = first;
@@ -205,6 +207,7 @@ pub(crate) fn row() -> BoxedStrategy<Row> {
                 distinct_id,
                 properties,
                 on_request_of: None,
+                measured: Measured::default(),
             }
         })
     })

@@ -49,7 +49,7 @@ impl Event {
         this.row.actor = request.actor;
         this.row.trace_id = request.trace_id;
         this.row.trace_trusted = request.trace_trusted;
-        this.row.on_request_of = request.ip;
+        this.row.on_request_of = request.ip.map(Box::new);
         this
     }
 
@@ -119,7 +119,7 @@ impl Event {
     /// PostHog's distinct id, for imports. Default: the user id, else one made of the request id.
     pub fn distinct_id(mut self, id: impl Into<String>) -> Self {
         let id = sanitize::text(&id.into(), limits::ACTOR);
-        self.row.distinct_id = (!id.trim().is_empty()).then_some(id);
+        self.row.distinct_id = (!id.trim().is_empty()).then(|| id.into());
         self
     }
 

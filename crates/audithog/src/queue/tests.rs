@@ -359,7 +359,7 @@ fn whose_row_it_is() {
     let places = Places::new();
     let event = |ip: Option<&str>, user: Option<&str>| {
         let mut row = plain(1);
-        row.on_request_of = ip.map(|ip| ip.parse().unwrap());
+        row.on_request_of = ip.map(|ip| Box::new(ip.parse().unwrap()));
         row.actor = user.map(Actor::user).unwrap_or_default();
         places.of(&row)
     };

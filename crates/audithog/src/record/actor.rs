@@ -1,7 +1,7 @@
 //! Who made a request or caused an event.
 
 use super::limits;
-use super::text::Text;
+use super::text::{SharedText, Text};
 
 /// Who did it: a user, a service, an API key, nobody known, or the system itself.
 ///
@@ -17,7 +17,7 @@ pub struct Actor {
     pub(crate) user_role: Option<Text>,
     pub(crate) org_id: Option<Text>,
     pub(crate) kind: Option<ActorType>,
-    pub(crate) on_behalf_of: Option<Text>,
+    pub(crate) on_behalf_of: Option<SharedText>,
 }
 
 /// The kind of an [`Actor`].
@@ -122,7 +122,7 @@ impl Actor {
     /// The person for whom the actor acts (support staff, delegated tokens). Cut at 200 bytes.
     #[must_use]
     pub fn on_behalf_of(mut self, id: impl AsRef<str>) -> Self {
-        self.on_behalf_of = bounded(id.as_ref());
+        self.on_behalf_of = bounded(id.as_ref()).map(Into::into);
         self
     }
 

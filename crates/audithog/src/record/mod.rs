@@ -22,6 +22,6 @@ pub use row::Row;
 pub(crate) use field::{FIELD_NAMES, fields, text_of};
 pub(crate) use id::RequestId;
 pub(crate) use outcome::{End, Outcome, derived_error_code};
-pub(crate) use row::{API_REQUEST, Exchange, Run, SharedRow, StoredRow};
-pub(crate) use text::Text;
+pub(crate) use row::{API_REQUEST, Exchange, Measured, Run, SharedRow, StoredRow};
+pub(crate) use text::{SharedText, Text};
 pub(crate) use time::Micros;

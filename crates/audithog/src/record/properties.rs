@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{limits, mask, sanitize};
+use super::{SharedText, limits, mask, sanitize};
 
 /// Nesting below this is replaced; PostHog can hardly filter by it anyway.
 const MAX_DEPTH: usize = 8;
@@ -18,7 +18,7 @@ const MASKED: &str = "***";
 /// out, with `audithog_truncated: true` in their place. They are taken in the map's order: by name, unless the
 /// program builds `serde_json` with `preserve_order`. Names that have become equal, by an escape or by a cut, are told
 /// apart by a number in brackets.
-pub(crate) fn freeze(properties: Map<String, Value>) -> Option<Box<str>> {
+pub(crate) fn freeze(properties: Map<String, Value>) -> Option<SharedText> {
     if properties.is_empty() {
         return None;
     }

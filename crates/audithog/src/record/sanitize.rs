@@ -109,11 +109,15 @@ pub(crate) fn actor(actor: &mut Actor) {
         kind: _,
         on_behalf_of,
     } = actor;
-    let texts = [user_id, user_role, org_id, on_behalf_of];
-    for value in texts.into_iter().flatten() {
+    for value in [user_id, user_role, org_id].into_iter().flatten() {
         if !fits(value, ACTOR) {
             *value = text(value, ACTOR);
         }
+    }
+    if let Some(value) = on_behalf_of
+        && !fits(value, ACTOR)
+    {
+        *value = text(value, ACTOR).into();
     }
 }
 

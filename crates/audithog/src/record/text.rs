@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
@@ -19,6 +20,76 @@ impl Text {
     /// Without a copy, however long it is.
     pub(crate) const fn constant(text: &'static str) -> Self {
         Self(SmolStr::new_static(text))
+    }
+}
+
+/// A text that its clones share, whatever its length: one word. For what few rows have, and for what is long and comes
+/// again and again.
+///
+/// A row is written on one core, read by the writer and once more by each sink, most often when it has left their caches:
+/// what it is smaller costs less than an allocation for the few that need one.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SharedText(Arc<Text>);
+
+impl Deref for SharedText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Text> for SharedText {
+    fn from(text: Text) -> Self {
+        Self(Arc::new(text))
+    }
+}
+
+impl From<&str> for SharedText {
+    fn from(text: &str) -> Self {
+        Text::from(text).into()
+    }
+}
+
+impl From<String> for SharedText {
+    fn from(text: String) -> Self {
+        Text::from(text).into()
+    }
+}
+
+impl From<&SharedText> for Text {
+    fn from(text: &SharedText) -> Self {
+        (*text.0).clone()
+    }
+}
+
+impl PartialEq<str> for SharedText {
+    fn eq(&self, other: &str) -> bool {
+        **self == *other
+    }
+}
+
+impl PartialEq<&str> for SharedText {
+    fn eq(&self, other: &&str) -> bool {
+        **self == **other
+    }
+}
+
+impl Serialize for SharedText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl fmt::Display for SharedText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Debug for SharedText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
     }
 }
 

@@ -12,7 +12,9 @@ use super::encode::ACTOR_TYPES;
 use super::error::{damaged, failed};
 use super::schema::flag;
 use crate::ledger::StoreError;
-use crate::record::{Actor, Exchange, Micros, Outcome, RequestId, Row, Run, StoredRow, Text};
+use crate::record::{
+    Actor, Exchange, Measured, Micros, Outcome, RequestId, Row, Run, SharedText, StoredRow, Text,
+};
 
 /// Texts known to a reader; beyond this the memory starts afresh.
 const KNOWN_NAMES: usize = 8_192;
@@ -24,7 +26,7 @@ const KNOWN_RUNS: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     /// By number.
-    names: Vec<Option<Text>>,
+    names: Vec<Option<SharedText>>,
     known_names: usize,
     runs: HashMap<i64, Arc<Run>>,
     /// Most rows are of the run of the one before.
@@ -77,7 +79,7 @@ impl Decoder {
             if flags & flag::PLAIN != 0 {
                 [const { None }; 4]
             } else {
-                let mut next = || self.text(connection, columns.value()?);
+                let mut next = || self.shared(connection, columns.value()?);
                 [next()?, next()?, next()?, next()?]
             };
         if let Some(exchange) = &mut exchange {
@@ -103,8 +105,9 @@ impl Decoder {
                 trace_id,
                 trace_trusted: flags & flag::TRACE_TRUSTED != 0,
                 distinct_id,
-                properties: properties.map(|text| (&*text).into()),
+                properties,
                 on_request_of: None,
+                measured: Measured::default(),
             }
             .into(),
         })
@@ -133,9 +136,9 @@ impl Decoder {
             .map(u16::try_from)
             .transpose()
             .map_err(|_| damaged("a row has an impossible status code"))?;
-        let error_code = self.text(connection, columns.value()?)?;
+        let error_code = self.shared(connection, columns.value()?)?;
         let duration_us = columns.opt_int()?.unwrap_or(0);
-        let user_agent = self.text(connection, columns.value()?)?;
+        let user_agent = self.shared(connection, columns.value()?)?;
         let ip = ip(columns.value()?)?;
         let path = if flags & flag::PATH_IS_ROUTE != 0 {
             route.clone()
@@ -169,23 +172,43 @@ impl Decoder {
         match value {
             ValueRef::Null => Ok(None),
             ValueRef::Text(bytes) => Ok(Some(utf8(bytes)?.into())),
-            ValueRef::Integer(name) => self.name(connection, name).map(Some),
+            ValueRef::Integer(name) => match self.known(name) {
+                Some(known) => Ok(Some(known.into())),
+                None => Ok(Some((&self.look_up(connection, name)?).into())),
+            },
             ValueRef::Blob(bytes) => Ok(Some(blob_uuid(bytes)?.as_hyphenated().to_string().into())),
             ValueRef::Real(_) => Err(damaged("a row has a number in place of a text")),
         }
     }
 
-    fn name(&mut self, connection: &Connection, name: i64) -> Result<Text, StoreError> {
-        let place = usize::try_from(name).ok();
-        if let Some(Some(text)) = place.and_then(|place| self.names.get(place)) {
-            return Ok(text.clone());
+    /// Like [`Decoder::text`]; one that has a number is not copied.
+    fn shared(
+        &mut self,
+        connection: &Connection,
+        value: ValueRef<'_>,
+    ) -> Result<Option<SharedText>, StoreError> {
+        match value {
+            ValueRef::Null => Ok(None),
+            ValueRef::Integer(name) => match self.known(name) {
+                Some(known) => Ok(Some(known.clone())),
+                None => self.look_up(connection, name).map(Some),
+            },
+            other => Ok(self.text(connection, other)?.map(Into::into)),
         }
+    }
+
+    fn known(&self, name: i64) -> Option<&SharedText> {
+        self.names.get(usize::try_from(name).ok()?)?.as_ref()
+    }
+
+    fn look_up(&mut self, connection: &Connection, name: i64) -> Result<SharedText, StoreError> {
         let text: Option<String> = connection
             .prepare_cached("SELECT text FROM audit_names WHERE name = ?1")
             .and_then(|mut by_name| by_name.query_row([name], |row| row.get(0)).optional())
             .map_err(failed("read a text"))?;
         let text = text.ok_or_else(|| damaged(format_args!("text {name} is missing")))?;
-        let text = Text::from(text);
+        let text = SharedText::from(text);
+        let place = usize::try_from(name).ok();
         if let Some(place) = place.filter(|place| *place <= LARGEST_NAME) {
             if self.known_names >= KNOWN_NAMES {
                 self.names.clear();

@@ -68,8 +68,8 @@ pub(super) fn of<'a>(row: &'a Row, run: &'a Run, shape: &Shape) -> Cow<'a, str> 
 /// Whether [`of`] stands for somebody: the application's distinct id or a user, not one request, one
 /// event or a service.
 pub(super) fn is_known(row: &Row) -> bool {
-    let ids = [&row.distinct_id, &row.actor.user_id];
-    ids.into_iter().any(|id| present(id.as_deref()).is_some())
+    let ids = [row.distinct_id.as_deref(), row.actor.user_id.as_deref()];
+    ids.into_iter().any(|id| present(id).is_some())
 }
 
 fn user<'a>(id: &'a str, shape: &Shape) -> Cow<'a, str> {

@@ -63,28 +63,9 @@ impl Shape {
     pub(super) fn weight(row: &StoredRow) -> usize {
         let StoredRow { run, row, .. } = row;
         let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let actor = [
-            &row.actor.user_id,
-            &row.actor.user_role,
-            &row.actor.org_id,
-            &row.actor.on_behalf_of,
-            &row.distinct_id,
-        ];
-        let actor: usize = actor.into_iter().flatten().map(|text| text.len()).sum();
-        let exchange = row.exchange.as_ref().map_or(0, |exchange| {
-            let texts = [
-                &exchange.route,
-                &exchange.error_code,
-                &exchange.user_agent,
-                &exchange.upstream_request_id,
-            ];
-            let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
-            exchange.path.len() + exchange.method.len() + texts
-        });
-        let properties = row.properties.as_ref().map_or(0, |json| json.len());
         let run =
             run.service.len() + len(&run.environment) + len(&run.version) + len(&run.instance);
-        FIXED_WEIGHT + row.event.len() + actor + exchange + properties + run
+        FIXED_WEIGHT + row.text_size() + run
     }
 
     /// Appends the event as one JSON object.

@@ -187,7 +187,7 @@ pub(crate) fn event(data: &[u8]) {
     let mut row = row(&mut input);
     if choice & 0x80 == 0x80 {
         // What only a damaged ledger holds.
-        row.properties = Some(String::from_utf8_lossy(input.rest()).into());
+        row.properties = Some((&*String::from_utf8_lossy(input.rest())).into());
     }
     let row = StoredRow {
         seq: 1,

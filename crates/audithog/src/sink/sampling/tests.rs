@@ -2,7 +2,7 @@ use uuid::Uuid;
 
 use super::{Sampled, Sampler};
 use crate::config::{SampleRule, StatusMatch};
-use crate::record::{Actor, Exchange, Micros, Outcome, RequestId, Row};
+use crate::record::{Actor, Exchange, Measured, Micros, Outcome, RequestId, Row};
 
 fn rule(status: StatusMatch, rate: f64) -> SampleRule {
     SampleRule {
@@ -42,6 +42,7 @@ fn row(id: Uuid, status: u16) -> Row {
         distinct_id: None,
         properties: None,
         on_request_of: None,
+        measured: Measured::default(),
     }
 }
 

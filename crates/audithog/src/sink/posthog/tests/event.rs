@@ -314,14 +314,10 @@ fn the_largest_row_stays_far_below_the_limit_of_one_event() {
     let mut row = request_row(1);
     row.row.event = quotes(limits::EVENT).into();
     let actor = &mut row.row.actor;
-    for text in [
-        &mut actor.user_id,
-        &mut actor.user_role,
-        &mut actor.org_id,
-        &mut actor.on_behalf_of,
-    ] {
+    for text in [&mut actor.user_id, &mut actor.user_role, &mut actor.org_id] {
         *text = Some(quotes(limits::ACTOR).into());
     }
+    actor.on_behalf_of = Some(quotes(limits::ACTOR).into());
     let exchange = row.row.exchange.as_mut().unwrap();
     exchange.path = quotes(limits::PATH).into();
     exchange.route = Some(quotes(limits::ROUTE).into());

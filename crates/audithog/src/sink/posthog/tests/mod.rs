@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::event::{Protocol, Shape};
 use crate::config::{Compression, DistinctId, IpDetail, PosthogSettings, Secret};
-use crate::record::{Actor, Exchange, Micros, Outcome, RequestId, Row, Run, StoredRow};
+use crate::record::{Actor, Exchange, Measured, Micros, Outcome, RequestId, Row, Run, StoredRow};
 
 pub(super) const KEY: &str = "phc_testtesttesttesttesttesttesttesttesttest";
 /// 2026-03-01T12:00:00.000001Z
@@ -65,6 +65,7 @@ pub(super) fn request_row(n: u64) -> StoredRow {
             distinct_id: None,
             properties: None,
             on_request_of: None,
+            measured: Measured::default(),
         }
         .into(),
     }
