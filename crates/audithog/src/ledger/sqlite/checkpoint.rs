@@ -12,9 +12,12 @@ use super::{busy, open};
 use crate::ledger::{StoreError, StoreErrorKind};
 
 /// Growth of the log after which a checkpoint is asked for. SQLite's own default is 1,000 pages.
-const NUDGE: u64 = 4 << 20;
-/// A log of this size was not moved completely while rows came in: the writer stops for that. SQLite fsyncs what was
-/// moved only then, and whoever waits for a commit waits for that too; of 64 MiB it takes a fifth of a second.
+const NUDGE: u64 = 512 << 10;
+/// So much was logged since the log was last empty: the writer stops to move what is left, and the log's file is written
+/// again from its start. SQLite fsyncs what was moved only then, and whoever waits for a commit waits for that too: of
+/// 8 MiB it takes a tenth of a second. And a commit's fsync has half the work in a file that does not grow.
+const ROUND: u64 = 1 << 20;
+/// A file of this size: readers, other processes or long rows kept the log from beginning again in time. It is shortened.
 const FULL: u64 = 8 << 20;
 /// A log of this size means that a reader keeps it from being emptied.
 const LARGE: u64 = 64 << 20;
@@ -33,6 +36,8 @@ pub(super) struct Checkpointer {
     stopped: Receiver<()>,
     /// About how much was logged since the last nudge.
     grown: u64,
+    /// About how much was logged since the log was last to begin again.
+    logged: u64,
     /// The size at which the writer checkpoints itself.
     full: u64,
     /// When it last did.
@@ -62,6 +67,7 @@ impl Checkpointer {
             nudge: Some(nudge),
             stopped,
             grown: 0,
+            logged: 0,
             full: FULL,
             tried: None,
             held_up: false,
@@ -75,7 +81,9 @@ impl Checkpointer {
         rows: usize,
         wal_bytes: u64,
     ) -> Result<(), StoreError> {
-        self.grown += estimate(rows);
+        let logged = estimate(rows);
+        self.grown += logged;
+        self.logged += logged;
         if self.grown >= NUDGE {
             self.grown = 0;
             if let Some(nudge) = &self.nudge {
@@ -86,8 +94,8 @@ impl Checkpointer {
         self.tend(connection, wal_bytes)
     }
 
-    /// Shortens a log that is full, if nobody is in the way. Says once per episode who is, once the log is large, and
-    /// again when it is over. An error is one of the disk.
+    /// Lets the log begin again when it is time, and shortens a file that is full, if nobody is in the way. Says once per
+    /// episode who is, once the log is large, and again when it is over. An error is one of the disk.
     pub(super) fn tend(
         &mut self,
         connection: &Connection,
@@ -102,6 +110,11 @@ impl Checkpointer {
                     "the audit ledger's write-ahead log is short again"
                 );
             }
+            if self.logged >= ROUND {
+                self.logged = 0;
+                // One who is in the way makes the file grow: then it is shortened, some time.
+                empty(connection, "RESTART")?;
+            }
             return Ok(());
         }
         let rested = self.tried.is_none_or(|at| at.elapsed() >= REST);
@@ -110,6 +123,7 @@ impl Checkpointer {
         }
         self.full = wal_bytes + STEP.max(wal_bytes / 4);
         self.tried = Some(Instant::now());
+        self.logged = 0;
         let done = shorten(connection)?;
         if !done && wal_bytes >= LARGE && !std::mem::replace(&mut self.held_up, true) {
             tracing::warn!(
@@ -129,11 +143,15 @@ impl Checkpointer {
     }
 }
 
-/// Moves the whole log into the file and empties it. Readers are waited for only a moment.
+/// Moves the whole log into the ledger's file, and takes the room from the log's. Readers are waited for only a moment.
 /// False if one was in the way.
 pub(super) fn shorten(connection: &Connection) -> Result<bool, StoreError> {
-    busy::with_patience(WRITER_PATIENCE, || checkpoint(connection, "TRUNCATE"))
-        .map_err(failed("shorten its write-ahead log"))
+    empty(connection, "TRUNCATE")
+}
+
+fn empty(connection: &Connection, mode: &str) -> Result<bool, StoreError> {
+    busy::with_patience(WRITER_PATIENCE, || checkpoint(connection, mode))
+        .map_err(failed("empty its write-ahead log"))
 }
 
 fn run(connection: &Connection, nudges: &Receiver<()>) {
@@ -165,4 +183,56 @@ pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Resul
 /// a log that was checkpointed is written again from its start.
 fn estimate(rows: usize) -> u64 {
     (rows as u64 / 25 + 5) * 4_096
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that asks for nothing in the background.
+    fn alone() -> Checkpointer {
+        let (_, stopped) = mpsc::channel();
+        Checkpointer {
+            nudge: None,
+            stopped,
+            grown: 0,
+            logged: 0,
+            full: FULL,
+            tried: None,
+            held_up: false,
+        }
+    }
+
+    #[test]
+    fn the_log_begins_again_after_a_round_and_its_file_keeps_its_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.db");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE rows(data)",
+            )
+            .unwrap();
+        let mut checkpointer = alone();
+        // Commits something, as so many rows; the size of the log's file then.
+        let mut commit = |rows: usize| {
+            connection
+                .execute("INSERT INTO rows VALUES (zeroblob(20000))", [])
+                .unwrap();
+            let log = path.with_file_name("audit.db-wal");
+            let bytes = log.metadata().unwrap().len();
+            checkpointer.after_commit(&connection, rows, bytes).unwrap();
+            log.metadata().unwrap().len()
+        };
+        let grown = [commit(0), commit(0), commit(0)];
+        assert!(grown.is_sorted_by(|a, b| a < b), "{grown:?}");
+        let round = usize::try_from(ROUND / 4_096).unwrap() * 25;
+        let full = commit(round);
+        assert!(full > grown[2]);
+        // From its start.
+        assert_eq!([commit(0), commit(0)], [full, full]);
+        // The next round has just begun.
+        let later = [commit(0), commit(0), commit(0), commit(0)];
+        assert!(later[3] > full, "{later:?}");
+    }
 }

@@ -336,13 +336,13 @@ fn a_group_that_came_upon_a_failed_store_is_not_taken_for_stored() {
 fn the_log_is_emptied_before_that_takes_long() {
     let place = Place::new();
     let mut store = place.open();
-    // So few rows ask for no checkpoint beside the writer.
+    // So few rows ask for no checkpoint: each is taken for one of the usual length.
     let mut row = full_row(1);
     row.caller_id = false;
-    row.properties = Some(format!(r#"{{"long":"{}"}}"#, "x".repeat(8_000)).into());
-    let rows = vec![row; 100];
+    row.properties = Some(format!(r#"{{"long":"{}"}}"#, "x".repeat(80_000)).into());
+    let rows = vec![row; 10];
     let mut largest = 0;
-    for _ in 0..40 {
+    for _ in 0..24 {
         let group = Group {
             rows: &rows,
             ..Group::default()
