@@ -72,7 +72,7 @@ impl Variant {
 /// Every stack, and whether a quick run has it.
 const STACKS: &[(&str, bool, bool)] = &[
     ("bare", false, true),
-    ("noop", false, true),
+    ("noop", false, false),
     ("audithog-memory", false, false),
     ("audithog-memory", true, true),
     ("audithog-best-effort", false, true),
@@ -80,14 +80,14 @@ const STACKS: &[(&str, bool, bool)] = &[
     ("audithog-durable", false, false),
     ("audithog-durable", true, true),
     ("audithog-fail-closed", false, false),
-    ("audithog-fail-closed", true, true),
+    ("audithog-fail-closed", true, false),
     ("trace-file", false, false),
     ("json-line", false, true),
-    ("otlp", true, true),
+    ("otlp", true, false),
     ("posthog-rs-v0", true, true),
     ("posthog-rs-v0-gzip", true, false),
     ("posthog-rs-v1", true, false),
-    ("posthog-rs-v1-gzip", true, true),
+    ("posthog-rs-v1-gzip", true, false),
     ("nest-express-bare", false, false),
     ("nest-express", true, false),
     ("nest-fastify-bare", false, false),
@@ -348,13 +348,11 @@ fn full_open_cases() -> Vec<OpenCase> {
 
 fn quick_open_cases() -> Vec<OpenCase> {
     use Layout::{Apart, Shared};
-    use Situation::{Backlog, Hangs, Healthy};
+    use Situation::Healthy;
     vec![
         case("bare", Shared, Healthy, HALF),
         case(OURS, Shared, Healthy, HALF),
         case(OURS, Apart, Healthy, HALF),
-        case(OURS, Shared, Hangs, HALF),
-        case(OURS, Shared, Backlog, HALF),
         case("json-line", Shared, Healthy, HALF),
     ]
 }

@@ -135,12 +135,16 @@ pub(crate) fn criterion(suite: &Suite) -> Result<Vec<Criterion>> {
     ];
     let mut arguments: Vec<std::ffi::OsString> = words.map(Into::into).into();
     arguments.push(suite.root.join("bench/Cargo.toml").into());
-    let seconds = if suite.arguments.quick { "0.5" } else { "1" };
+    let (warm_up, seconds) = if suite.arguments.quick {
+        ("0.3", "0.3")
+    } else {
+        ("0.5", "1")
+    };
     let words = [
         "--",
         "--noplot",
         "--warm-up-time",
-        "0.5",
+        warm_up,
         "--measurement-time",
         seconds,
     ];
