@@ -44,7 +44,7 @@ pub fn request_row(request: &Request<'_>) -> Row {
         route: request.route.map(Into::into),
         status_code: Some(request.status),
         outcome: Outcome::of(End::Complete, Some(request.status), None),
-        error_code: derived_error_code(End::Complete, Some(request.status), None).map(Into::into),
+        error_code: derived_error_code(End::Complete, Some(request.status), None),
         duration_us: request.duration_us,
         user_agent: Some(request.user_agent.into()),
         ip: Some(request.ip.into()),

@@ -62,7 +62,7 @@ pub(super) struct Watch {
 #[derive(Default)]
 struct State {
     actor: Actor,
-    error_code: Option<Text>,
+    error_code: Option<SharedText>,
     route: Option<Route>,
     masked: Vec<Text>,
     grpc_status: Option<u32>,
@@ -155,7 +155,7 @@ impl Guard {
     /// The request was not handled: its answer is a 503, and nothing waits.
     pub(crate) fn finish_unhandled(self, status: u16) {
         self.set_status(status);
-        self.watch.lock().error_code = Some(Text::constant(AUDIT_UNAVAILABLE));
+        self.watch.lock().error_code = Some(Text::constant(AUDIT_UNAVAILABLE).into());
         self.watch.finish_for(Holder::Nobody, End::Complete);
     }
 
@@ -249,7 +249,7 @@ impl Watch {
 
     pub(super) fn set_error_code(&self, code: Text) -> bool {
         let code = sanitize::kept(code, limits::ERROR_CODE);
-        self.update(|state| state.error_code = Some(code).filter(|code| !code.trim().is_empty()))
+        self.update(|state| state.error_code = (!code.trim().is_empty()).then(|| code.into()))
     }
 
     pub(super) fn mask_path_param(&self, name: Text) -> bool {
@@ -441,7 +441,7 @@ impl Watch {
         Some(Exchange {
             status_code: status,
             outcome,
-            error_code: error_code(state, status, end, outcome).map(Into::into),
+            error_code: error_code(state, status, end, outcome),
             duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
             ..self.exchange_so_far(state)
         })
@@ -499,7 +499,12 @@ impl State {
 }
 
 /// Only a failure has one: the application's own, or what the end says when there was no response at all.
-fn error_code(state: &State, status: Option<u16>, end: End, outcome: Outcome) -> Option<Text> {
+fn error_code(
+    state: &State,
+    status: Option<u16>,
+    end: End,
+    outcome: Outcome,
+) -> Option<SharedText> {
     if outcome == Outcome::Success {
         return None;
     }

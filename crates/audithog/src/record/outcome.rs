@@ -1,6 +1,8 @@
 //! How a request ended.
 
-use super::text::Text;
+use std::sync::LazyLock;
+
+use super::text::{SharedText, Text};
 
 /// The way an exchange came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,34 +72,39 @@ pub(crate) fn derived_error_code(
     end: End,
     status: Option<u16>,
     grpc_status: Option<u32>,
-) -> Option<Text> {
+) -> Option<SharedText> {
     if let Some(code) = end.error_code() {
-        return Some(Text::constant(code));
+        return Some(Text::constant(code).into());
     }
     match (status, grpc_status) {
         (Some(status), _) if status >= 400 => Some(status_code(status)),
-        (_, Some(code)) if code != 0 => Some(grpc_code(code)),
+        (_, Some(code)) if code != 0 => Some(grpc_code(code).into()),
         _ => None,
     }
 }
 
-fn status_code(status: u16) -> Text {
-    // What is common needs no making.
-    match status {
-        400 => Text::constant("BAD_REQUEST"),
-        401 => Text::constant("UNAUTHORIZED"),
-        403 => Text::constant("FORBIDDEN"),
-        404 => Text::constant("NOT_FOUND"),
-        405 => Text::constant("METHOD_NOT_ALLOWED"),
-        409 => Text::constant("CONFLICT"),
-        422 => Text::constant("UNPROCESSABLE_ENTITY"),
-        429 => Text::constant("TOO_MANY_REQUESTS"),
-        500 => Text::constant("INTERNAL_SERVER_ERROR"),
-        502 => Text::constant("BAD_GATEWAY"),
-        503 => Text::constant("SERVICE_UNAVAILABLE"),
-        504 => Text::constant("GATEWAY_TIMEOUT"),
-        _ => made_of_reason(status),
-    }
+/// Rows share what is common: it needs no making.
+static COMMON: LazyLock<[(u16, SharedText); 12]> = LazyLock::new(|| {
+    [
+        (400, "BAD_REQUEST"),
+        (401, "UNAUTHORIZED"),
+        (403, "FORBIDDEN"),
+        (404, "NOT_FOUND"),
+        (405, "METHOD_NOT_ALLOWED"),
+        (409, "CONFLICT"),
+        (422, "UNPROCESSABLE_ENTITY"),
+        (429, "TOO_MANY_REQUESTS"),
+        (500, "INTERNAL_SERVER_ERROR"),
+        (502, "BAD_GATEWAY"),
+        (503, "SERVICE_UNAVAILABLE"),
+        (504, "GATEWAY_TIMEOUT"),
+    ]
+    .map(|(status, code)| (status, Text::constant(code).into()))
+});
+
+fn status_code(status: u16) -> SharedText {
+    let known = COMMON.iter().find(|(known, _)| *known == status);
+    known.map_or_else(|| made_of_reason(status).into(), |(_, code)| code.clone())
 }
 
 /// `NOT_FOUND` for 404 (the reason phrase of RFC 9110), `HTTP_499` where there is none.
@@ -152,7 +159,7 @@ mod tests {
     #[test]
     fn a_common_code_is_the_one_that_would_be_made() {
         for status in 400..600 {
-            assert_eq!(status_code(status), made_of_reason(status), "{status}");
+            assert_eq!(*status_code(status), *made_of_reason(status), "{status}");
         }
     }
 }

@@ -215,7 +215,7 @@ fn row(dice: &mut Dice, at: u64, ts: Micros) -> Row {
         route,
         status_code: status,
         outcome: Outcome::of(end, status, None),
-        error_code: derived_error_code(end, status, None).map(Into::into),
+        error_code: derived_error_code(end, status, None),
         duration_us: 200 + dice.roll(1 << magnitude),
         user_agent: Some(format!("agent/{}", dice.roll(4)).into()),
         ip: Some(match dice.roll(5) {
