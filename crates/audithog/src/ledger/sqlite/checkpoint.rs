@@ -1,4 +1,4 @@
-//! Moving the write-ahead log into the file, off the writer's thread.
+//! Moving the write-ahead log into the file: most of it off the writer's thread, which moves the rest.
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -26,6 +26,11 @@ const STEP: u64 = 4 << 20;
 const REST: Duration = Duration::from_secs(10);
 /// How long the writer waits for readers.
 const WRITER_PATIENCE: Duration = Duration::from_millis(20);
+/// The same for the end of a round, which is no loss if it is missed.
+const ROUND_PATIENCE: Duration = Duration::from_millis(2);
+/// From this version on a log may be left as it is after it was moved (sqlite.org/wal.html, "The WAL-Reset Bug"): before, a
+/// checkpoint that begins just when the log begins again can take new pages for moved ones. An emptied log has none.
+const RESETS_SAFELY: i32 = 3_051_003;
 /// How long closing waits for a checkpoint under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -36,12 +41,14 @@ pub(super) struct Checkpointer {
     stopped: Receiver<()>,
     /// About how much was logged since the last nudge.
     grown: u64,
-    /// About how much was logged since the log was last to begin again.
+    /// About how much this process has logged in this round.
     logged: u64,
-    /// The size at which the writer checkpoints itself.
+    /// The size at which the writer shortens the file.
     full: u64,
-    /// When it last did.
+    /// When it last tried that.
     tried: Option<Instant>,
+    /// The writer's last attempt failed, and it was said.
+    failing: bool,
     /// Somebody keeps a large log from being emptied, and it was said.
     held_up: bool,
 }
@@ -70,6 +77,7 @@ impl Checkpointer {
             logged: 0,
             full: FULL,
             tried: None,
+            failing: false,
             held_up: false,
         })
     }
@@ -84,7 +92,8 @@ impl Checkpointer {
         let logged = estimate(rows);
         self.grown += logged;
         self.logged += logged;
-        if self.grown >= NUDGE {
+        // At the end of a round the writer does it itself: the two would be in each other's way.
+        if self.grown >= NUDGE && self.logged < ROUND {
             self.grown = 0;
             if let Some(nudge) = &self.nudge {
                 // Full means that a checkpoint is asked for already.
@@ -111,9 +120,7 @@ impl Checkpointer {
                 );
             }
             if self.logged >= ROUND {
-                self.logged = 0;
-                // One who is in the way makes the file grow: then it is shortened, some time.
-                empty(connection, "RESTART")?;
+                self.end_round(connection)?;
             }
             return Ok(());
         }
@@ -123,8 +130,9 @@ impl Checkpointer {
         }
         self.full = wal_bytes + STEP.max(wal_bytes / 4);
         self.tried = Some(Instant::now());
-        self.logged = 0;
+        (self.grown, self.logged) = (0, 0);
         let done = shorten(connection)?;
+        self.failing = false;
         if !done && wal_bytes >= LARGE && !std::mem::replace(&mut self.held_up, true) {
             tracing::warn!(
                 bytes = wal_bytes,
@@ -133,6 +141,26 @@ impl Checkpointer {
             );
         }
         Ok(())
+    }
+
+    /// Lets the log begin again. Who is in the way makes its file grow: then it is shortened, some time.
+    fn end_round(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let mode = if rusqlite::version_number() < RESETS_SAFELY {
+            "TRUNCATE"
+        } else {
+            "RESTART"
+        };
+        (self.grown, self.logged) = (0, 0);
+        if !empty(connection, mode, ROUND_PATIENCE)? {
+            self.logged = ROUND / 2;
+        }
+        self.failing = false;
+        Ok(())
+    }
+
+    /// True once per episode: the writer's attempt failed.
+    pub(super) fn fails_first(&mut self) -> bool {
+        !std::mem::replace(&mut self.failing, true)
     }
 
     /// Lets the thread end, and waits for it, but not for ever.
@@ -146,11 +174,11 @@ impl Checkpointer {
 /// Moves the whole log into the ledger's file, and takes the room from the log's. Readers are waited for only a moment.
 /// False if one was in the way.
 pub(super) fn shorten(connection: &Connection) -> Result<bool, StoreError> {
-    empty(connection, "TRUNCATE")
+    empty(connection, "TRUNCATE", WRITER_PATIENCE)
 }
 
-fn empty(connection: &Connection, mode: &str) -> Result<bool, StoreError> {
-    busy::with_patience(WRITER_PATIENCE, || checkpoint(connection, mode))
+fn empty(connection: &Connection, mode: &str, patience: Duration) -> Result<bool, StoreError> {
+    busy::with_patience(patience, || checkpoint(connection, mode))
         .map_err(failed("empty its write-ahead log"))
 }
 
@@ -158,7 +186,9 @@ fn run(connection: &Connection, nudges: &Receiver<()>) {
     let mut failing = false;
     while nudges.recv().is_ok() {
         match checkpoint(connection, "PASSIVE") {
-            Ok(_) => failing = false,
+            Ok(true) => failing = false,
+            // Another checkpoint or a reader was in the way: that says nothing of the disk.
+            Ok(false) => {}
             Err(error) => {
                 if !failing {
                     tracing::warn!(%error, "audithog could not checkpoint its ledger; the write-ahead log grows");
@@ -199,6 +229,7 @@ mod tests {
             logged: 0,
             full: FULL,
             tried: None,
+            failing: false,
             held_up: false,
         }
     }

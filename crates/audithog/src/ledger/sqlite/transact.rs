@@ -42,7 +42,7 @@ impl SqliteStore {
         let Some(open) = &mut self.open else {
             return Err(plain(StoreErrorKind::Io, "the ledger is closed"));
         };
-        // Kept until the log is shortened, which takes the same lock of SQLite.
+        // Kept until the log is emptied, which takes the same lock of SQLite.
         let turn = open.turnstile.pass();
         open.files.check()?;
         // What the log holds since the disk failed is not safe before it is in the file.
@@ -89,7 +89,9 @@ impl SqliteStore {
             .after_commit(&open.connection, rows, sizes.wal)
         {
             // The commit stands; a failed checkpoint shows in the size of the log.
-            tracing::warn!(%error, "audithog could not shorten its write-ahead log");
+            if open.checkpointer.fails_first() {
+                tracing::warn!(%error, "audithog could not shorten its write-ahead log");
+            }
             self.note_failure(&error);
         }
         drop(turn);
