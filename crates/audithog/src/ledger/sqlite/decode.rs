@@ -172,10 +172,7 @@ impl Decoder {
         match value {
             ValueRef::Null => Ok(None),
             ValueRef::Text(bytes) => Ok(Some(utf8(bytes)?.into())),
-            ValueRef::Integer(name) => match self.known(name) {
-                Some(known) => Ok(Some(known.into())),
-                None => Ok(Some((&self.look_up(connection, name)?).into())),
-            },
+            ValueRef::Integer(name) => self.name(connection, name, |text| text.into()).map(Some),
             ValueRef::Blob(bytes) => Ok(Some(blob_uuid(bytes)?.as_hyphenated().to_string().into())),
             ValueRef::Real(_) => Err(damaged("a row has a number in place of a text")),
         }
@@ -188,27 +185,29 @@ impl Decoder {
         value: ValueRef<'_>,
     ) -> Result<Option<SharedText>, StoreError> {
         match value {
-            ValueRef::Null => Ok(None),
-            ValueRef::Integer(name) => match self.known(name) {
-                Some(known) => Ok(Some(known.clone())),
-                None => self.look_up(connection, name).map(Some),
-            },
+            ValueRef::Integer(name) => self.name(connection, name, Clone::clone).map(Some),
             other => Ok(self.text(connection, other)?.map(Into::into)),
         }
     }
 
-    fn known(&self, name: i64) -> Option<&SharedText> {
-        self.names.get(usize::try_from(name).ok()?)?.as_ref()
-    }
-
-    fn look_up(&mut self, connection: &Connection, name: i64) -> Result<SharedText, StoreError> {
+    /// What `take` takes of a text in the dictionary.
+    fn name<T>(
+        &mut self,
+        connection: &Connection,
+        name: i64,
+        take: impl FnOnce(&SharedText) -> T,
+    ) -> Result<T, StoreError> {
+        let place = usize::try_from(name).ok();
+        if let Some(Some(text)) = place.and_then(|place| self.names.get(place)) {
+            return Ok(take(text));
+        }
         let text: Option<String> = connection
             .prepare_cached("SELECT text FROM audit_names WHERE name = ?1")
             .and_then(|mut by_name| by_name.query_row([name], |row| row.get(0)).optional())
             .map_err(failed("read a text"))?;
         let text = text.ok_or_else(|| damaged(format_args!("text {name} is missing")))?;
         let text = SharedText::from(text);
-        let place = usize::try_from(name).ok();
+        let taken = take(&text);
         if let Some(place) = place.filter(|place| *place <= LARGEST_NAME) {
             if self.known_names >= KNOWN_NAMES {
                 self.names.clear();
@@ -217,10 +216,10 @@ impl Decoder {
             if self.names.len() <= place {
                 self.names.resize(place + 1, None);
             }
-            self.names[place] = Some(text.clone());
+            self.names[place] = Some(text);
             self.known_names += 1;
         }
-        Ok(text)
+        Ok(taken)
     }
 
     fn run(&mut self, connection: &Connection, run: i64) -> Result<Arc<Run>, StoreError> {
