@@ -47,10 +47,30 @@ pub(super) struct Checkpointer {
     full: u64,
     /// When it last tried that.
     tried: Option<Instant>,
-    /// The writer's last attempt failed, and it was said.
-    failing: bool,
+    /// Of the writer's attempts.
+    trouble: Trouble,
     /// Somebody keeps a large log from being emptied, and it was said.
     held_up: bool,
+}
+
+/// Attempts that fail: told once, until one succeeds.
+#[derive(Debug, Default)]
+struct Trouble {
+    told: bool,
+}
+
+impl Trouble {
+    /// True if `tried` is to be told. One that somebody was in the way of says nothing of the disk.
+    fn is_news<E>(&mut self, tried: &Result<bool, E>) -> bool {
+        match tried {
+            Ok(true) => {
+                self.told = false;
+                false
+            }
+            Ok(false) => false,
+            Err(_) => !std::mem::replace(&mut self.told, true),
+        }
+    }
 }
 
 impl Checkpointer {
@@ -70,16 +90,20 @@ impl Checkpointer {
                 message: "the ledger could not start its checkpoint thread".to_owned(),
                 source: Some(Box::new(source)),
             })?;
-        Ok(Self {
+        Ok(Self::new(nudge, stopped))
+    }
+
+    fn new(nudge: SyncSender<()>, stopped: Receiver<()>) -> Self {
+        Self {
             nudge: Some(nudge),
             stopped,
             grown: 0,
             logged: 0,
             full: FULL,
             tried: None,
-            failing: false,
+            trouble: Trouble::default(),
             held_up: false,
-        })
+        }
     }
 
     /// After each commit: `rows` were added, and the log file has `wal_bytes`.
@@ -92,15 +116,16 @@ impl Checkpointer {
         let logged = estimate(rows);
         self.grown += logged;
         self.logged += logged;
-        // At the end of a round the writer does it itself: the two would be in each other's way.
-        if self.grown >= NUDGE && self.logged < ROUND {
+        self.tend(connection, wal_bytes)?;
+        // Not if the writer did it itself just now: the two would be in each other's way.
+        if self.grown >= NUDGE {
             self.grown = 0;
             if let Some(nudge) = &self.nudge {
                 // Full means that a checkpoint is asked for already.
                 let _ = nudge.try_send(());
             }
         }
-        self.tend(connection, wal_bytes)
+        Ok(())
     }
 
     /// Lets the log begin again when it is time, and shortens a file that is full, if nobody is in the way. Says once per
@@ -130,9 +155,7 @@ impl Checkpointer {
         }
         self.full = wal_bytes + STEP.max(wal_bytes / 4);
         self.tried = Some(Instant::now());
-        (self.grown, self.logged) = (0, 0);
-        let done = shorten(connection)?;
-        self.failing = false;
+        let done = self.tell(shorten(connection))?;
         if !done && wal_bytes >= LARGE && !std::mem::replace(&mut self.held_up, true) {
             tracing::warn!(
                 bytes = wal_bytes,
@@ -150,17 +173,21 @@ impl Checkpointer {
         } else {
             "RESTART"
         };
-        (self.grown, self.logged) = (0, 0);
-        if !empty(connection, mode, ROUND_PATIENCE)? {
+        if !self.tell(empty(connection, mode, ROUND_PATIENCE))? {
             self.logged = ROUND / 2;
         }
-        self.failing = false;
         Ok(())
     }
 
-    /// True once per episode: the writer's attempt failed.
-    pub(super) fn fails_first(&mut self) -> bool {
-        !std::mem::replace(&mut self.failing, true)
+    /// The writer has tried it itself.
+    fn tell(&mut self, tried: Result<bool, StoreError>) -> Result<bool, StoreError> {
+        (self.grown, self.logged) = (0, 0);
+        if self.trouble.is_news(&tried)
+            && let Err(error) = &tried
+        {
+            tracing::warn!(%error, "audithog could not shorten its write-ahead log");
+        }
+        tried
     }
 
     /// Lets the thread end, and waits for it, but not for ever.
@@ -183,18 +210,13 @@ fn empty(connection: &Connection, mode: &str, patience: Duration) -> Result<bool
 }
 
 fn run(connection: &Connection, nudges: &Receiver<()>) {
-    let mut failing = false;
+    let mut trouble = Trouble::default();
     while nudges.recv().is_ok() {
-        match checkpoint(connection, "PASSIVE") {
-            Ok(true) => failing = false,
-            // Another checkpoint or a reader was in the way: that says nothing of the disk.
-            Ok(false) => {}
-            Err(error) => {
-                if !failing {
-                    tracing::warn!(%error, "audithog could not checkpoint its ledger; the write-ahead log grows");
-                }
-                failing = true;
-            }
+        let tried = checkpoint(connection, "PASSIVE");
+        if trouble.is_news(&tried)
+            && let Err(error) = tried
+        {
+            tracing::warn!(%error, "audithog could not checkpoint its ledger; the write-ahead log grows");
         }
     }
 }
@@ -219,51 +241,142 @@ fn estimate(rows: usize) -> u64 {
 mod tests {
     use super::*;
 
-    /// One that asks for nothing in the background.
-    fn alone() -> Checkpointer {
-        let (_, stopped) = mpsc::channel();
-        Checkpointer {
-            nudge: None,
-            stopped,
-            grown: 0,
-            logged: 0,
-            full: FULL,
-            tried: None,
-            failing: false,
-            held_up: false,
+    /// A log, and a checkpointer whose thread is this test.
+    struct Scene {
+        dir: tempfile::TempDir,
+        connection: Connection,
+        checkpointer: Checkpointer,
+        nudges: Receiver<()>,
+    }
+
+    /// Rows of which a commit is taken for so many bytes, nearly.
+    fn rows(bytes: u64) -> usize {
+        usize::try_from(bytes / 4_096).unwrap() * 25
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let (nudge, nudges) = mpsc::sync_channel(1);
+            let (_, stopped) = mpsc::channel();
+            let mut connection = Connection::open(dir.path().join("audit.db")).unwrap();
+            busy::install(&mut connection).unwrap();
+            connection
+                .execute_batch(
+                    "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE rows(data)",
+                )
+                .unwrap();
+            Self {
+                dir,
+                connection,
+                checkpointer: Checkpointer::new(nudge, stopped),
+                nudges,
+            }
+        }
+
+        fn log_bytes(&self) -> u64 {
+            let log = self.dir.path().join("audit.db-wal");
+            log.metadata().unwrap().len()
+        }
+
+        /// Commits 20,000 bytes, as so many rows and with a log of so many bytes. The size of its file afterwards.
+        fn commit_as(&mut self, rows: usize, log_bytes: Option<u64>) -> u64 {
+            self.connection
+                .execute("INSERT INTO rows VALUES (zeroblob(20000))", [])
+                .unwrap();
+            let bytes = log_bytes.unwrap_or_else(|| self.log_bytes());
+            self.checkpointer
+                .after_commit(&self.connection, rows, bytes)
+                .unwrap();
+            self.log_bytes()
+        }
+
+        fn commit(&mut self, rows: usize) -> u64 {
+            self.commit_as(rows, None)
+        }
+
+        fn is_nudged(&self) -> bool {
+            self.nudges.try_recv().is_ok()
+        }
+
+        /// Reads until it is dropped.
+        fn reader(&self) -> Connection {
+            let reader = Connection::open(self.dir.path().join("audit.db")).unwrap();
+            reader
+                .execute_batch("BEGIN; SELECT count(*) FROM rows")
+                .unwrap();
+            reader
         }
     }
 
     #[test]
     fn the_log_begins_again_after_a_round_and_its_file_keeps_its_size() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.db");
-        let connection = Connection::open(&path).unwrap();
-        connection
-            .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE rows(data)",
-            )
-            .unwrap();
-        let mut checkpointer = alone();
-        // Commits something, as so many rows; the size of the log's file then.
-        let mut commit = |rows: usize| {
-            connection
-                .execute("INSERT INTO rows VALUES (zeroblob(20000))", [])
-                .unwrap();
-            let log = path.with_file_name("audit.db-wal");
-            let bytes = log.metadata().unwrap().len();
-            checkpointer.after_commit(&connection, rows, bytes).unwrap();
-            log.metadata().unwrap().len()
-        };
-        let grown = [commit(0), commit(0), commit(0)];
+        let mut scene = Scene::new();
+        let grown = [(); 3].map(|()| scene.commit(0));
         assert!(grown.is_sorted_by(|a, b| a < b), "{grown:?}");
-        let round = usize::try_from(ROUND / 4_096).unwrap() * 25;
-        let full = commit(round);
+        let full = scene.commit(rows(ROUND));
         assert!(full > grown[2]);
         // From its start.
-        assert_eq!([commit(0), commit(0)], [full, full]);
+        assert_eq!([(); 2].map(|()| scene.commit(0)), [full, full]);
         // The next round has just begun.
-        let later = [commit(0), commit(0), commit(0), commit(0)];
+        let later = [(); 4].map(|()| scene.commit(0));
         assert!(later[3] > full, "{later:?}");
+    }
+
+    #[test]
+    fn a_round_that_a_reader_kept_from_its_end_ends_soon_after_it() {
+        let mut scene = Scene::new();
+        scene.commit(0);
+        let reader = scene.reader();
+        let full = scene.commit(rows(ROUND));
+        drop(reader);
+        let still = scene.commit(0);
+        assert!(still > full);
+        let end = scene.commit(rows(ROUND / 2));
+        assert!(end > still);
+        assert_eq!(scene.commit(0), end);
+    }
+
+    #[test]
+    fn the_thread_is_asked_halfway_and_not_when_the_writer_does_it() {
+        let mut scene = Scene::new();
+        scene.commit(rows(NUDGE) - 200);
+        assert!(!scene.is_nudged());
+        scene.commit(200);
+        assert!(scene.is_nudged());
+        scene.commit(rows(ROUND - NUDGE));
+        assert!(!scene.is_nudged());
+        scene.commit(rows(NUDGE));
+        assert!(scene.is_nudged());
+    }
+
+    #[test]
+    fn the_thread_is_asked_while_the_writer_rests_from_a_log_that_is_held_up() {
+        let mut scene = Scene::new();
+        scene.commit(0);
+        let _reader = scene.reader();
+        scene.commit_as(0, Some(LARGE));
+        assert!(scene.checkpointer.held_up);
+        for _ in 0..4 {
+            scene.commit_as(rows(NUDGE), Some(LARGE));
+            assert!(scene.is_nudged());
+        }
+    }
+
+    #[test]
+    fn trouble_is_told_once_until_an_attempt_succeeds() {
+        let mut trouble = Trouble::default();
+        let tries = [
+            (Err(()), true),
+            (Err(()), false),
+            // Somebody was in the way.
+            (Ok(false), false),
+            (Err(()), false),
+            (Ok(true), false),
+            (Err(()), true),
+        ];
+        for (at, (tried, is_news)) in tries.into_iter().enumerate() {
+            assert_eq!(trouble.is_news(&tried), is_news, "attempt {at}");
+        }
     }
 }
