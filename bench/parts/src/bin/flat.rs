@@ -1,7 +1,8 @@
 //! What the size of a ledger changes: the cost of a row, the start, and the look-ups that have a name.
 //!
 //! `flat [--quick] [--full] [--dir DIR]`: 1,000, 100,000 and 10 million rows; `--quick` ends at a million, `--full` at
-//! 100 million, which takes about 14 GB. One ledger grows through the store itself.
+//! 100 million, which takes about 13 GB. One ledger grows through the store itself; at each size it and one that begins
+//! with a thousand rows take the same number of rows in turns, so that the machine's mood is in both.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +17,8 @@ use bench_parts::report::figure;
 use bench_parts::requests::Requests;
 
 const GROUP: usize = 1_000;
+/// Rows of the ledger that the others are compared with.
+const SMALL: i64 = 1_000;
 /// Rows that are measured at each size: a hundred groups.
 const MEASURED: usize = 100_000;
 const LOOKUPS: i64 = 200;
@@ -40,7 +43,6 @@ fn main() -> Result<(), Failure> {
     let dir = tempfile::tempdir_in(arguments.directory())?;
     let path = dir.path().join("audit.db");
     let mut requests = Requests::default();
-    let mut first = None;
     let begun = now();
     for (rows, name) in SIZES {
         if rows > largest || (rows == 1_000_000 && largest > rows) {
@@ -50,31 +52,25 @@ fn main() -> Result<(), Failure> {
         grow(&path, &mut requests, rows)?;
         start(&path, name)?;
         look_up(&path, begun, rows, name)?;
-        let costs = costs(&path, &mut requests)?;
+        let small = dir.path().join(format!("beside-{name}.db"));
+        grow(&small, &mut requests, SMALL)?;
+        let Costs { each, ratios } = costs(&path, &small, &mut requests)?;
         figure(
             "ledger",
             &format!("flat_append_us_{name}"),
             "us",
-            &costs,
+            &each,
             "processor time of the appending thread a row",
         );
-        let base = *first.get_or_insert_with(|| median(&costs));
-        let ratios: Vec<f64> = costs.iter().map(|cost| cost / base).collect();
         figure(
             "ledger",
             &format!("flat_cost_ratio_{name}"),
             "ratio",
             &ratios,
-            "cost of a row against that at 1,000 rows",
+            "cost of a row against that in a ledger that begins with 1,000 rows, in turns",
         );
     }
     Ok(())
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(1.0)
 }
 
 fn grow(path: &Path, requests: &mut Requests, upto: i64) -> Result<(), Failure> {
@@ -85,19 +81,34 @@ fn grow(path: &Path, requests: &mut Requests, upto: i64) -> Result<(), Failure> 
     Ok(ledger.close()?)
 }
 
-/// Five times a fifth of the rows.
-fn costs(path: &Path, requests: &mut Requests) -> Result<Vec<f64>, Failure> {
-    let mut ledger = Ledger::open(path)?;
-    let mut costs = Vec::new();
+/// Of each fifth of the rows.
+#[derive(Default)]
+struct Costs {
+    /// Microseconds a row.
+    each: Vec<f64>,
+    /// By that of a row in the small ledger.
+    ratios: Vec<f64>,
+}
+
+fn costs(path: &Path, small: &Path, requests: &mut Requests) -> Result<Costs, Failure> {
+    let mut ledgers = [Ledger::open(path)?, Ledger::open(small)?];
+    let mut costs = Costs::default();
     for _ in 0..5 {
-        let mut taken = Taken::default();
+        let mut taken = [Taken::default(), Taken::default()];
         for _ in 0..MEASURED / GROUP / 5 {
-            let rows = requests.rows(GROUP);
-            measure(Some(&mut taken), || ledger.append(&rows, false))?;
+            for (ledger, taken) in ledgers.iter_mut().zip(&mut taken) {
+                let rows = requests.rows(GROUP);
+                measure(Some(taken), || ledger.append(&rows, false))?;
+            }
         }
-        costs.push(taken.thread.as_secs_f64() * 1e6 / (MEASURED / 5) as f64);
+        let [large, small] =
+            taken.map(|taken| taken.thread.as_secs_f64() * 1e6 / (MEASURED / 5) as f64);
+        costs.each.push(large);
+        costs.ratios.push(large / small);
     }
-    ledger.close()?;
+    for ledger in ledgers {
+        ledger.close()?;
+    }
     Ok(costs)
 }
 
