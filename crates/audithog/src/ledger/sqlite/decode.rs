@@ -13,7 +13,8 @@ use super::error::{damaged, failed};
 use super::schema::flag;
 use crate::ledger::StoreError;
 use crate::record::{
-    Actor, Exchange, Measured, Micros, Outcome, RequestId, Row, Run, SharedText, StoredRow, Text,
+    Actor, Exchange, Measured, Micros, Outcome, RequestId, Row, Run, SharedRow, SharedText,
+    StoredRow, Text,
 };
 
 /// Texts known to a reader; beyond this the memory starts afresh.
@@ -26,11 +27,48 @@ const KNOWN_RUNS: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     /// By number.
-    names: Vec<Option<SharedText>>,
+    names: Vec<Option<Name>>,
     known_names: usize,
     runs: HashMap<i64, Arc<Run>>,
     /// Most rows are of the run of the one before.
     last_run: Option<(i64, Arc<Run>)>,
+}
+
+/// A text of the dictionary.
+#[derive(Clone, Debug)]
+struct Name {
+    /// A short one lies here: one look less for each column that has one.
+    text: Text,
+    /// Once a row wanted it shared.
+    shared: Option<SharedText>,
+}
+
+/// Rows that were read together, and stay together: see [`SharedRow::among`].
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    numbers: Vec<(i64, Arc<Run>)>,
+    rows: Vec<Row>,
+}
+
+impl Gathered {
+    pub(super) fn with_capacity(rows: usize) -> Self {
+        Self {
+            numbers: Vec::with_capacity(rows),
+            rows: Vec::with_capacity(rows),
+        }
+    }
+
+    pub(super) fn into_rows(self) -> Vec<StoredRow> {
+        let rows = Arc::new(self.rows);
+        let numbers = self.numbers.into_iter().enumerate();
+        numbers
+            .map(|(at, (seq, run))| StoredRow {
+                seq,
+                run,
+                row: SharedRow::among(&rows, at),
+            })
+            .collect()
+    }
 }
 
 /// Hands out the columns from left to right.
@@ -45,6 +83,33 @@ impl Decoder {
         connection: &Connection,
         row: &rusqlite::Row<'_>,
     ) -> Result<StoredRow, StoreError> {
+        let ((seq, run), row) = self.parts(connection, row)?;
+        Ok(StoredRow {
+            seq,
+            run,
+            row: row.into(),
+        })
+    }
+
+    pub(super) fn gather(
+        &mut self,
+        connection: &Connection,
+        row: &rusqlite::Row<'_>,
+        into: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        let (number, row) = self.parts(connection, row)?;
+        into.numbers.push(number);
+        into.rows.push(row);
+        Ok(())
+    }
+
+    // In the callers, so that a row is made where it stays: it is large.
+    #[inline(always)]
+    fn parts(
+        &mut self,
+        connection: &Connection,
+        row: &rusqlite::Row<'_>,
+    ) -> Result<((i64, Arc<Run>), Row), StoreError> {
         let mut columns = Columns { row, next: 0 };
         let seq = columns.int()?;
         let run = columns.int()?;
@@ -85,32 +150,28 @@ impl Decoder {
         if let Some(exchange) = &mut exchange {
             exchange.upstream_request_id = upstream_request_id;
         }
-        Ok(StoredRow {
-            seq,
-            run,
-            row: Row {
-                id,
-                caller_id: flags & flag::CALLER_ID != 0,
-                ts,
-                event,
-                request_id,
-                actor: Actor {
-                    user_id,
-                    user_role,
-                    org_id,
-                    kind,
-                    on_behalf_of,
-                },
-                exchange,
-                trace_id,
-                trace_trusted: flags & flag::TRACE_TRUSTED != 0,
-                distinct_id,
-                properties,
-                on_request_of: None,
-                measured: Measured::default(),
-            }
-            .into(),
-        })
+        let row = Row {
+            id,
+            caller_id: flags & flag::CALLER_ID != 0,
+            ts,
+            event,
+            request_id,
+            actor: Actor {
+                user_id,
+                user_role,
+                org_id,
+                kind,
+                on_behalf_of,
+            },
+            exchange,
+            trace_id,
+            trace_trusted: flags & flag::TRACE_TRUSTED != 0,
+            distinct_id,
+            properties,
+            on_request_of: None,
+            measured: Measured::default(),
+        };
+        Ok(((seq, run), row))
     }
 
     fn exchange(
@@ -172,7 +233,9 @@ impl Decoder {
         match value {
             ValueRef::Null => Ok(None),
             ValueRef::Text(bytes) => Ok(Some(utf8(bytes)?.into())),
-            ValueRef::Integer(name) => self.name(connection, name, |text| text.into()).map(Some),
+            ValueRef::Integer(name) => self
+                .name(connection, name, |name| name.text.clone())
+                .map(Some),
             ValueRef::Blob(bytes) => Ok(Some(blob_uuid(bytes)?.as_hyphenated().to_string().into())),
             ValueRef::Real(_) => Err(damaged("a row has a number in place of a text")),
         }
@@ -185,7 +248,7 @@ impl Decoder {
         value: ValueRef<'_>,
     ) -> Result<Option<SharedText>, StoreError> {
         match value {
-            ValueRef::Integer(name) => self.name(connection, name, Clone::clone).map(Some),
+            ValueRef::Integer(name) => self.name(connection, name, Name::share).map(Some),
             other => Ok(self.text(connection, other)?.map(Into::into)),
         }
     }
@@ -195,19 +258,22 @@ impl Decoder {
         &mut self,
         connection: &Connection,
         name: i64,
-        take: impl FnOnce(&SharedText) -> T,
+        take: impl FnOnce(&mut Name) -> T,
     ) -> Result<T, StoreError> {
         let place = usize::try_from(name).ok();
-        if let Some(Some(text)) = place.and_then(|place| self.names.get(place)) {
-            return Ok(take(text));
+        if let Some(Some(known)) = place.and_then(|place| self.names.get_mut(place)) {
+            return Ok(take(known));
         }
         let text: Option<String> = connection
             .prepare_cached("SELECT text FROM audit_names WHERE name = ?1")
             .and_then(|mut by_name| by_name.query_row([name], |row| row.get(0)).optional())
             .map_err(failed("read a text"))?;
         let text = text.ok_or_else(|| damaged(format_args!("text {name} is missing")))?;
-        let text = SharedText::from(text);
-        let taken = take(&text);
+        let mut known = Name {
+            text: text.into(),
+            shared: None,
+        };
+        let taken = take(&mut known);
         if let Some(place) = place.filter(|place| *place <= LARGEST_NAME) {
             if self.known_names >= KNOWN_NAMES {
                 self.names.clear();
@@ -216,7 +282,7 @@ impl Decoder {
             if self.names.len() <= place {
                 self.names.resize(place + 1, None);
             }
-            self.names[place] = Some(text);
+            self.names[place] = Some(known);
             self.known_names += 1;
         }
         Ok(taken)
@@ -246,6 +312,13 @@ impl Decoder {
         let found = Arc::new(found);
         self.runs.insert(run, Arc::clone(&found));
         Ok(found)
+    }
+}
+
+impl Name {
+    fn share(&mut self) -> SharedText {
+        let text = || self.text.clone().into();
+        self.shared.get_or_insert_with(text).clone()
     }
 }
 

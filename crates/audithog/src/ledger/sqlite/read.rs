@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::append::block_at;
-use super::decode::Decoder;
+use super::decode::{Decoder, Gathered};
 use super::encode::COLUMNS;
 use super::error::{damaged, failed};
 use super::file::{self, Identity};
@@ -29,7 +29,7 @@ static RANGE: LazyLock<String> = LazyLock::new(|| {
     format!("SELECT {COLUMNS} FROM audit_rows WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")
 });
 /// Rows that a read makes room for; more may come.
-const MOST_EXPECTED: usize = 1_000;
+const MOST_EXPECTED: usize = 2_000;
 
 /// Where a reader's connection sits. The store empties the seats of its readers before it opens its
 /// files anew: while one connection of the process is open, SQLite hands what it knows of the
@@ -148,9 +148,9 @@ impl SqliteReader {
 
     fn range(&self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
         let expected = usize::try_from(upto.saturating_sub(after)).unwrap_or(0);
-        let mut rows = Vec::with_capacity(expected.min(limit).min(MOST_EXPECTED));
+        let mut rows = Gathered::with_capacity(expected.min(limit).min(MOST_EXPECTED));
         self.query(&RANGE, params![after, upto, sql_limit(limit)], &mut rows)?;
-        Ok(rows)
+        Ok(rows.into_rows())
     }
 
     fn mark(&self, column: &str) -> Result<i64, StoreError> {
@@ -164,18 +164,13 @@ impl SqliteReader {
         })
     }
 
-    fn query(
-        &self,
-        sql: &str,
-        params: impl Params,
-        into: &mut Vec<StoredRow>,
-    ) -> Result<(), StoreError> {
+    fn query(&self, sql: &str, params: impl Params, into: &mut Gathered) -> Result<(), StoreError> {
         self.seated(|seated| {
             let reading = failed("read rows");
             let mut statement = seated.connection.prepare_cached(sql).map_err(&reading)?;
             let mut found = statement.query(params).map_err(&reading)?;
             while let Some(row) = found.next().map_err(&reading)? {
-                into.push(seated.decoder.row(&seated.connection, row)?);
+                seated.decoder.gather(&seated.connection, row, into)?;
             }
             Ok(())
         })
@@ -196,12 +191,12 @@ impl Reader for SqliteReader {
     }
 
     fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
-        let mut rows = Vec::with_capacity(seqs.len());
+        let mut rows = Gathered::with_capacity(seqs.len());
         let sql = format!("SELECT {COLUMNS} FROM audit_rows WHERE seq = ?1");
         for seq in seqs {
             self.query(&sql, [seq], &mut rows)?;
         }
-        Ok(rows)
+        Ok(rows.into_rows())
     }
 
     fn stragglers(&mut self, sink: &str, limit: usize) -> Result<Vec<Straggler>, StoreError> {

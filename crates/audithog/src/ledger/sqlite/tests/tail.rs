@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use super::{Place, open_at};
-use crate::ledger::sqlite::SqliteStore;
 use crate::ledger::sqlite::tail::{Limits, Tail};
-use crate::ledger::tests::{full_row, run};
+use crate::ledger::sqlite::{SqliteReader, SqliteStore};
+use crate::ledger::tests::{commit_rows, full_row, run};
 use crate::ledger::{Buffer, Group, Reader, Store, StoreError, StoreErrorKind, Straggler};
 use crate::record::{Micros, Row, Run, StoredRow};
 
@@ -258,4 +258,30 @@ fn a_store_that_opens_again_forgets_what_it_kept() {
     assert_eq!(store.tail.held(), 0);
     append(&mut store, 3..=3);
     assert_eq!(store.tail.held(), 1);
+}
+
+/// In one piece of memory, as rows that come through the tail are.
+#[test]
+fn rows_that_are_read_together_lie_side_by_side_and_share_their_texts() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &rows(1..=5));
+    let mut reader = SqliteReader::open(&place.path()).unwrap();
+    let by_range = reader.rows(0, 5, 10).unwrap();
+    let by_number = reader.rows_by_seq(&[2, 4, 5]).unwrap();
+    assert_eq!((by_range.len(), by_number.len()), (5, 3));
+    for read in [&by_range, &by_number] {
+        let address = |stored: &StoredRow| std::ptr::from_ref::<Row>(&stored.row).addr();
+        let mut pairs = read.windows(2);
+        assert!(pairs.all(|pair| address(&pair[1]) - address(&pair[0]) == size_of::<Row>()));
+        let code = |stored: &StoredRow| {
+            let exchange = stored.row.exchange.as_ref().unwrap();
+            exchange.error_code.as_ref().unwrap().as_ptr()
+        };
+        // In the dictionary since it came a second time.
+        let [.., last_but_one, last] = &read[..] else {
+            panic!("two rows at least were read");
+        };
+        assert_eq!(code(last_but_one), code(last));
+    }
 }
