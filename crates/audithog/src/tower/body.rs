@@ -1,5 +1,6 @@
 //! From the head of the response to its last byte.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,7 +16,7 @@ use crate::record::End;
 
 /// The most that is handed to the server at once. A server takes a frame whole, however large, and only then looks whether
 /// the client reads; slices let it look in between. (hyper buffers about 400 KB of an HTTP/1.1 response.)
-const MAX_SLICE: usize = 64 * 1024;
+pub(super) const MAX_SLICE: usize = 64 * 1024;
 
 pin_project! {
     /// The body of a response that is watched.
@@ -23,9 +24,9 @@ pin_project! {
     /// Frames, errors and trailers go through unchanged, except that data of more than 64 KiB is handed over
     /// in slices, without a copy. Dropped before its end, it makes the request's row.
     pub struct ResponseBody<B> {
-        // None only while this is dropped.
+        // None while this is dropped, and for a body of our own.
         #[pin]
-        inner: Option<B>,
+        inner: Option<Inner<B>>,
         // What is left of a large frame.
         rest: Bytes,
         // None for a request that another layer watches, and once the row was made.
@@ -46,6 +47,16 @@ pin_project! {
     }
 }
 
+pin_project! {
+    /// The service's body.
+    #[project = InnerProjection]
+    enum Inner<B> {
+        Unasked { #[pin] body: B },
+        // Asked before the head was handed over: it stays where it was asked.
+        Asked { body: Pin<Box<B>> },
+    }
+}
+
 pub(super) struct Streaming {
     pub(super) guard: Guard,
     /// Bytes that the server will still take, if the length is known.
@@ -63,8 +74,18 @@ pub(super) struct Streaming {
 pub(super) struct Unmarked(Option<Bytes>);
 
 struct Held {
-    promise: Promise,
+    /// None if nothing is to be waited for after all.
+    promise: Option<Promise>,
     then: Then,
+}
+
+/// What a body says that is asked before the head of its response is handed over.
+pub(super) enum Answer<B> {
+    /// All that it will ever say. Its row was made.
+    Whole(Bytes, Option<Promise>),
+    /// Not all.
+    Part(ResponseBody<B>),
+    Panic(Guard, Box<dyn Any + Send>),
 }
 
 /// What ends the body.
@@ -77,9 +98,9 @@ enum Then {
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn pass_through(inner: B) -> Self {
+    pub(super) fn pass_through(body: B) -> Self {
         Self {
-            inner: Some(inner),
+            inner: Some(Inner::Unasked { body }),
             rest: Bytes::new(),
             watching: None,
             held: None,
@@ -96,9 +117,9 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(super) fn watched(inner: B, streaming: Streaming) -> Self {
+    pub(super) fn watched(body: B, streaming: Streaming) -> Self {
         Self {
-            inner: Some(inner),
+            inner: Some(Inner::Unasked { body }),
             rest: Bytes::new(),
             watching: Some(streaming),
             held: None,
@@ -121,7 +142,10 @@ where
         let mut this = self.project();
         loop {
             if let Some(held) = this.held {
-                let release = ready!(held.promise.poll(cx));
+                let release = match &mut held.promise {
+                    Some(promise) => ready!(promise.poll(cx)),
+                    None => Release::Go,
+                };
                 let held = this.held.take();
                 if release == Release::Withhold {
                     // What is left must not get out after the error either.
@@ -160,7 +184,7 @@ where
                 };
                 match ended {
                     Ok(frame) => frame,
-                    Err((Some(promise), then)) => {
+                    Err((promise @ Some(_), then)) => {
                         *this.held = Some(Box::new(Held { promise, then }));
                         continue;
                     }
@@ -186,13 +210,11 @@ where
                     (promise, kept_back.unwrap_or(frame))
                 }
             };
-            match promise {
-                Some(promise) => {
-                    let then = Then::Frame(frame);
-                    *this.held = Some(Box::new(Held { promise, then }));
-                }
-                None => return Poll::Ready(Some(Ok(frame))),
+            if promise.is_none() {
+                return Poll::Ready(Some(Ok(frame)));
             }
+            let then = Then::Frame(frame);
+            *this.held = Some(Box::new(Held { promise, then }));
         }
     }
 
@@ -220,7 +242,86 @@ where
     }
 }
 
+impl<B: Body> Body for Inner<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.project() {
+            InnerProjection::Unasked { body } => body.poll_frame(cx),
+            InnerProjection::Asked { body } => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Unasked { body } => body.is_end_stream(),
+            Self::Asked { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Unasked { body } => body.size_hint(),
+            Self::Asked { body } => body.size_hint(),
+        }
+    }
+}
+
 impl Streaming {
+    /// Asks `body` once, before the head is handed over.
+    pub(super) fn ask<B>(mut self, body: B, cx: &mut Context<'_>) -> Answer<B>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        // It must not be moved from now on, and what is handed over is.
+        let mut body = Box::pin(body);
+        let polled = match self.guard.try_run(|| body.as_mut().poll_frame(cx)) {
+            Ok(polled) => polled,
+            Err(panic) => return Answer::Panic(self.guard, panic),
+        };
+        let mut rest = Bytes::new();
+        let other = match polled {
+            Poll::Pending => None,
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => {
+                    let is_all = self.remaining == Some(data.len() as u64);
+                    if is_all && body.is_end_stream() {
+                        // Still part of the request.
+                        self.guard.run(|| drop(body));
+                        return Answer::Whole(data, self.guard.finish(End::Complete));
+                    }
+                    rest = data;
+                    None
+                }
+                Err(frame) => Some(Some(Ok(frame))),
+            },
+            Poll::Ready(other) => Some(other),
+        };
+        let mut watching = Some(self);
+        let held = other.map(|other| {
+            let (promise, then) = match other {
+                Some(Ok(frame)) => (after_other(&mut watching, &frame), Then::Frame(frame)),
+                Some(Err(error)) => {
+                    let promise = finish(&mut watching, End::ResponseBodyError);
+                    (promise, Then::Error(error.into()))
+                }
+                None => (finish_body(&mut watching), Then::End),
+            };
+            Box::new(Held { promise, then })
+        });
+        Answer::Part(ResponseBody {
+            inner: Some(Inner::Asked { body }),
+            rest,
+            watching,
+            held,
+        })
+    }
+
     /// Bytes of the body.
     fn kept_back(&self) -> u64 {
         let data = self.unmarked.as_ref().and_then(|kept| kept.0.as_ref());
@@ -230,11 +331,13 @@ impl Streaming {
 
 impl Held {
     fn release(self, release: Release) -> Option<Result<Frame<Bytes>, BoxError>> {
-        if release == Release::Withhold {
-            self.promise.withheld(Instead::Abort);
-            return Some(Err(NotAudited.into()));
+        match self.promise {
+            Some(promise) if release == Release::Withhold => {
+                promise.withheld(Instead::Abort);
+                Some(Err(NotAudited.into()))
+            }
+            _ => self.then.now(),
         }
-        self.then.now()
     }
 }
 

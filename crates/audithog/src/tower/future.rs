@@ -14,7 +14,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::body::{ResponseBody, Streaming};
+use super::body::{self, MAX_SLICE, ResponseBody, Streaming};
 use super::held::{BoxError, Panic, Unavailable};
 use super::service::X_REQUEST_ID;
 use super::{AuditConnectInfo, ErrorCode};
@@ -86,6 +86,8 @@ struct Held<R, E> {
 enum Answer<R, E> {
     /// A response without a body, and the connection if it ends HTTP on it.
     Response(R, Option<AuditConnectInfo>),
+    /// A response with all of its body.
+    Whole(Response<Bytes>),
     Error(E),
     Panic(Panic),
 }
@@ -150,7 +152,7 @@ where
 
     /// The service panicked while it was called. Raised again at once, unless the panic waits for its row.
     pub(super) fn panicked(guard: &Guard, panic: Box<dyn Any + Send>) -> Self {
-        Self::at(hold_panic(guard, panic))
+        Self::at(Stage::Held(hold_panic(guard, panic)))
     }
 }
 
@@ -196,7 +198,7 @@ where
                             this.inner.set(Some(inner));
                             Stage::Running(watching)
                         }
-                        Err(panic) => hold_panic(&watching.guard, panic),
+                        Err(panic) => Stage::Held(hold_panic(&watching.guard, panic)),
                     }
                 }
                 Stage::Running(watching) => {
@@ -212,11 +214,11 @@ where
                         return Poll::Pending;
                     };
                     match result {
-                        Ok(result) => match watching.answered(result) {
+                        Ok(result) => match watching.answered(result, cx) {
                             Head::Ready(result) => return Poll::Ready(result),
                             Head::Held(held) => Stage::Held(held),
                         },
-                        Err(panic) => hold_panic(&watching.guard, panic),
+                        Err(panic) => Stage::Held(hold_panic(&watching.guard, panic)),
                     }
                 }
                 Stage::Held(held) => {
@@ -239,15 +241,15 @@ where
 }
 
 /// Raises the panic again, now or as soon as its row is committed.
-fn hold_panic<S, B, R, E>(guard: &Guard, panic: Box<dyn Any + Send>) -> Stage<S, B, R, E> {
+fn hold_panic<R, E>(guard: &Guard, panic: Box<dyn Any + Send>) -> Box<Held<R, E>> {
     let Some(promise) = guard.promise() else {
         resume_unwind(panic)
     };
-    Stage::Held(Box::new(Held {
+    Box::new(Held {
         promise,
         handle: guard.handle(),
         answer: Answer::Panic(Panic::new(panic)),
-    }))
+    })
 }
 
 impl<B, E> Held<Response<B>, E> {
@@ -263,6 +265,7 @@ impl<B, E> Held<Response<B>, E> {
                 }
                 Ok(response.map(ResponseBody::pass_through))
             }
+            Answer::Whole(response) => Ok(response.map(ResponseBody::of)),
             Answer::Error(error) => Err(error),
             Answer::Panic(panic) => panic.resume(),
         }
@@ -302,9 +305,13 @@ impl Watching {
         response
     }
 
-    fn answered<B: Body, E>(self, result: Result<Response<B>, E>) -> Head<B, E> {
+    fn answered<B, E>(self, result: Result<Response<B>, E>, cx: &mut Context<'_>) -> Head<B, E>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
         let error = match result {
-            Ok(response) => return self.head(response),
+            Ok(response) => return self.head(response, cx),
             Err(error) => error,
         };
         match self.guard.finish(End::ServiceError) {
@@ -318,7 +325,11 @@ impl Watching {
     }
 
     /// The head is there: tells what it says, and ends the request if nothing follows.
-    fn head<B: Body, E>(self, mut response: Response<B>) -> Head<B, E> {
+    fn head<B, E>(self, mut response: Response<B>, cx: &mut Context<'_>) -> Head<B, E>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
         let Self {
             guard,
             id,
@@ -370,9 +381,37 @@ impl Watching {
             remaining: if grpc { None } else { length },
             grpc,
         };
+        let is_short = |length: u64| length <= MAX_SLICE as u64;
+        if waits && streaming.remaining.is_some_and(is_short) {
+            return ask(streaming, response, cx);
+        }
         Head::Ready(Ok(
             response.map(|body| ResponseBody::watched(body, streaming))
         ))
+    }
+}
+
+/// A short body that is there at once waits together with its head: sent on its own, the head would cost the server and the
+/// client as much as the whole, and a client that had it could not be told any more that there is no answer.
+fn ask<B, E>(streaming: Streaming, response: Response<B>, cx: &mut Context<'_>) -> Head<B, E>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let (head, body) = response.into_parts();
+    let (data, promise) = match streaming.ask(body, cx) {
+        body::Answer::Whole(data, promise) => (data, promise),
+        body::Answer::Part(body) => return Head::Ready(Ok(Response::from_parts(head, body))),
+        body::Answer::Panic(guard, panic) => return Head::Held(hold_panic(&guard, panic)),
+    };
+    let response = Response::from_parts(head, data);
+    match promise {
+        None => Head::Ready(Ok(response.map(ResponseBody::of))),
+        Some(promise) => Head::Held(Box::new(Held {
+            handle: promise.handle(),
+            promise,
+            answer: Answer::Whole(response),
+        })),
     }
 }
 

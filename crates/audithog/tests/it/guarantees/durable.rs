@@ -21,8 +21,11 @@ enum Before {
 const GET: Method = Method::GET;
 
 /// Every kind of response, and where it waits.
-const KINDS: [(Method, &str, Before); 13] = [
-    (GET, "/sized", Before::Head(0)),
+const KINDS: [(Method, &str, Before); 16] = [
+    (GET, "/sized", Before::Nothing),
+    (GET, "/pieces", Before::Head(3)),
+    (GET, "/later", Before::Head(0)),
+    (GET, "/sized-trailers", Before::Head(0)),
     (GET, "/large", Before::Head(LARGE - LARGE % (64 * 1024))),
     (GET, "/stream", Before::Head(15)),
     (GET, "/eager", Before::Head(6)),
@@ -77,7 +80,7 @@ async fn no_response_of_any_kind_is_complete_before_its_row() {
             assert_eq!(stored[0].1, seen.status, "{what}");
             assert_eq!(
                 seen.trailers.is_some(),
-                matches!(path, "/trailers" | "/grpc") && protocol == Http2,
+                matches!(path, "/trailers" | "/sized-trailers" | "/grpc") && protocol == Http2,
                 "{what}"
             );
             service.end().await;
@@ -89,7 +92,8 @@ async fn no_response_of_any_kind_is_complete_before_its_row() {
 async fn where_nothing_marks_the_end_of_a_body_its_last_piece_waits() {
     // Of a known length, of an unknown one, and events, which are all wanted at once.
     for (path, first, all) in [
-        ("/sized", 0, 4),
+        ("/pieces", 3, 6),
+        ("/later", 0, 4),
         ("/trailers", 10, 15),
         ("/eager", 3, 6),
         ("/stream", 15, 15),
@@ -129,7 +133,11 @@ async fn the_length_of_a_body_that_waits_stays_exact() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_raised_again_after_its_row_is_committed() {
-    for (path, first) in [("/panic", 0), ("/panic-in-body", 5)] {
+    for (path, first) in [
+        ("/panic", 0),
+        ("/panic-in-sized-body", 0),
+        ("/panic-in-body", 5),
+    ] {
         let service = durable().await;
         let stall = Stall::begin(&service.path());
         let visit = service.get(Http1, path);
@@ -144,6 +152,54 @@ async fn a_panic_is_raised_again_after_its_row_is_committed() {
         assert_eq!(stored[0].2.as_deref(), Some("PANIC"));
         service.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_at_once_does_so_after_its_row_is_committed() {
+    // With what came before it broke.
+    for (path, bytes) in [
+        ("/short", 0),
+        ("/fails", 0),
+        ("/trailers-at-once", 0),
+        ("/cut", 3),
+    ] {
+        for protocol in [Http1, Http2] {
+            let what = format!("{path} over {protocol:?}");
+            let service = durable().await;
+            let stall = Stall::begin(&service.path());
+            let visit = service.get(protocol, path);
+            until_waiting(&service.logger, 1);
+            until("the head is seen", || visit.seen().status == Some(200));
+            assert!(!visit.seen().broken, "{what}");
+            stall.end();
+            let seen = visit.end().await;
+            assert!(seen.broken && seen.bytes <= bytes, "{what}: {seen:?}");
+            let stored = rows(&service.path(), "api_request");
+            let [(_, status, code)] = &stored[..] else {
+                panic!("{what}: {stored:?}");
+            };
+            assert_eq!(*status, Some(200), "{what}");
+            assert_eq!(code.as_deref(), Some("RESPONSE_BODY_ERROR"), "{what}");
+            service.end().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_body_that_waits_with_its_head_is_part_of_the_request() {
+    let service = durable().await;
+    let seen = service.get(Http1, "/says-goodbye").end().await;
+    assert_eq!(seen.text, "bye");
+    let table = rusqlite::Connection::open(service.path()).unwrap();
+    let user: Option<String> = table
+        .query_row(
+            "SELECT user_id FROM audit_logs WHERE event = 'api_request'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(user.as_deref(), Some("seen off"));
+    service.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

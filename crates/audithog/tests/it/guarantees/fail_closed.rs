@@ -151,7 +151,12 @@ async fn while_the_ledger_is_stuck_requests_are_refused_and_afterwards_served() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_response_that_is_caught_at_its_limit_is_never_complete() {
     // What waits is a head or the end of a body.
-    for (path, bytes) in [("/empty", None), ("/sized", Some(0)), ("/stream", Some(15))] {
+    for (path, bytes) in [
+        ("/empty", None),
+        ("/sized", None),
+        ("/later", Some(0)),
+        ("/stream", Some(15)),
+    ] {
         for protocol in [Http1, Http2] {
             let what = format!("{path} over {protocol:?}");
             let service = fail_closed(SOON, |builder| builder.without_started_row(None, "*")).await;
@@ -209,7 +214,11 @@ fn ids(path: &std::path::Path, event: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_whose_row_does_not_come_is_no_answer() {
-    for (path, status) in [("/panic", Some(503)), ("/panic-in-body", Some(200))] {
+    for (path, status) in [
+        ("/panic", Some(503)),
+        ("/panic-in-sized-body", Some(503)),
+        ("/panic-in-body", Some(200)),
+    ] {
         let service = fail_closed(SOON, |builder| builder.without_started_row(None, "*")).await;
         let stall = Stall::begin(&service.path());
         let seen = service.get(Http1, path).end().await;

@@ -1,6 +1,7 @@
 //! The service under test, with a response of every kind, and clients that write down what they see.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -8,14 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use audithog::{Builder, Logger};
+use audithog::{Actor, Builder, Logger};
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use axum::routing::{any, get, post};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::Incoming;
@@ -208,6 +209,30 @@ fn routes(handled: Arc<AtomicUsize>, ledger: PathBuf) -> Router {
     };
     Router::new()
         .route("/sized", get(|| async { "fine" }))
+        .route(
+            "/pieces",
+            get(|| async { sized(6, stream::iter([Ok("two"), Ok("one")])) }),
+        )
+        .route("/later", get(|| async { sized(4, stream::once(later())) }))
+        .route("/short", get(|| async { sized(6, stream::empty()) }))
+        .route(
+            "/trailers-at-once",
+            get(|| async { announced(5, trailers()) }),
+        )
+        .route(
+            "/says-goodbye",
+            get(|| async { announced(3, SaysGoodbye(Some("bye"))) }),
+        )
+        .route("/cut", get(|| async { announced(6, Eager(vec!["two"])) }))
+        .route(
+            "/sized-trailers",
+            get(|| async { announced(5, one_and_trailers()) }),
+        )
+        .route("/fails", get(|| async { sized(6, stream::once(fails())) }))
+        .route(
+            "/panic-in-sized-body",
+            get(|| async { sized(6, stream::once(panics_while_read())) }),
+        )
         .route("/large", get(|| async { vec![b'x'; LARGE] }))
         .route(
             "/stream",
@@ -250,6 +275,53 @@ async fn panics_in_body() -> Body {
     }))
 }
 
+/// A body that announces so many bytes.
+fn announced<B>(length: usize, body: B) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    Response::builder()
+        .header(CONTENT_LENGTH, length)
+        .body(Body::new(body))
+        .unwrap()
+}
+
+fn sized(
+    length: usize,
+    pieces: impl Stream<Item = io::Result<&'static str>> + Send + 'static,
+) -> Response<Body> {
+    announced(length, Body::from_stream(pieces))
+}
+
+fn one_and_trailers() -> impl http_body::Body<Data = Bytes, Error = Infallible> {
+    let frames = [Ok(Frame::data("one\r\n".into())), Ok(checksum())];
+    StreamBody::new(stream::iter(frames))
+}
+
+fn trailers() -> impl http_body::Body<Data = Bytes, Error = Infallible> {
+    StreamBody::new(stream::iter([Ok(checksum())]))
+}
+
+fn checksum() -> Frame<Bytes> {
+    let name = "checksum".parse().unwrap();
+    Frame::trailers(HeaderMap::from_iter([(name, HeaderValue::from(0))]))
+}
+
+/// Not there when it is asked first.
+async fn later() -> io::Result<&'static str> {
+    tokio::task::yield_now().await;
+    Ok("late")
+}
+
+async fn fails() -> io::Result<&'static str> {
+    Err(io::Error::other("planned: the body"))
+}
+
+async fn panics_while_read() -> io::Result<&'static str> {
+    panic!("planned: the body of a known length")
+}
+
 async fn upgrades(mut request: axum::extract::Request) -> impl axum::response::IntoResponse {
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move { drop(upgrade.await) });
@@ -289,5 +361,30 @@ impl http_body::Body for Eager {
 
     fn is_end_stream(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Of one frame. Names its user when it is dropped.
+struct SaysGoodbye(Option<&'static str>);
+
+impl http_body::Body for SaysGoodbye {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|text| Ok(Frame::data(text.into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Drop for SaysGoodbye {
+    fn drop(&mut self) {
+        audithog::set_actor(Actor::user("seen off"));
     }
 }
