@@ -169,6 +169,11 @@ impl Guard {
         self.watch.status.store(status, Ordering::Release);
     }
 
+    /// Its head is not out yet, and may never be.
+    pub(crate) fn unset_status(&self) {
+        self.watch.status.store(0, Ordering::Release);
+    }
+
     pub(crate) fn set_grpc_status(&self, status: u32) {
         self.watch.lock().grpc_status = Some(status);
     }

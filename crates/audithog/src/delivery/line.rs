@@ -107,7 +107,8 @@ impl Line {
     ) -> Vec<Request> {
         let mut full = Vec::new();
         let limits = sink.limits();
-        for row in rows {
+        let (mut kept, mut left_out) = (0, 0);
+        for mut row in rows {
             if row.seq <= self.read {
                 continue;
             }
@@ -121,6 +122,13 @@ impl Line {
             }
             if weight.is_some() {
                 self.ids.insert(row.row.id);
+                kept += 1;
+                // Rows that were read together take their memory together: of a sample each would hold hundreds.
+                if left_out > kept {
+                    row.row = row.row.alone();
+                }
+            } else {
+                left_out += 1;
             }
             let seq = row.seq;
             let slot = self.filling_slot();

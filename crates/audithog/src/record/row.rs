@@ -108,6 +108,14 @@ impl SharedRow {
             _ => rows[at].clone().into(),
         }
     }
+
+    /// Whoever holds this holds no other row.
+    pub(crate) fn alone(self) -> Self {
+        match &self.0 {
+            Held::Alone(_) => self,
+            Held::Among(..) => (*self).clone().into(),
+        }
+    }
 }
 
 impl From<Row> for SharedRow {

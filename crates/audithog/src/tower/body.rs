@@ -53,7 +53,16 @@ pin_project! {
     enum Inner<B> {
         Unasked { #[pin] body: B },
         // Asked before the head was handed over: it stays where it was asked.
-        Asked { body: Pin<Box<B>> },
+        Asked { asked: Pin<Box<Asked<B>>> },
+    }
+}
+
+pin_project! {
+    struct Asked<B> {
+        #[pin]
+        body: B,
+        // What it said of its length before it was asked. The server goes by that, also for what is to come after an answer that was none.
+        announced: Option<SizeHint>,
     }
 }
 
@@ -140,6 +149,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
+        if let Some(inner) = this.inner.as_mut().as_pin_mut() {
+            inner.is_polled();
+        }
         loop {
             if let Some(held) = this.held {
                 let release = match &mut held.promise {
@@ -225,6 +237,9 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
+        if let Some(announced) = self.inner.as_ref().and_then(Inner::announced) {
+            return *announced;
+        }
         let inner = self.inner.as_ref().map(Body::size_hint);
         let inner = inner.unwrap_or_else(|| SizeHint::with_exact(0));
         let held = self.held.as_ref().map_or(0, |held| held.then.len());
@@ -242,6 +257,22 @@ where
     }
 }
 
+impl<B> Inner<B> {
+    /// Of the whole body, until the server asks for it.
+    fn announced(&self) -> Option<&SizeHint> {
+        match self {
+            Self::Unasked { .. } => None,
+            Self::Asked { asked } => asked.announced.as_ref(),
+        }
+    }
+
+    fn is_polled(self: Pin<&mut Self>) {
+        if let InnerProjection::Asked { asked } = self.project() {
+            *asked.as_mut().project().announced = None;
+        }
+    }
+}
+
 impl<B: Body> Body for Inner<B> {
     type Data = B::Data;
     type Error = B::Error;
@@ -252,35 +283,43 @@ impl<B: Body> Body for Inner<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project() {
             InnerProjection::Unasked { body } => body.poll_frame(cx),
-            InnerProjection::Asked { body } => body.as_mut().poll_frame(cx),
+            InnerProjection::Asked { asked } => asked.as_mut().project().body.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Unasked { body } => body.is_end_stream(),
-            Self::Asked { body } => body.is_end_stream(),
+            Self::Asked { asked } => asked.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Unasked { body } => body.size_hint(),
-            Self::Asked { body } => body.size_hint(),
+            Self::Asked { asked } => asked.body.size_hint(),
         }
     }
 }
 
 impl Streaming {
-    /// Asks `body` once, before the head is handed over.
-    pub(super) fn ask<B>(mut self, body: B, cx: &mut Context<'_>) -> Answer<B>
+    /// Asks `body` once, before the head of the response, of this status, is handed over.
+    pub(super) fn ask<B>(mut self, body: B, status: u16, cx: &mut Context<'_>) -> Answer<B>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         // It must not be moved from now on, and what is handed over is.
-        let mut body = Box::pin(body);
-        let polled = match self.guard.try_run(|| body.as_mut().poll_frame(cx)) {
+        let mut asked = Box::pin(Asked {
+            announced: Some(body.size_hint()),
+            body,
+        });
+        // If it panics the response never had a head.
+        self.guard.unset_status();
+        let polled = match self
+            .guard
+            .try_run(|| asked.as_mut().project().body.poll_frame(cx))
+        {
             Ok(polled) => polled,
             Err(panic) => return Answer::Panic(self.guard, panic),
         };
@@ -290,9 +329,12 @@ impl Streaming {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => {
                     let is_all = self.remaining == Some(data.len() as u64);
-                    if is_all && body.is_end_stream() {
+                    if is_all && asked.body.is_end_stream() {
                         // Still part of the request.
-                        self.guard.run(|| drop(body));
+                        if let Err(panic) = self.guard.try_run(|| drop(asked)) {
+                            return Answer::Panic(self.guard, panic);
+                        }
+                        self.guard.set_status(status);
                         return Answer::Whole(data, self.guard.finish(End::Complete));
                     }
                     rest = data;
@@ -302,6 +344,7 @@ impl Streaming {
             },
             Poll::Ready(other) => Some(other),
         };
+        self.guard.set_status(status);
         let mut watching = Some(self);
         let held = other.map(|other| {
             let (promise, then) = match other {
@@ -315,7 +358,7 @@ impl Streaming {
             Box::new(Held { promise, then })
         });
         Answer::Part(ResponseBody {
-            inner: Some(Inner::Asked { body }),
+            inner: Some(Inner::Asked { asked }),
             rest,
             watching,
             held,

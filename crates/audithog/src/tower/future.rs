@@ -399,7 +399,7 @@ where
     B::Error: Into<BoxError>,
 {
     let (head, body) = response.into_parts();
-    let (data, promise) = match streaming.ask(body, cx) {
+    let (data, promise) = match streaming.ask(body, head.status.as_u16(), cx) {
         body::Answer::Whole(data, promise) => (data, promise),
         body::Answer::Part(body) => return Head::Ready(Ok(Response::from_parts(head, body))),
         body::Answer::Panic(guard, panic) => return Head::Held(hold_panic(&guard, panic)),

@@ -1,12 +1,15 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::row;
+use super::desk::Scene;
+use super::{START, row, tuning};
 use crate::config::RetrySettings;
 use crate::delivery::backoff::{self, Jitter};
 use crate::delivery::breaker::{Breaker, Change, State};
+use crate::delivery::line::Line;
 use crate::delivery::request::{Origin, Request};
 use crate::delivery::triggers::Triggers;
-use crate::record::Micros;
+use crate::record::{Micros, Row, SharedRow, StoredRow};
 use crate::sink::{Hold, HoldReason};
 
 const fn ms(millis: u64) -> Duration {
@@ -302,5 +305,30 @@ fn halves_keep_every_row_in_order_and_balance_weight() {
         assert_ne!(left.attempt.request, right.attempt.request);
         assert_ne!(left.attempt.request, whole.request);
         assert_eq!(left.attempt.created, whole.created);
+    }
+}
+
+/// Rows that were read together lie together, and whoever holds one holds them all.
+#[test]
+fn a_sampled_row_does_not_hold_those_that_were_read_with_it() {
+    // What is sampled out, and how many hold the rows then.
+    let table: [(&[i64], usize); 3] = [(&[], 10), (&[5, 6], 8), (&[1, 2, 3, 4, 6, 7, 8, 9, 10], 0)];
+    for (sampled_out, holders) in table {
+        let scene = Scene::sampling(tuning(), sampled_out);
+        let alone: Vec<StoredRow> = (1..=10).map(row).collect();
+        let together: Vec<Row> = alone.iter().map(|stored| (*stored.row).clone()).collect();
+        let together = Arc::new(together);
+        let rows = alone.iter().enumerate().map(|(at, stored)| StoredRow {
+            row: SharedRow::among(&together, at),
+            ..stored.clone()
+        });
+        let mut line = Line::new(0, 1);
+        assert!(
+            line.feed(rows.collect(), 10, &*scene.script, START)
+                .is_empty()
+        );
+        assert_eq!(Arc::strong_count(&together), 1 + holders, "{sampled_out:?}");
+        let request = line.cut(START).unwrap();
+        assert_eq!(request.rows.len(), 10 - sampled_out.len());
     }
 }

@@ -3,9 +3,16 @@
 use std::time::Duration;
 
 use audithog::Guarantee;
-use axum::http::Method;
+use audithog::testing::recorder_with;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request};
+use axum::routing::get;
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
 
-use super::service::{LARGE, Protocol, Seen, Service};
+use super::service::{LARGE, Protocol, Seen, Service, unsteady};
 use super::{NO_LIMIT, Stall, rows, until, until_waiting};
 
 use Protocol::{Http1, Http2, Http10};
@@ -21,11 +28,12 @@ enum Before {
 const GET: Method = Method::GET;
 
 /// Every kind of response, and where it waits.
-const KINDS: [(Method, &str, Before); 16] = [
+const KINDS: [(Method, &str, Before); 17] = [
     (GET, "/sized", Before::Nothing),
     (GET, "/pieces", Before::Head(3)),
     (GET, "/later", Before::Head(0)),
     (GET, "/sized-trailers", Before::Head(0)),
+    (GET, "/constant", Before::Head(0)),
     (GET, "/large", Before::Head(LARGE - LARGE % (64 * 1024))),
     (GET, "/stream", Before::Head(15)),
     (GET, "/eager", Before::Head(6)),
@@ -133,10 +141,12 @@ async fn the_length_of_a_body_that_waits_stays_exact() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_raised_again_after_its_row_is_committed() {
-    for (path, first) in [
-        ("/panic", 0),
-        ("/panic-in-sized-body", 0),
-        ("/panic-in-body", 5),
+    // A panic before the head is out leaves a request without a status.
+    for (path, first, status) in [
+        ("/panic", 0, None),
+        ("/panic-in-sized-body", 0, None),
+        ("/panic-in-drop", 0, None),
+        ("/panic-in-body", 5, Some(200)),
     ] {
         let service = durable().await;
         let stall = Stall::begin(&service.path());
@@ -149,6 +159,7 @@ async fn a_panic_is_raised_again_after_its_row_is_committed() {
         assert!(seen.broken, "{path}: {seen:?}");
         let stored = rows(&service.path(), "api_request");
         assert_eq!(stored.len(), 1);
+        assert_eq!(stored[0].1, status, "{path}");
         assert_eq!(stored[0].2.as_deref(), Some("PANIC"));
         service.end().await;
     }
@@ -156,12 +167,14 @@ async fn a_panic_is_raised_again_after_its_row_is_committed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_breaks_at_once_does_so_after_its_row_is_committed() {
-    // With what came before it broke.
-    for (path, bytes) in [
-        ("/short", 0),
-        ("/fails", 0),
-        ("/trailers-at-once", 0),
-        ("/cut", 3),
+    // With its length as announced, and what came before it broke.
+    for (path, length, bytes) in [
+        ("/short", "6", 0),
+        ("/fails", "6", 0),
+        ("/trailers-at-once", "5", 0),
+        ("/cut", "6", 3),
+        ("/limited", "5", 0),
+        ("/less", "6", 3),
     ] {
         for protocol in [Http1, Http2] {
             let what = format!("{path} over {protocol:?}");
@@ -170,7 +183,9 @@ async fn a_body_that_breaks_at_once_does_so_after_its_row_is_committed() {
             let visit = service.get(protocol, path);
             until_waiting(&service.logger, 1);
             until("the head is seen", || visit.seen().status == Some(200));
-            assert!(!visit.seen().broken, "{what}");
+            let seen = visit.seen();
+            assert!(!seen.broken && !seen.complete, "{what}: {seen:?}");
+            assert_eq!(seen.headers["content-length"], length, "{what}");
             stall.end();
             let seen = visit.end().await;
             assert!(seen.broken && seen.bytes <= bytes, "{what}: {seen:?}");
@@ -200,6 +215,19 @@ async fn the_end_of_a_body_that_waits_with_its_head_is_part_of_the_request() {
         .unwrap();
     assert_eq!(user.as_deref(), Some("seen off"));
     service.end().await;
+}
+
+#[tokio::test]
+async fn the_hint_of_a_body_says_what_is_left_of_it() {
+    let (logger, _rows) = recorder_with(|builder| builder.guarantee(Guarantee::Durable)).unwrap();
+    let handler = async || unsteady(6, 3, Some(Ok("two")));
+    let app = Router::new().route("/", get(handler)).layer(logger.layer());
+    let answer = app.oneshot(Request::new(Body::empty())).await.unwrap();
+    let mut body = answer.into_body();
+    assert_eq!(body.size_hint().exact(), Some(6));
+    let frame = body.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "two");
+    assert_eq!(body.size_hint().exact(), Some(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use axum::routing::{any, get, post};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -221,9 +221,22 @@ fn routes(handled: Arc<AtomicUsize>, ledger: PathBuf) -> Router {
         )
         .route(
             "/says-goodbye",
-            get(|| async { announced(3, SaysGoodbye(Some("bye"))) }),
+            get(|| async { goodbye(Goodbye::NamesTheUser) }),
         )
-        .route("/cut", get(|| async { announced(6, Eager(vec!["two"])) }))
+        .route("/panic-in-drop", get(|| async { goodbye(Goodbye::Panics) }))
+        .route(
+            "/limited",
+            get(|| async { unsteady(5, 0, Some(Err(planned()))) }),
+        )
+        .route("/less", get(|| async { unsteady(6, 0, Some(Ok("two"))) }))
+        .route(
+            "/constant",
+            get(|| async { unsteady(3, 3, Some(Ok("bye"))) }),
+        )
+        .route(
+            "/cut",
+            get(|| async { announced(6, eager(vec!["two"], None)) }),
+        )
         .route(
             "/sized-trailers",
             get(|| async { announced(5, one_and_trailers()) }),
@@ -248,7 +261,7 @@ fn routes(handled: Arc<AtomicUsize>, ledger: PathBuf) -> Router {
         )
         .route(
             "/eager",
-            get(|| async { Body::new(Eager(vec!["two", "one"])) }),
+            get(|| async { Body::new(eager(vec!["two", "one"], None)) }),
         )
         .route("/empty", get(|| async {}))
         .route("/no-content", get(|| async { StatusCode::NO_CONTENT }))
@@ -294,6 +307,14 @@ fn sized(
     announced(length, Body::from_stream(pieces))
 }
 
+fn eager(texts: Vec<&'static str>, _goodbye: Option<Goodbye>) -> Eager {
+    Eager { texts, _goodbye }
+}
+
+fn goodbye(then: Goodbye) -> Response<Body> {
+    announced(3, eager(vec!["bye"], Some(then)))
+}
+
 fn one_and_trailers() -> impl http_body::Body<Data = Bytes, Error = Infallible> {
     let frames = [Ok(Frame::data("one\r\n".into())), Ok(checksum())];
     StreamBody::new(stream::iter(frames))
@@ -315,7 +336,16 @@ async fn later() -> io::Result<&'static str> {
 }
 
 async fn fails() -> io::Result<&'static str> {
-    Err(io::Error::other("planned: the body"))
+    Err(planned())
+}
+
+fn planned() -> io::Error {
+    io::Error::other("planned: the body")
+}
+
+/// Without a header that says how long it is.
+pub(super) fn unsteady(says: u64, then: u64, frame: Option<io::Result<&'static str>>) -> Body {
+    Body::new(Unsteady { says, then, frame })
 }
 
 async fn panics_while_read() -> io::Result<&'static str> {
@@ -345,7 +375,10 @@ fn events(trailer: Option<&'static str>, content_type: &'static str) -> Response
 }
 
 /// Of a length that nobody knows, and says that it is at its end together with its last frame.
-struct Eager(Vec<&'static str>);
+struct Eager {
+    texts: Vec<&'static str>,
+    _goodbye: Option<Goodbye>,
+}
 
 impl http_body::Body for Eager {
     type Data = Bytes;
@@ -355,36 +388,51 @@ impl http_body::Body for Eager {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.0.pop();
+        let next = self.texts.pop();
         Poll::Ready(next.map(|text| Ok(Frame::data(Bytes::from(text)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+        self.texts.is_empty()
     }
 }
 
-/// Of one frame. Names its user when it is dropped.
-struct SaysGoodbye(Option<&'static str>);
+/// What a body does when it is dropped.
+enum Goodbye {
+    NamesTheUser,
+    Panics,
+}
 
-impl http_body::Body for SaysGoodbye {
+impl Drop for Goodbye {
+    fn drop(&mut self) {
+        match self {
+            Self::NamesTheUser => assert!(audithog::set_actor(Actor::user("seen off"))),
+            Self::Panics => panic!("planned: the end of a body"),
+        }
+    }
+}
+
+/// Of one frame, if any. Says how long it is before it is asked, and something else then.
+struct Unsteady {
+    says: u64,
+    then: u64,
+    frame: Option<io::Result<&'static str>>,
+}
+
+impl http_body::Body for Unsteady {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|text| Ok(Frame::data(text.into()))))
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.says = self.then;
+        let frame = self.frame.take();
+        Poll::Ready(frame.map(|frame| frame.map(|text| Frame::data(text.into()))))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-}
-
-impl Drop for SaysGoodbye {
-    fn drop(&mut self) {
-        audithog::set_actor(Actor::user("seen off"));
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.says)
     }
 }
