@@ -164,14 +164,9 @@ impl Guard {
         self.watch.is_finished()
     }
 
-    /// The response's head is known.
+    /// The response's head is known, and nothing is left that could keep it back but a wait for its row.
     pub(crate) fn set_status(&self, status: u16) {
         self.watch.status.store(status, Ordering::Release);
-    }
-
-    /// Its head is not out yet, and may never be.
-    pub(crate) fn unset_status(&self) {
-        self.watch.status.store(0, Ordering::Release);
     }
 
     pub(crate) fn set_grpc_status(&self, status: u32) {

@@ -89,7 +89,7 @@ struct Held {
 }
 
 /// What a body says that is asked before the head of its response is handed over.
-pub(super) enum Answer<B> {
+pub(super) enum Said<B> {
     /// All that it will ever say. Its row was made.
     Whole(Bytes, Option<Promise>),
     /// Not all.
@@ -303,8 +303,9 @@ impl<B: Body> Body for Inner<B> {
 }
 
 impl Streaming {
-    /// Asks `body` once, before the head of the response, of this status, is handed over.
-    pub(super) fn ask<B>(mut self, body: B, status: u16, cx: &mut Context<'_>) -> Answer<B>
+    /// Asks `body` once, before the head of the response is handed over. The guard does not know its status yet: if the body
+    /// panics the response never had a head.
+    pub(super) fn ask<B>(mut self, body: B, status: u16, cx: &mut Context<'_>) -> Said<B>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -314,14 +315,12 @@ impl Streaming {
             announced: Some(body.size_hint()),
             body,
         });
-        // If it panics the response never had a head.
-        self.guard.unset_status();
         let polled = match self
             .guard
             .try_run(|| asked.as_mut().project().body.poll_frame(cx))
         {
             Ok(polled) => polled,
-            Err(panic) => return Answer::Panic(self.guard, panic),
+            Err(panic) => return Said::Panic(self.guard, panic),
         };
         let mut rest = Bytes::new();
         let other = match polled {
@@ -332,10 +331,10 @@ impl Streaming {
                     if is_all && asked.body.is_end_stream() {
                         // Still part of the request.
                         if let Err(panic) = self.guard.try_run(|| drop(asked)) {
-                            return Answer::Panic(self.guard, panic);
+                            return Said::Panic(self.guard, panic);
                         }
                         self.guard.set_status(status);
-                        return Answer::Whole(data, self.guard.finish(End::Complete));
+                        return Said::Whole(data, self.guard.finish(End::Complete));
                     }
                     rest = data;
                     None
@@ -357,7 +356,7 @@ impl Streaming {
             };
             Box::new(Held { promise, then })
         });
-        Answer::Part(ResponseBody {
+        Said::Part(ResponseBody {
             inner: Some(Inner::Asked { asked }),
             rest,
             watching,

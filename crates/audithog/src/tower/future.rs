@@ -14,7 +14,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::body::{self, MAX_SLICE, ResponseBody, Streaming};
+use super::body::{MAX_SLICE, ResponseBody, Said, Streaming};
 use super::held::{BoxError, Panic, Unavailable};
 use super::service::X_REQUEST_ID;
 use super::{AuditConnectInfo, ErrorCode};
@@ -337,7 +337,7 @@ impl Watching {
             version,
             connection,
         } = self;
-        guard.set_status(response.status().as_u16());
+        let status = response.status().as_u16();
         if let Some(code) = response.extensions().get::<ErrorCode>() {
             guard.set_error_code(code.0.clone().into());
         }
@@ -357,6 +357,7 @@ impl Watching {
         // A gRPC response ends with its trailers, whatever length it announced.
         let is_empty = response.body().is_end_stream() || (length == Some(0) && !grpc);
         if sends_no_body || is_empty {
+            guard.set_status(status);
             let connection = connection
                 .filter(|_| ends_http(response.status(), asked_for))
                 .map(|connection| (connection, guard.handle()));
@@ -385,6 +386,7 @@ impl Watching {
         if waits && streaming.remaining.is_some_and(is_short) {
             return ask(streaming, response, cx);
         }
+        streaming.guard.set_status(status);
         Head::Ready(Ok(
             response.map(|body| ResponseBody::watched(body, streaming))
         ))
@@ -400,9 +402,9 @@ where
 {
     let (head, body) = response.into_parts();
     let (data, promise) = match streaming.ask(body, head.status.as_u16(), cx) {
-        body::Answer::Whole(data, promise) => (data, promise),
-        body::Answer::Part(body) => return Head::Ready(Ok(Response::from_parts(head, body))),
-        body::Answer::Panic(guard, panic) => return Head::Held(hold_panic(&guard, panic)),
+        Said::Whole(data, promise) => (data, promise),
+        Said::Part(body) => return Head::Ready(Ok(Response::from_parts(head, body))),
+        Said::Panic(guard, panic) => return Head::Held(hold_panic(&guard, panic)),
     };
     let response = Response::from_parts(head, data);
     match promise {
