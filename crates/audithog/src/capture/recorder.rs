@@ -65,7 +65,10 @@ pub(crate) trait RowSink: Send + Sync + 'static {
 ///
 /// It holds the sink, so the sink must not hold it: the logger's handle holds both.
 #[derive(Clone)]
-pub(crate) struct Recorder(Arc<Inner>);
+pub(crate) struct Recorder(Arc<Owner>);
+
+/// Of what watches share. They hold it too, also those that the registry keeps: it has to be told that no more come.
+struct Owner(Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) settings: CaptureSettings,
@@ -107,7 +110,7 @@ pub(super) struct Sent {
 impl Recorder {
     pub(crate) fn new(settings: CaptureSettings, sink: Arc<dyn RowSink>) -> Self {
         let strongest = settings.guarantees.strongest();
-        Self(Arc::new(Inner {
+        Self(Arc::new(Owner(Arc::new(Inner {
             admits_all: strongest != Guarantee::FailClosed && !sink.may_refuse(),
             holds_none: !strongest.waits() && !sink.may_give_back(),
             waits: Waits::new(settings.guarantees.timeout),
@@ -116,7 +119,7 @@ impl Recorder {
             registry: Registry::default(),
             told_of_no_peer: AtomicBool::new(false),
             sees_closes: AtomicBool::new(false),
-        }))
+        }))))
     }
 
     /// Starts the thread that ends waits. Without it they have no limit.
@@ -125,58 +128,65 @@ impl Recorder {
     ///
     /// The thread could not be started.
     pub(crate) fn keep_time(&self) -> io::Result<()> {
-        self.0.waits.keep_time()
+        self.inner().waits.keep_time()
     }
 
     /// Begins to watch a request: counts it as seen and as in progress.
     pub(crate) fn start<H: Headers>(&self, arrival: &Arrival<'_, H>) -> Guard {
-        let inner = &self.0;
+        let inner = self.inner();
         let clock = inner.sink.clock();
         let times = clock.now();
         let lines = Lines::of(arrival.headers, inner.settings.client_ip_header.name());
         let sent = Sent::by(arrival.peer, &lines, &inner.settings);
         inner.sink.request_seen();
         let agent = lines.agent();
-        let known = |texts: &mut Known| {
+        Guard::new(inner.registry.insert(|ticket, known: &mut Known| {
             let route = arrival
                 .route
-                .map(|route| texts.route(route, &inner.settings));
-            (agent.map(|agent| texts.agent(agent)), route)
-        };
-        Guard::new(inner, known, |ticket, (agent, route)| {
-            let texts = (agent, route);
+                .map(|route| known.route(route, &inner.settings));
+            let texts = (agent.map(|agent| known.agent(agent)), route);
             Watch::new(Arc::clone(inner), ticket, times, arrival, sent, texts)
-        })
+        }))
     }
 
     /// Ends every request that is still open. A request whose row is being made right now ends on its own: the rows of all
     /// requests that were open when this was called have been accepted once [`Recorder::in_progress`] is 0.
     /// Returns how many it has ended.
     pub(crate) fn finish_all(&self, end: End) -> u64 {
-        let open = self.0.registry.open();
+        let open = self.inner().registry.open();
         open.iter().filter(|watch| watch.end(end)).count() as u64
     }
 
     /// Requests that were seen and whose row has not been accepted.
     pub(crate) fn in_progress(&self) -> usize {
-        self.0.registry.len()
+        self.inner().registry.len()
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        &self.0.0
     }
 
     /// True for the first caller: the rest of the process's life it would only be noise.
     pub(crate) fn tell_of_no_peer(&self) -> bool {
-        !self.0.told_of_no_peer.swap(true, Ordering::Relaxed)
+        !self.inner().told_of_no_peer.swap(true, Ordering::Relaxed)
     }
 
     /// Connections are watched from here on. True for the first caller.
     pub(crate) fn sees_closes(&self) -> bool {
-        !self.0.sees_closes.swap(true, Ordering::Relaxed)
+        !self.inner().sees_closes.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.registry.retire();
     }
 }
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder")
-            .field("settings", &self.0.settings)
+            .field("settings", &self.inner().settings)
             .field("in_progress", &self.in_progress())
             .finish_non_exhaustive()
     }

@@ -1,8 +1,9 @@
-//! The requests in progress, so that a shutdown can end those that are still open.
+//! The requests in progress, so that a shutdown can end those that are still open; and the memory of some that are not, for
+//! those that come next.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::known::Known;
 use super::watch::Watch;
@@ -10,8 +11,11 @@ use super::watch::Watch;
 /// Enough that threads of a large machine seldom meet; a power of two.
 const SHARDS: usize = 32;
 
-/// Weak references to every [`Watch`] whose row has not been accepted.
-#[derive(Debug, Default)]
+/// Watches that are kept of each shard: as many requests as a thread has open at a time, most often.
+const IDLE: usize = 64;
+
+/// Every [`Watch`] whose row has not been accepted.
+#[derive(Default)]
 pub(super) struct Registry {
     shards: [Shard; SHARDS],
 }
@@ -24,51 +28,64 @@ pub(super) struct Ticket {
 }
 
 /// Aligned so that no two shards share a cache line, nor a pair that is fetched together.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[repr(align(128))]
 struct Shard(Mutex<Slots>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slots {
-    entries: Vec<Option<Weak<Watch>>>,
+    entries: Vec<Option<Arc<Watch>>>,
     free: Vec<usize>,
+    /// Of requests that have ended: the next one takes the memory of the youngest, unless somebody still holds it. What is
+    /// in it goes when it is taken.
+    idle: Vec<Arc<Watch>>,
+    /// Nothing is kept any more.
+    retired: bool,
     known: Known,
 }
 
 impl Registry {
-    /// Gives the texts of the request too, because they are kept under the same lock.
-    pub(super) fn insert<T>(
-        &self,
-        watch: Weak<Watch>,
-        texts: impl FnOnce(&mut Known) -> T,
-    ) -> (Ticket, T) {
+    /// Registers the watch that `make` makes of its place and the known texts, which are kept under the same lock.
+    pub(super) fn insert(&self, make: impl FnOnce(Ticket, &mut Known) -> Watch) -> Arc<Watch> {
         let shard = home_shard();
-        let mut slots = self.lock(shard);
-        let index = match slots.free.pop() {
-            Some(index) => {
-                slots.entries[index] = Some(watch);
-                index
-            }
-            None => {
-                slots.entries.push(Some(watch));
-                slots.entries.len() - 1
-            }
-        };
-        (Ticket { shard, index }, texts(&mut slots.known))
+        let slots = &mut *self.lock(shard);
+        let index = slots.free.last().copied();
+        let index = index.unwrap_or(slots.entries.len());
+        let made = make(Ticket { shard, index }, &mut slots.known);
+        let watch = placed(made, slots.idle.pop());
+        if slots.free.pop().is_some() {
+            slots.entries[index] = Some(Arc::clone(&watch));
+        } else {
+            slots.entries.push(Some(Arc::clone(&watch)));
+        }
+        watch
     }
 
     /// Whose ticket this is, until it is given back.
-    pub(super) fn get(&self, ticket: Ticket) -> Weak<Watch> {
-        let slots = self.lock(ticket.shard);
-        slots.entries[ticket.index].clone().unwrap_or_default()
+    pub(super) fn get(&self, ticket: Ticket) -> Option<Arc<Watch>> {
+        self.lock(ticket.shard).entries[ticket.index].clone()
     }
 
-    /// Each ticket is given back once.
-    pub(super) fn remove(&self, ticket: Ticket) {
+    /// Each ticket is given back once, by somebody who holds the watch. `reuse` says whether its memory is worth keeping.
+    pub(super) fn remove(&self, ticket: Ticket, reuse: bool) {
         let mut slots = self.lock(ticket.shard);
-        // Dropping a weak reference frees at most memory: no code of ours runs under the lock.
-        if slots.entries[ticket.index].take().is_some() {
-            slots.free.push(ticket.index);
+        let Some(watch) = slots.entries[ticket.index].take() else {
+            return;
+        };
+        slots.free.push(ticket.index);
+        if reuse && !slots.retired && slots.idle.len() < IDLE {
+            slots.idle.push(watch);
+        }
+    }
+
+    /// Keeps no watch of a request that has ended, from now on: each holds what holds the registry.
+    pub(super) fn retire(&self) {
+        for shard in 0..SHARDS {
+            let mut slots = self.lock(shard);
+            slots.retired = true;
+            let idle = std::mem::take(&mut slots.idle);
+            drop(slots);
+            drop(idle);
         }
     }
 
@@ -86,7 +103,7 @@ impl Registry {
         let mut open = Vec::new();
         for shard in 0..SHARDS {
             let slots = self.lock(shard);
-            open.extend(slots.entries.iter().flatten().filter_map(Weak::upgrade));
+            open.extend(slots.entries.iter().flatten().cloned());
         }
         open
     }
@@ -95,6 +112,17 @@ impl Registry {
         let shard = &self.shards[shard];
         shard.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// In the memory of one that has ended, if nobody holds that any more.
+fn placed(made: Watch, idle: Option<Arc<Watch>>) -> Arc<Watch> {
+    if let Some(mut idle) = idle
+        && let Some(place) = Arc::get_mut(&mut idle)
+    {
+        *place = made;
+        return idle;
+    }
+    Arc::new(made)
 }
 
 /// The shard of this thread: threads are dealt out in turn.

@@ -417,6 +417,96 @@ fn the_registry_holds_what_is_open_from_any_thread() {
     assert_eq!(fixture.recorder.in_progress(), 1);
 }
 
+/// Where a request is watched.
+fn place(guard: &Guard) -> *const () {
+    Arc::as_ptr(&guard.handle().0).cast()
+}
+
+#[test]
+fn a_request_takes_the_memory_of_one_that_has_ended_and_nothing_of_what_it_said() {
+    let fixture = fixture(CaptureSettings::default());
+    let first = fixture.start("/a", Some("/a"));
+    let memory = place(&first);
+    let handle = first.handle();
+    assert!(handle.set_actor(Actor::user("u_1")));
+    assert!(handle.set_error_code("OUT_OF_CREDIT"));
+    first.set_status(402);
+    drop(handle);
+    assert!(first.finish(End::Complete).is_none());
+
+    let second = fixture.start("/b", None);
+    assert_eq!(place(&second), memory);
+    assert!(!second.is_finished());
+    second.set_status(500);
+    let third = fixture.start("/c", None);
+    assert_ne!(place(&third), memory);
+    assert!(second.finish(End::Complete).is_none());
+    drop(third);
+
+    let rows = fixture.sink.rows();
+    assert_eq!(rows.len(), 3);
+    let code = |row: &Row| exchange(row).error_code.as_deref().map(str::to_owned);
+    assert_eq!(code(&rows[0]).as_deref(), Some("OUT_OF_CREDIT"));
+    assert_eq!(code(&rows[1]).as_deref(), Some("INTERNAL_SERVER_ERROR"));
+    assert_eq!(rows[1].actor, Actor::default());
+    assert_eq!(exchange(&rows[1]).route, None);
+    assert_ne!(rows[0].id, rows[1].id);
+    assert_eq!(fixture.recorder.in_progress(), 0);
+}
+
+#[test]
+fn a_request_that_somebody_still_holds_keeps_its_memory() {
+    let fixture = fixture(CaptureSettings::default());
+    let first = fixture.start("/first", None);
+    let (memory, handle) = (place(&first), first.handle());
+    assert!(first.finish(End::Complete).is_none());
+    let id = handle.request_id().to_owned();
+    let second = fixture.start("/second", None);
+    assert_ne!(place(&second), memory);
+    assert_eq!(handle.request_id(), id);
+    assert!(!handle.set_actor(Actor::user("u_2")));
+    drop(second);
+    assert!(
+        fixture
+            .sink
+            .rows()
+            .iter()
+            .all(|row| row.actor == Actor::default())
+    );
+}
+
+#[test]
+fn what_is_long_and_what_comes_after_the_recorder_is_not_kept() {
+    let Fixture {
+        sink,
+        recorder,
+        clock,
+    } = fixture(CaptureSettings::default());
+    let fixture = Fixture {
+        sink: Arc::clone(&sink),
+        recorder,
+        clock,
+    };
+    let in_watches = || Arc::strong_count(&sink) - 2;
+    let idle = |path: &str| {
+        let guard = fixture.start(path, None);
+        let held = Arc::downgrade(&guard.handle().0);
+        drop(guard);
+        held.strong_count()
+    };
+    assert_eq!(idle("/short"), 1);
+    assert_eq!(idle(&format!("/{:3000}", 1)), 0);
+    // The sink is held by what watches share, and by the fixture.
+    assert_eq!(in_watches(), 1);
+    let open = fixture.start("/open", None);
+    let _idle = idle("/another");
+    drop(fixture);
+    assert_eq!(Arc::strong_count(&sink), 2);
+    drop(open);
+    assert_eq!(Arc::strong_count(&sink), 1);
+    assert_eq!(sink.rows().len(), 4);
+}
+
 #[cfg(feature = "opentelemetry")]
 #[test]
 fn the_current_trace_counts_where_the_request_names_none() {

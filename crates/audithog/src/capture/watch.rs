@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::guarantee::Guarantee;
 use super::handle::{RequestHandle, Snapshot};
-use super::known::{Known, Route};
+use super::known::Route;
 use super::promise::Promise;
 use super::recorder::{Arrival, Inner, Sent};
 use super::registry::Ticket;
@@ -98,16 +98,7 @@ pub(crate) struct Guard {
 // === impl Guard ===
 
 impl Guard {
-    /// Registers the watch that `make` makes of its place and its `texts`.
-    pub(super) fn new<T>(
-        inner: &Inner,
-        texts: impl FnOnce(&mut Known) -> T,
-        make: impl FnOnce(Ticket, T) -> Watch,
-    ) -> Self {
-        let watch = Arc::new_cyclic(|watch| {
-            let (ticket, texts) = inner.registry.insert(watch.clone(), texts);
-            make(ticket, texts)
-        });
+    pub(super) fn new(watch: Arc<Watch>) -> Self {
         Self { watch, lent: None }
     }
 
@@ -336,9 +327,15 @@ impl Watch {
             Some(row) => sink.accept(row, waiter),
             None => sink.request_excluded(),
         }
-        // Only now: a request is in progress until its row is accepted.
-        self.inner.registry.remove(self.ticket);
+        self.leave();
         true
+    }
+
+    /// Only now that its row is accepted, or a loss: until then the request is in progress.
+    fn leave(&self) {
+        // What is long is not kept for the next request.
+        let reuse = self.path.len() <= limits::PATH;
+        self.inner.registry.remove(self.ticket, reuse);
     }
 
     /// Ends the request from outside. True if this made its row.

@@ -77,7 +77,7 @@ impl Watch {
             return Refused;
         }
         sink.request_refused();
-        self.inner.registry.remove(self.ticket);
+        self.leave();
         Refused
     }
 

@@ -1,5 +1,7 @@
 //! The response waits: for its row's commit, and for room for the row.
 
+use std::sync::Arc;
+
 use super::{State, Watch};
 use crate::books::{RoomCall, Unplaced, Waiter};
 use crate::capture::guarantee::Guarantee;
@@ -30,7 +32,12 @@ impl Watch {
             _limit: limit,
         });
         drop(state);
-        if !wait.parks(self.inner.registry.get(self.ticket)) {
+        let watch = self.inner.registry.get(self.ticket);
+        if !wait.parks(
+            watch
+                .map(|watch| Arc::downgrade(&watch))
+                .unwrap_or_default(),
+        ) {
             self.give_up();
         }
     }
@@ -46,7 +53,7 @@ impl Watch {
             self.lock().parked = Some(Parked { unplaced, ..parked });
             return false;
         }
-        self.inner.registry.remove(self.ticket);
+        self.leave();
         true
     }
 
@@ -58,7 +65,7 @@ impl Watch {
         let Unplaced { row, waiter, wish } = *parked.unplaced;
         self.inner.sink.forget(wish);
         self.inner.sink.accept(row, waiter);
-        self.inner.registry.remove(self.ticket);
+        self.leave();
         true
     }
 
