@@ -11,6 +11,8 @@ mod losers;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 
 use crate::record::{Micros, Row};
 
@@ -162,8 +164,43 @@ impl Episode {
     }
 }
 
-/// Called once with the row's sequence number, or why there is none.
-pub(crate) type Waiter = Box<dyn FnOnce(Result<i64, Refusal>) + Send>;
+/// Called once with the row's sequence number, or why there is none. Gives whom to [`wake`]: who tells several does that after
+/// the last one, because a task that is woken may take the core at once.
+pub(crate) type Waiter = Box<dyn FnOnce(Result<i64, Refusal>) -> Option<Waker> + Send>;
+
+/// Tells one.
+pub(crate) fn tell(waiter: Waiter, answer: Result<i64, Refusal>) {
+    wake(waiter(answer));
+}
+
+/// Tells several, by their number.
+pub(crate) fn tell_all(
+    waiters: Vec<(usize, Waiter)>,
+    mut answer: impl FnMut(usize) -> Result<i64, Refusal>,
+) {
+    let mut told = Told::default();
+    for (number, waiter) in waiters {
+        told.0.extend(waiter(answer(number)));
+    }
+}
+
+/// Who was told and has to be woken, whatever becomes of the others.
+#[derive(Default)]
+struct Told(Vec<Waker>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        wake(std::mem::take(&mut self.0));
+    }
+}
+
+/// Wakes tasks, on threads on which every other response depends, too: what an executor's code does here must not end them.
+pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        // The process's hook has told of the panic.
+        drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+    }
+}
 
 /// Called once when there may be room in the queue.
 pub(crate) type RoomCall = Box<dyn FnOnce() + Send>;
@@ -179,3 +216,43 @@ pub(crate) struct Unplaced {
 /// Why a row was not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal(pub(crate) LossReason);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn several_are_woken_after_the_last_was_told_whatever_it_does() {
+        for panics in [false, true] {
+            let task = Arc::new(Task::default());
+            let waiter = |n: usize| -> (usize, Waiter) {
+                let task = Arc::clone(&task);
+                let waiter = move |answer| {
+                    assert_eq!(answer, Ok(7));
+                    assert_eq!(task.0.load(Ordering::Relaxed), 0);
+                    assert!(!panics || n < 2, "planned: a waiter");
+                    Some(task.into())
+                };
+                (n, Box::new(waiter))
+            };
+            let waiters = (0..3).map(waiter).collect();
+            let told = catch_unwind(AssertUnwindSafe(|| tell_all(waiters, |_| Ok(7))));
+            assert_eq!(told.is_err(), panics);
+            assert_eq!(task.0.load(Ordering::Relaxed), if panics { 2 } else { 3 });
+        }
+    }
+}

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use clients::{Place, Places, Shares};
 
-use crate::books::{Episode, LossReason, Losses, Refusal, RoomCall, Unplaced, Waiter};
+use crate::books::{
+    Episode, LossReason, Losses, Refusal, RoomCall, Unplaced, Waiter, tell, tell_all,
+};
 use crate::config::QueueSettings;
 use crate::ledger::progress::Ticket;
 use crate::ledger::{Settlement, SinkState, SinkTotals};
@@ -196,7 +198,7 @@ impl Queue {
             }
             drop(state);
             if let Some(waiter) = waiter {
-                waiter(Err(Refusal(reason)));
+                tell(waiter, Err(Refusal(reason)));
             }
             return Ok(());
         }
@@ -207,7 +209,7 @@ impl Queue {
         if state.detached {
             drop(state);
             if let Some(waiter) = waiter {
-                waiter(Ok(i64::try_from(index + 1).unwrap_or(i64::MAX)));
+                tell(waiter, Ok(i64::try_from(index + 1).unwrap_or(i64::MAX)));
             }
             return Ok(());
         }
@@ -303,9 +305,7 @@ impl Queue {
         state.hand_over(&mut rest);
         state.taken_bytes = 0;
         Self::grant(state);
-        for (_, waiter) in rest.waiters {
-            waiter(Err(Refusal(LossReason::LedgerFailed)));
-        }
+        tell_all(rest.waiters, |_| Err(Refusal(LossReason::LedgerFailed)));
     }
 
     /// Waits until there is something to do or `deadline` has passed, then takes it all. When a

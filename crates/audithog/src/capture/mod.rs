@@ -22,6 +22,7 @@ mod context;
 pub(crate) mod fuzz;
 mod guarantee;
 mod handle;
+mod home;
 mod ids;
 mod known;
 mod lines;

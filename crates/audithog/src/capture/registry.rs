@@ -1,15 +1,11 @@
 //! The requests in progress, so that a shutdown can end those that are still open; and the memory of some that are not, for
 //! those that come next.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::home::{HOMES, home};
 use super::known::Known;
 use super::watch::Watch;
-
-/// Enough that threads of a large machine seldom meet; a power of two.
-const SHARDS: usize = 32;
 
 /// Watches that are kept of each shard: as many requests as a thread has open at a time, most often.
 const IDLE: usize = 64;
@@ -17,7 +13,7 @@ const IDLE: usize = 64;
 /// Every [`Watch`] whose row has not been accepted.
 #[derive(Default)]
 pub(super) struct Registry {
-    shards: [Shard; SHARDS],
+    shards: [Shard; HOMES],
 }
 
 /// A place in the registry.
@@ -47,7 +43,7 @@ struct Slots {
 impl Registry {
     /// Registers the watch that `make` makes of its place and the known texts, which are kept under the same lock.
     pub(super) fn insert(&self, make: impl FnOnce(Ticket, &mut Known) -> Watch) -> Arc<Watch> {
-        let shard = home_shard();
+        let shard = home();
         let slots = &mut *self.lock(shard);
         let index = slots.free.last().copied();
         let index = index.unwrap_or(slots.entries.len());
@@ -80,7 +76,7 @@ impl Registry {
 
     /// Keeps no watch of a request that has ended, from now on: each holds what holds the registry.
     pub(super) fn retire(&self) {
-        for shard in 0..SHARDS {
+        for shard in 0..HOMES {
             let mut slots = self.lock(shard);
             slots.retired = true;
             let idle = std::mem::take(&mut slots.idle);
@@ -90,7 +86,7 @@ impl Registry {
     }
 
     pub(super) fn len(&self) -> usize {
-        (0..SHARDS)
+        (0..HOMES)
             .map(|shard| {
                 let slots = self.lock(shard);
                 slots.entries.len() - slots.free.len()
@@ -101,7 +97,7 @@ impl Registry {
     /// All that are still watched. The locks are free again when this returns.
     pub(super) fn open(&self) -> Vec<Arc<Watch>> {
         let mut open = Vec::new();
-        for shard in 0..SHARDS {
+        for shard in 0..HOMES {
             let slots = self.lock(shard);
             open.extend(slots.entries.iter().flatten().cloned());
         }
@@ -123,14 +119,4 @@ fn placed(made: Watch, idle: Option<Arc<Watch>>) -> Arc<Watch> {
         return idle;
     }
     Arc::new(made)
-}
-
-/// The shard of this thread: threads are dealt out in turn.
-fn home_shard() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static HOME: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
-    }
-    // A thread that ends has no home any more.
-    HOME.try_with(Cell::get).unwrap_or(0)
 }

@@ -1,23 +1,26 @@
 //! Rows that a response waits for, and the thread that ends the wait.
 //!
 //! A wait ends by the writer's answer or by its time limit, whichever comes first, and the response's task is woken
-//! then: nothing polls. The time limit needs no runtime: one thread, `audithog-deadline`, sleeps until the oldest
-//! row that nobody has answered for reaches its limit.
+//! then, by the writer or by the task of another response (`relay.rs`): nothing polls. The time limit needs no runtime: one
+//! thread, `audithog-deadline`, sleeps until the oldest row that nobody has answered for reaches its limit.
 //!
 //! A row stays open until the writer answers for it, whether or not its response still waits. So rows that are past their
 //! limit show a disk that hangs, whatever the clients do, and the answer for them shows that it writes again.
 
+mod relay;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use self::relay::{Lead, Relay};
 use super::guarantee::Guarantee;
+use super::home::home;
 use super::watch::Watch;
-use crate::books::Waiter;
+use crate::books::{Waiter, wake};
 
 /// Counts of responses that wait for their row, and of what became of them when it did not come in time.
 #[derive(Debug, Default)]
@@ -83,6 +86,7 @@ struct Open {
     /// When the thread looks next; none while it sleeps until somebody wakes it.
     looks_at: Option<Instant>,
     closed: bool,
+    relay: Relay,
 }
 
 /// The end of the wait, and a number to tell equal ones apart.
@@ -97,6 +101,10 @@ struct SlotState {
     /// There may be room for the row; not yet told.
     room: bool,
     waker: Option<Waker>,
+    /// Of the thread that polled last.
+    home: usize,
+    /// Was woken, and has to wake others.
+    leads: Option<Lead>,
     /// Has the row, while it waits for room.
     parked: Weak<Watch>,
     /// The limit is reached.
@@ -145,8 +153,9 @@ impl Waits {
         let shared = Arc::clone(&self.shared);
         std::thread::Builder::new()
             .name("audithog-deadline".to_owned())
-            .spawn(move || shared.keep_time())
-            .map(drop)
+            .spawn(move || shared.keep_time())?;
+        self.shared.lock().relay.turn_on();
+        Ok(())
     }
 
     /// A wait, and who is to be told of the row.
@@ -179,7 +188,7 @@ impl Waits {
             answer.give(match kept {
                 Ok(_seq) => Verdict::Kept,
                 Err(_refusal) => Verdict::Lost,
-            });
+            })
         })
     }
 
@@ -219,7 +228,16 @@ impl Shared {
                 open = self.lock();
                 continue;
             }
-            open.looks_at = open.slots.keys().next().map(|(until, _)| *until);
+            let left = open.relay.left();
+            if !left.is_empty() {
+                drop(open);
+                wake(left);
+                open = self.lock();
+                continue;
+            }
+            let limit = open.slots.keys().next().map(|(until, _)| *until);
+            let tick = open.relay.next_look().map(|tick| now + tick);
+            open.looks_at = [limit, tick].into_iter().flatten().min();
             open = match open.looks_at {
                 Some(at) => {
                     let left = at.saturating_duration_since(now);
@@ -254,19 +272,6 @@ impl Open {
 // === impl Slot ===
 
 impl Slot {
-    /// Only the first verdict counts.
-    fn end(&self, verdict: Verdict) {
-        let waker = {
-            let mut state = self.lock();
-            if state.verdict.is_some() {
-                return;
-            }
-            state.verdict = Some(verdict);
-            state.waker.take()
-        };
-        wake(waker);
-    }
-
     /// The limit is reached. A row that still waits for room does so no longer, whether or not anybody polls its
     /// response.
     fn late(&self) {
@@ -278,7 +283,8 @@ impl Slot {
         if let Some(watch) = parked.upgrade() {
             watch.give_up();
         }
-        self.end(Verdict::Late);
+        let waker = self.lock().end(Verdict::Late);
+        wake(waker);
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotState> {
@@ -286,12 +292,23 @@ impl Slot {
     }
 }
 
-/// Called by the writer and by the thread of time limits, on which every other response depends: what an executor's
-/// code does here must not end them.
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        // The process's hook has told of the panic.
-        drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+impl SlotState {
+    /// Whom to wake. Only the first verdict counts.
+    fn end(&mut self, verdict: Verdict) -> Option<Waker> {
+        if self.verdict.is_some() {
+            return None;
+        }
+        self.verdict = Some(verdict);
+        self.waker.take()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lead) = state.leads.take() {
+            lead.pass_on();
+        }
     }
 }
 
@@ -316,6 +333,11 @@ impl Wait {
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Signal> {
         let mut state = self.0.lock();
         if let Some(verdict) = state.verdict {
+            let lead = state.leads.take();
+            drop(state);
+            if let Some(lead) = lead {
+                lead.pass_on();
+            }
             return Poll::Ready(Signal::Verdict(verdict));
         }
         if std::mem::take(&mut state.room) {
@@ -325,6 +347,7 @@ impl Wait {
             Some(waker) => waker.clone_from(cx.waker()),
             None => state.waker = Some(cx.waker().clone()),
         }
+        state.home = home();
         Poll::Pending
     }
 }
@@ -332,24 +355,38 @@ impl Wait {
 // === impl Answer ===
 
 impl Answer {
-    fn give(mut self, verdict: Verdict) {
+    fn give(mut self, verdict: Verdict) -> Option<Waker> {
         self.given = true;
-        self.settle(verdict);
+        self.settle(verdict)
     }
 
-    fn settle(&self, verdict: Verdict) {
-        let in_time = self.shared.lock().slots.remove(&self.key).is_some();
+    /// Whom to wake.
+    fn settle(&self, verdict: Verdict) -> Option<Waker> {
+        let mut open = self.shared.lock();
+        let in_time = open.slots.remove(&self.key).is_some();
+        let mut state = self.slot.lock();
+        let woken = state.end(verdict).and_then(|waker| {
+            let waker = open.relay.leads(state.home, waker)?;
+            state.leads = Some(Lead::new(&self.shared, state.home));
+            Some(waker)
+        });
+        drop(state);
+        let must_tick = open.relay.must_tick();
+        drop(open);
+        if must_tick {
+            self.shared.changed.notify_one();
+        }
         if !in_time && self.shared.overdue.fetch_sub(1, Ordering::AcqRel) == 1 {
             tracing::info!("no row waits too long for the audit ledger any more");
         }
-        self.slot.end(verdict);
+        woken
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.given {
-            self.settle(Verdict::Lost);
+            wake(self.settle(Verdict::Lost));
         }
     }
 }

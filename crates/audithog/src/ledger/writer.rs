@@ -23,7 +23,7 @@ use super::progress::{Board, Ticket};
 use super::{
     Buffer, Committed, Group, Notes, Settlement, SinkState, Store, StoreError, StoreErrorKind,
 };
-use crate::books::{LossReason, Refusal, Waiter};
+use crate::books::{LossReason, Refusal, Waiter, tell_all};
 use crate::clock::Clock;
 use crate::queue::{Command, LeaseRequest, Queue, Work};
 use crate::record::Row;
@@ -439,23 +439,21 @@ impl Writer {
         ];
         self.queue.settle(kept as u64, lost, self.clock.wall());
         let first_not_stored = rows.len() - committed.not_stored;
-        for (index, waiter) in waiters {
+        let first = committed.head - i64::try_from(kept).unwrap_or(0) + 1;
+        tell_all(waiters, |index| {
             if committed.duplicates.contains(&index) {
-                waiter(Err(Refusal(LossReason::DuplicateId)));
-            } else if index >= first_not_stored {
-                waiter(Err(Refusal(LossReason::MemoryFull)));
-            } else {
-                let refused_before = committed
-                    .duplicates
-                    .iter()
-                    .filter(|duplicate| **duplicate < index)
-                    .count();
-                let first = committed.head - i64::try_from(kept).unwrap_or(0) + 1;
-                waiter(Ok(
-                    first + i64::try_from(index - refused_before).unwrap_or(0)
-                ));
+                return Err(Refusal(LossReason::DuplicateId));
             }
-        }
+            if index >= first_not_stored {
+                return Err(Refusal(LossReason::MemoryFull));
+            }
+            let refused_before = committed
+                .duplicates
+                .iter()
+                .filter(|duplicate| **duplicate < index)
+                .count();
+            Ok(first + i64::try_from(index - refused_before).unwrap_or(0))
+        });
     }
 
     fn lose(&mut self, rows: &[Row], waiters: Vec<(usize, Waiter)>) {
@@ -467,9 +465,7 @@ impl Writer {
         if let Some(closing) = &mut self.closing {
             closing.kept = false;
         }
-        for (_, waiter) in waiters {
-            waiter(Err(Refusal(LossReason::LedgerFailed)));
-        }
+        tell_all(waiters, |_| Err(Refusal(LossReason::LedgerFailed)));
     }
 
     fn publish(&mut self, synced: bool, ticket: Ticket) {

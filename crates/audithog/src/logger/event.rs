@@ -145,6 +145,7 @@ impl Event {
             Some(Box::new(move |answer| {
                 // Nobody may wait any more.
                 let _ = done.send(answer);
+                None
             })),
         );
         match kept.await {

@@ -75,6 +75,7 @@ impl Answers {
         Box::new(move |answer| {
             let answer = answer.map_err(|refusal| refusal.0);
             answers.lock().unwrap().push((n, answer));
+            None
         })
     }
 
@@ -223,7 +224,7 @@ fn a_full_queue_does_not_hold_commands_up() {
 #[test]
 fn what_is_urgent_is_taken_without_waiting_for_more() {
     let urgent: [fn(&Queue); 3] = [
-        |queue| queue.push(plain(1), Some(Box::new(|_| {})), || NOW),
+        |queue| queue.push(plain(1), Some(Box::new(|_| None)), || NOW),
         |queue| queue.command(flush()),
         |queue| (0..5).for_each(|n| push(queue, plain(n))),
     ];
@@ -239,7 +240,7 @@ fn what_is_urgent_is_taken_without_waiting_for_more() {
 #[test]
 fn a_waiter_and_a_command_end_the_wait_for_more() {
     let urgent: [fn(&Queue); 2] = [
-        |queue| queue.push(plain(1), Some(Box::new(|_| {})), || NOW),
+        |queue| queue.push(plain(1), Some(Box::new(|_| None)), || NOW),
         |queue| queue.command(flush()),
     ];
     for act in urgent {

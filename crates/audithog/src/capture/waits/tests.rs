@@ -3,7 +3,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::Wake;
 
 use super::*;
-use crate::books::{LossReason, Refusal};
+use crate::books::{LossReason, Refusal, tell};
 
 /// Long enough for any machine; a test that waits this long fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,6 +28,14 @@ fn poll(wait: &Wait, waker: &Waker) -> Poll<Signal> {
     wait.poll(&mut Context::from_waker(waker))
 }
 
+fn until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "nothing happens");
+        std::thread::yield_now();
+    }
+}
+
 fn ready(verdict: Verdict) -> Poll<Signal> {
     Poll::Ready(Signal::Verdict(verdict))
 }
@@ -43,7 +51,7 @@ fn an_answer_wakes_once_and_says_what_became_of_the_row() {
         let (wait, waiter) = waits.open();
         assert_eq!(poll(&wait, &waker), Poll::Pending);
         assert!(rings.try_recv().is_err());
-        waiter(answer);
+        tell(waiter, answer);
         assert!(rings.try_recv().is_ok());
         assert_eq!(poll(&wait, &waker), ready(wanted));
         assert!(rings.try_recv().is_err(), "woken twice");
@@ -78,7 +86,7 @@ fn at_its_limit_a_wait_is_late_and_the_row_overdue_until_it_is_answered_for() {
     for (wait, waiter) in open {
         assert_eq!(poll(&wait, &waker), ready(Verdict::Late));
         assert!(waits.overdue());
-        waiter(Ok(1));
+        tell(waiter, Ok(1));
         // The first word stands.
         assert_eq!(poll(&wait, &waker), ready(Verdict::Late));
     }
@@ -91,12 +99,8 @@ fn a_row_is_overdue_although_its_response_has_gone() {
     waits.keep_time().unwrap();
     let (wait, waiter) = waits.open();
     drop(wait);
-    let deadline = Instant::now() + PATIENCE;
-    while !waits.overdue() {
-        assert!(Instant::now() < deadline, "nobody looks");
-        std::thread::yield_now();
-    }
-    waiter(Ok(1));
+    until(|| waits.overdue());
+    tell(waiter, Ok(1));
     assert!(!waits.overdue());
 }
 
@@ -120,14 +124,10 @@ fn the_thread_of_time_limits_ends_with_its_waits() {
     let waits = Waits::new(NEVER);
     waits.keep_time().unwrap();
     let (_wait, waiter) = waits.open();
-    waiter(Ok(1));
+    tell(waiter, Ok(1));
     let shared: Weak<Shared> = Arc::downgrade(&waits.shared);
     drop((waits, _wait));
-    let deadline = Instant::now() + PATIENCE;
-    while shared.upgrade().is_some() {
-        assert!(Instant::now() < deadline, "the thread goes on");
-        std::thread::yield_now();
-    }
+    until(|| shared.upgrade().is_none());
 }
 
 /// An executor in trouble.
@@ -153,16 +153,132 @@ fn a_waker_that_panics_ends_neither_the_writer_nor_the_thread_of_time_limits() {
     rings.recv_timeout(PATIENCE).unwrap();
     assert_eq!(poll(&other, &waker), ready(Verdict::Late));
     assert_eq!(poll(&wait, &waker), ready(Verdict::Late));
-    waiter(Ok(1));
+    tell(waiter, Ok(1));
 
     let waits = Waits::new(NEVER);
     let (wait, waiter) = waits.open();
     assert_eq!(poll(&wait, &broken), Poll::Pending);
     // On the writer's thread.
-    waiter(Ok(1));
+    tell(waiter, Ok(1));
     assert_eq!(poll(&wait, &waker), ready(Verdict::Kept));
     let wait = Wait::default();
     assert_eq!(poll(&wait, &broken), Poll::Pending);
     wait.room();
     assert_eq!(poll(&wait, &waker), Poll::Ready(Signal::Room));
+}
+
+/// Waits whose wake-ups are passed on, without the thread that mends it.
+fn passing_on() -> Waits {
+    let waits = Waits::new(NEVER);
+    waits.shared.lock().relay.turn_on();
+    waits
+}
+
+/// Some waits that were polled on this thread, each with its waiter and its bell.
+fn polled<const N: usize>(waits: &Waits) -> [(Option<Wait>, Waiter, Receiver<()>); N] {
+    std::array::from_fn(|_| {
+        let (wait, waiter) = waits.open();
+        let (waker, rings) = bell();
+        assert_eq!(poll(&wait, &waker), Poll::Pending);
+        (Some(wait), waiter, rings)
+    })
+}
+
+/// How many bells have rung since.
+fn rung(bells: &[Receiver<()>]) -> usize {
+    bells
+        .iter()
+        .filter(|rings| rings.try_recv().is_ok())
+        .count()
+}
+
+#[test]
+fn of_tasks_of_one_thread_the_first_is_woken_and_wakes_the_others() {
+    for is_dropped in [false, true] {
+        let waits = passing_on();
+        let [(mut first, answer, rings), others @ ..] = polled::<4>(&waits);
+        tell(answer, Ok(1));
+        assert!(rings.try_recv().is_ok());
+        let (mut held, mut bells) = (Vec::new(), Vec::new());
+        for (wait, answer, rings) in others {
+            tell(answer, Ok(1));
+            held.push(wait);
+            bells.push(rings);
+        }
+        assert_eq!(rung(&bells), 0);
+        if is_dropped {
+            drop(first.take());
+        }
+        if let Some(first) = &first {
+            let (waker, _rings) = bell();
+            assert_eq!(poll(first, &waker), ready(Verdict::Kept));
+        }
+        assert_eq!(rung(&bells), 3);
+        // The next one is woken itself.
+        let [(_wait, answer, rings)] = polled::<1>(&waits);
+        tell(answer, Ok(1));
+        assert!(rings.try_recv().is_ok());
+    }
+}
+
+#[test]
+fn a_task_of_another_thread_is_woken_itself() {
+    let waits = passing_on();
+    let [(_first, answer, rings)] = polled::<1>(&waits);
+    tell(answer, Ok(1));
+    assert!(rings.try_recv().is_ok());
+    let own = home();
+    let (_wait, answer, rings) = std::thread::scope(|scope| {
+        // Threads have one of a few homes in turn.
+        (0..2)
+            .find_map(|_| {
+                let elsewhere = || {
+                    let [waiting] = polled::<1>(&waits);
+                    (home() != own).then_some(waiting)
+                };
+                scope.spawn(elsewhere).join().unwrap()
+            })
+            .unwrap()
+    });
+    tell(answer, Ok(1));
+    assert!(rings.try_recv().is_ok());
+}
+
+#[test]
+fn what_a_task_that_is_never_polled_owes_is_done_for_it() {
+    let waits = Waits::new(NEVER);
+    waits.keep_time().unwrap();
+    let [(_stuck, answer, rings), (_other, second, others_rings)] = polled::<2>(&waits);
+    until(|| waits.shared.lock().looks_at.is_some());
+    tell(answer, Ok(1));
+    tell(second, Ok(2));
+    rings.recv_timeout(PATIENCE).unwrap();
+    others_rings.recv_timeout(PATIENCE).unwrap();
+    // It leads no more.
+    let [(_next, answer, rings)] = polled::<1>(&waits);
+    until(|| waits.shared.lock().relay.next_look().is_none());
+    tell(answer, Ok(3));
+    assert!(rings.try_recv().is_ok());
+}
+
+#[test]
+fn what_is_left_is_left_for_one_look_at_least() {
+    let mut relay = Relay::default();
+    let (waker, rings) = bell();
+    relay.turn_on();
+    assert!(relay.leads(3, waker.clone()).is_some());
+    assert!(!relay.must_tick());
+    assert_eq!(relay.next_look(), None);
+    assert!(relay.leads(3, waker.clone()).is_none());
+    assert!(relay.must_tick());
+    assert!(!relay.must_tick(), "told once");
+    assert!(relay.left().is_empty());
+    assert!(relay.next_look().is_some());
+    for waker in relay.left() {
+        waker.wake();
+    }
+    assert!(rings.try_recv().is_ok());
+    assert!(relay.left().is_empty());
+    assert_eq!(relay.next_look(), None);
+    assert!(relay.leads(3, waker).is_some());
 }

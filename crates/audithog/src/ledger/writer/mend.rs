@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::{RETRY_MAX, Writer};
-use crate::books::{LossReason, Refusal, Waiter};
+use crate::books::{LossReason, Refusal, Waiter, tell_all};
 use crate::ledger::progress::Ticket;
 use crate::ledger::{Committed, Group, Store, StoreError, StoreErrorKind};
 use crate::queue::Command;
@@ -279,9 +279,7 @@ impl Writer {
             self.book(group.rows, waiters, committed);
         } else {
             self.book(group.rows, Vec::new(), committed);
-            for (_, waiter) in waiters {
-                waiter(Err(Refusal(LossReason::LedgerFailed)));
-            }
+            tell_all(waiters, |_| Err(Refusal(LossReason::LedgerFailed)));
         }
         synced
     }

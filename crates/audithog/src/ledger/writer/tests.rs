@@ -196,6 +196,7 @@ impl Desk {
         let board = Arc::clone(&self.board);
         let waiter: Waiter = Box::new(move |result| {
             told.send((result, board.progress().synced)).unwrap();
+            None
         });
         self.queue.push(row, Some(waiter), || NOW);
         answer
