@@ -1,9 +1,9 @@
 //! Request ids: UUIDs of version 7 (RFC 9562 §5.7), made without a lock or a system call.
 //!
 //! The leading bits are time: milliseconds, and their fraction in the twelve bits of `rand_a` (method 3 of
-//! §6.2). They only grow within a process, so that ids sort in the order of arrival. The other 62
-//! bits are SipHash of the time under a key that the operating system gave: unique across
-//! processes, and not to be guessed from other ids.
+//! §6.2). They only grow within a process, so that ids sort in the order of arrival, unless its clock is set back by a lot. The
+//! other 62 bits are SipHash of the time, and of how often that happened, under a key that the operating system gave: unique
+//! across processes, and not to be guessed from other ids.
 
 use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
@@ -24,6 +24,10 @@ const PER_SECOND: u64 = 4096 * 1000;
 /// that once ran in the future would stay there.
 const MAX_LEAD: u64 = 10 * PER_SECOND;
 
+/// The lower bits of [`LAST`] are a stamp, until the year 2527. The upper ones count how often the clock was set back by more than
+/// [`MAX_LEAD`]: the same times come again then, and their ids shall be others.
+const STAMP: u64 = (1 << 56) - 1;
+
 /// In bytes: a dozen ids.
 const BUFFER: usize = 512;
 
@@ -36,8 +40,8 @@ static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// A new id that says it was made at `now`.
 pub(crate) fn next(now: Micros) -> Uuid {
-    let stamp = advance(&LAST, stamp(now));
-    build(stamp, KEY.hash_one(stamp))
+    let last = advance(&LAST, stamp(now));
+    build(last & STAMP, KEY.hash_one(last))
 }
 
 /// An id as text, for headers. Ids that are written one after the other share a buffer, which is used again once none of
@@ -78,18 +82,21 @@ fn digits(id: Uuid) -> [u8; Hyphenated::LENGTH] {
     text
 }
 
-/// Time since the epoch in 1/4096 of a millisecond: 60 bits.
+/// Time since the epoch in 1/4096 of a millisecond.
 fn stamp(now: Micros) -> u64 {
     let micros = u64::try_from(now.0).unwrap_or(0);
     let fraction = micros % 1000 * 4096 / 1000;
-    (micros / 1000) << 12 | fraction
+    ((micros / 1000) << 12 | fraction) & STAMP
 }
 
-/// The next stamp: `now`, or the one after the last if the clock has not moved on.
+/// The next stamp and its age: `now`, or the one after the last if the clock has not moved on.
 fn advance(last: &AtomicU64, now: u64) -> u64 {
     let step = |last: u64| {
-        if now > last || last - now > MAX_LEAD {
-            now
+        let (age, stamp) = (last & !STAMP, last & STAMP);
+        if now > stamp {
+            age | now
+        } else if stamp - now > MAX_LEAD {
+            age.wrapping_add(STAMP + 1) | now
         } else {
             last + 1
         }
@@ -121,7 +128,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
     use std::thread;
 
-    use super::{BUFFER, MAX_LEAD, advance, build, next, stamp, text};
+    use super::{BUFFER, MAX_LEAD, PER_SECOND, STAMP, advance, build, next, stamp, text};
     use crate::record::{Micros, RequestId};
 
     #[test]
@@ -142,7 +149,25 @@ mod tests {
         assert_eq!(advance(&last, 100_000_000), 100_000_001);
         assert_eq!(advance(&last, 99_999_000), 100_000_002);
         let long_ago = 100_000_002 - MAX_LEAD - 1;
-        assert_eq!(advance(&last, long_ago), long_ago);
+        assert_eq!(advance(&last, long_ago) & STAMP, long_ago);
+        assert_eq!(advance(&last, long_ago) & STAMP, long_ago + 1);
+    }
+
+    /// Each has an id of its own only if what is hashed differs.
+    #[test]
+    fn a_time_that_comes_again_after_the_clock_was_set_back_is_another() {
+        let last = AtomicU64::new(0);
+        let hour = 3_600 * PER_SECOND;
+        let mut made = HashSet::new();
+        for _ in 0..200 {
+            assert!(made.insert(advance(&last, 500_000 * hour)));
+            assert!(made.insert(advance(&last, 499_999 * hour)));
+        }
+        let (early, late) = (Micros(1_600_000_000_000_000), Micros(1_700_000_000_000_000));
+        let ids: HashSet<_> = (0..100)
+            .map(|n| next(if n % 2 == 0 { early } else { late }))
+            .collect();
+        assert_eq!(ids.len(), 100);
     }
 
     #[test]
