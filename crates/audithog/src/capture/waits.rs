@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use self::relay::{Lead, Relay};
 use super::guarantee::Guarantee;
-use super::home::home;
 use super::watch::Watch;
 use crate::books::{Waiter, wake};
 
@@ -101,8 +100,8 @@ struct SlotState {
     /// There may be room for the row; not yet told.
     room: bool,
     waker: Option<Waker>,
-    /// Of the thread that polled last.
-    home: usize,
+    /// Of the thread that polled last, if tasks of it wake one another.
+    home: Option<usize>,
     /// Was woken, and has to wake others.
     leads: Option<Lead>,
     /// Has the row, while it waits for room.
@@ -209,6 +208,7 @@ impl Drop for Waits {
 
 impl Shared {
     fn keep_time(&self) {
+        let _until_it_ends = Keeping(self);
         let mut open = self.lock();
         while !open.closed {
             let now = Instant::now();
@@ -257,6 +257,16 @@ impl Shared {
     }
 }
 
+/// The thread of time limits. It may end by a panic of whoever listens to its diagnostics.
+struct Keeping<'a>(&'a Shared);
+
+impl Drop for Keeping<'_> {
+    fn drop(&mut self) {
+        let left = self.0.lock().relay.turn_off();
+        wake(left);
+    }
+}
+
 impl Open {
     fn take_due(&mut self, now: Instant) -> Vec<Arc<Slot>> {
         let mut due = Vec::new();
@@ -283,7 +293,7 @@ impl Slot {
         if let Some(watch) = parked.upgrade() {
             watch.give_up();
         }
-        let waker = self.lock().end(Verdict::Late);
+        let (waker, _) = self.lock().end(Verdict::Late);
         wake(waker);
     }
 
@@ -293,13 +303,13 @@ impl Slot {
 }
 
 impl SlotState {
-    /// Whom to wake. Only the first verdict counts.
-    fn end(&mut self, verdict: Verdict) -> Option<Waker> {
+    /// Whom to wake, and its home. Only the first verdict counts.
+    fn end(&mut self, verdict: Verdict) -> (Option<Waker>, Option<usize>) {
         if self.verdict.is_some() {
-            return None;
+            return (None, None);
         }
         self.verdict = Some(verdict);
-        self.waker.take()
+        (self.waker.take(), self.home)
     }
 }
 
@@ -347,7 +357,7 @@ impl Wait {
             Some(waker) => waker.clone_from(cx.waker()),
             None => state.waker = Some(cx.waker().clone()),
         }
-        state.home = home();
+        state.home = relay::home_alone();
         Poll::Pending
     }
 }
@@ -362,17 +372,23 @@ impl Answer {
 
     /// Whom to wake.
     fn settle(&self, verdict: Verdict) -> Option<Waker> {
+        let (woken, home) = self.slot.lock().end(verdict);
         let mut open = self.shared.lock();
         let in_time = open.slots.remove(&self.key).is_some();
-        let mut state = self.slot.lock();
-        let woken = state.end(verdict).and_then(|waker| {
-            let waker = open.relay.leads(state.home, waker)?;
-            state.leads = Some(Lead::new(&self.shared, state.home));
-            Some(waker)
-        });
-        drop(state);
+        let (woken, leads) = match (woken, home) {
+            (Some(waker), Some(home)) => {
+                let woken = open.relay.leads(home, waker);
+                let leads = woken.is_some().then_some(home);
+                (woken, leads)
+            }
+            (woken, _) => (woken, None),
+        };
         let must_tick = open.relay.must_tick();
         drop(open);
+        if let Some(home) = leads {
+            // If it was polled just now the end of this answer passes it on.
+            self.slot.lock().leads = Some(Lead::new(&self.shared, home));
+        }
         if must_tick {
             self.shared.changed.notify_one();
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -143,8 +144,8 @@ impl Event {
         sink.accept(
             row,
             Some(Box::new(move |answer| {
-                // Nobody may wait any more.
-                let _ = done.send(answer);
+                // Nobody may wait any more. It wakes the caller's task, whose executor may panic.
+                drop(catch_unwind(AssertUnwindSafe(|| done.send(answer))));
                 None
             })),
         );

@@ -1,8 +1,11 @@
 //! Wake-ups that are passed on.
 //!
-//! To be woken by a thread that is not its own costs a runtime a system call, and a commit answers many responses at once. So of
-//! the tasks that one thread polled last only the first is woken. Once that is polled it wakes the others, from within their
-//! runtime, where it costs next to nothing.
+//! To be woken by a thread that is not its own costs a runtime of one thread a system call, and a commit answers many responses at once.
+//! So of the tasks that such a thread polled last only the first is woken. Once that is polled it wakes the others, from within
+//! their runtime, where it costs next to nothing.
+//!
+//! A runtime of several threads is woken for every task: it makes system calls only while threads sleep, and a task that one of
+//! its threads wakes may lie behind what that thread does next, where no other takes it.
 //!
 //! No task depends on another's progress for that: one that is dropped passes the wake-up on, too, and what one that is neither polled
 //! nor dropped has left for two [`TICK`]s the thread of time limits wakes.
@@ -11,9 +14,11 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use super::Shared;
 use crate::books::wake;
-use crate::capture::home::HOMES;
+use crate::capture::home::{HOMES, home};
 
 /// How often the thread of time limits looks, while wake-ups are passed on.
 pub(super) const TICK: Duration = Duration::from_millis(5);
@@ -40,6 +45,12 @@ struct Home {
     seen: bool,
 }
 
+/// The home of this thread, if it is the only one of its runtime.
+pub(super) fn home_alone() -> Option<usize> {
+    let runtime = Handle::try_current().ok()?;
+    (runtime.runtime_flavor() == RuntimeFlavor::CurrentThread).then(home)
+}
+
 /// What a task that was woken owes to the others of its home.
 #[derive(Debug)]
 pub(super) struct Lead {
@@ -51,6 +62,12 @@ impl Relay {
     /// From now on wake-ups are passed on.
     pub(super) fn turn_on(&mut self) {
         self.on = true;
+    }
+
+    /// Every task is woken again. Those that were not yet.
+    pub(super) fn turn_off(&mut self) -> Vec<Waker> {
+        self.on = false;
+        self.homes.iter_mut().flat_map(Home::take).collect()
     }
 
     /// Whether the task has to be woken now, and then leads; else it was left to the one that leads.

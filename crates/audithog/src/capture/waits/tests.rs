@@ -1,6 +1,8 @@
-use std::sync::Weak;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Barrier, Weak};
 use std::task::Wake;
+
+use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::books::{LossReason, Refusal, tell};
@@ -174,6 +176,11 @@ fn passing_on() -> Waits {
     waits
 }
 
+/// A runtime of one thread.
+fn alone() -> Runtime {
+    Builder::new_current_thread().build().unwrap()
+}
+
 /// Some waits that were polled on this thread, each with its waiter and its bell.
 fn polled<const N: usize>(waits: &Waits) -> [(Option<Wait>, Waiter, Receiver<()>); N] {
     std::array::from_fn(|_| {
@@ -194,6 +201,8 @@ fn rung(bells: &[Receiver<()>]) -> usize {
 
 #[test]
 fn of_tasks_of_one_thread_the_first_is_woken_and_wakes_the_others() {
+    let runtime = alone();
+    let _entered = runtime.enter();
     for is_dropped in [false, true] {
         let waits = passing_on();
         let [(mut first, answer, rings), others @ ..] = polled::<4>(&waits);
@@ -222,19 +231,37 @@ fn of_tasks_of_one_thread_the_first_is_woken_and_wakes_the_others() {
 }
 
 #[test]
+fn without_a_runtime_and_in_one_of_several_threads_each_task_is_woken() {
+    let several = Builder::new_multi_thread().worker_threads(1).build();
+    let several = several.unwrap();
+    for is_entered in [false, true] {
+        let _entered = is_entered.then(|| several.enter());
+        let waits = passing_on();
+        let [(_first, answer, _), (_second, next, rings)] = polled::<2>(&waits);
+        tell(answer, Ok(1));
+        tell(next, Ok(1));
+        assert!(rings.try_recv().is_ok());
+    }
+}
+
+#[test]
 fn a_task_of_another_thread_is_woken_itself() {
+    let runtime = alone();
+    let _entered = runtime.enter();
     let waits = passing_on();
     let [(_first, answer, rings)] = polled::<1>(&waits);
     tell(answer, Ok(1));
     assert!(rings.try_recv().is_ok());
-    let own = home();
+    let own = relay::home_alone();
     let (_wait, answer, rings) = std::thread::scope(|scope| {
         // Threads have one of a few homes in turn.
         (0..2)
             .find_map(|_| {
                 let elsewhere = || {
+                    let runtime = alone();
+                    let _entered = runtime.enter();
                     let [waiting] = polled::<1>(&waits);
-                    (home() != own).then_some(waiting)
+                    (relay::home_alone() != own).then_some(waiting)
                 };
                 scope.spawn(elsewhere).join().unwrap()
             })
@@ -246,6 +273,8 @@ fn a_task_of_another_thread_is_woken_itself() {
 
 #[test]
 fn what_a_task_that_is_never_polled_owes_is_done_for_it() {
+    let runtime = alone();
+    let _entered = runtime.enter();
     let waits = Waits::new(NEVER);
     waits.keep_time().unwrap();
     let [(_stuck, answer, rings), (_other, second, others_rings)] = polled::<2>(&waits);
@@ -281,4 +310,73 @@ fn what_is_left_is_left_for_one_look_at_least() {
     assert!(relay.left().is_empty());
     assert_eq!(relay.next_look(), None);
     assert!(relay.leads(3, waker).is_some());
+}
+
+#[test]
+fn without_the_thread_of_time_limits_each_task_is_woken() {
+    let runtime = alone();
+    let _entered = runtime.enter();
+    let waits = passing_on();
+    let [one, two, three, four] = polled::<4>(&waits);
+    let answer = |(wait, answer, rings): (Option<Wait>, Waiter, Receiver<()>)| {
+        tell(answer, Ok(1));
+        (wait, rings)
+    };
+    let (_one, two) = (answer(one), answer(two));
+    assert!(two.1.try_recv().is_err());
+    // It ends, as by a panic.
+    drop(Keeping(&waits.shared));
+    assert!(two.1.try_recv().is_ok());
+    let (_three, four) = (answer(three), answer(four));
+    assert!(four.1.try_recv().is_ok());
+}
+
+/// A task that lives in its waker.
+struct Owner {
+    _task: Mutex<Option<Wait>>,
+    meet: Arc<Barrier>,
+}
+
+impl Wake for Owner {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.meet.wait();
+        // The other thread comes to the lock that is held here, if there is one.
+        for _ in 0..1_000 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Some executors keep a task in its wakers: the last one that goes takes the task with it, and that may wait, too.
+#[test]
+fn a_waker_that_holds_a_task_that_leads_is_dropped_while_an_answer_comes() {
+    let runtime = alone();
+    let _entered = runtime.enter();
+    let waits = passing_on();
+    let [(first, answer, _rings)] = polled::<1>(&waits);
+    tell(answer, Ok(1));
+    let meet = Arc::new(Barrier::new(2));
+    let owner = Arc::new(Owner {
+        _task: Mutex::new(first),
+        meet: Arc::clone(&meet),
+    });
+    let (wait, waiter) = waits.open();
+    let waker = Waker::from(owner);
+    assert_eq!(poll(&wait, &waker), Poll::Pending);
+    drop(waker);
+    let (done, is_done) = channel();
+    std::thread::spawn(move || {
+        let (other, _rings) = bell();
+        let polled = poll(&wait, &other);
+        done.send(polled).unwrap();
+    });
+    std::thread::spawn(move || {
+        meet.wait();
+        tell(waiter, Ok(1));
+    });
+    assert!(is_done.recv_timeout(PATIENCE).is_ok());
 }

@@ -32,7 +32,9 @@ impl Watch {
             _limit: limit,
         });
         drop(state);
+        // It may have been given up by a shutdown, and its place be another's.
         let watch = self.inner.registry.get(self.ticket);
+        let watch = watch.filter(|watch| std::ptr::eq(&raw const **watch, self));
         if !wait.parks(
             watch
                 .map(|watch| Arc::downgrade(&watch))
