@@ -21,7 +21,7 @@ use tower::{Layer, Service, ServiceExt as _};
 const REQUESTS: u64 = 1_000;
 
 /// Beyond a layer that does nothing, of a request whose texts are short or were seen before.
-const LIMIT: u64 = 4;
+const LIMIT: u64 = 3;
 
 /// For all of [`REQUESTS`]: buffers that grow, and are kept.
 const GROWTH: u64 = 40;
