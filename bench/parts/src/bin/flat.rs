@@ -19,8 +19,9 @@ use bench_parts::requests::Requests;
 const GROUP: usize = 1_000;
 /// Rows of the ledger that the others are compared with.
 const SMALL: i64 = 1_000;
-/// Rows that are measured at each size: a hundred groups.
-const MEASURED: usize = 100_000;
+/// Rows that are measured at each size: sixty groups for each of five values. With twenty, a few that were interrupted
+/// moved a value by a tenth.
+const MEASURED: usize = 300_000;
 const LOOKUPS: i64 = 200;
 const STARTS: usize = 5;
 const SIZES: [(i64, &str); 5] = [
