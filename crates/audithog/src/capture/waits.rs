@@ -152,9 +152,8 @@ impl Waits {
         let shared = Arc::clone(&self.shared);
         std::thread::Builder::new()
             .name("audithog-deadline".to_owned())
-            .spawn(move || shared.keep_time())?;
-        self.shared.lock().relay.turn_on();
-        Ok(())
+            .spawn(move || shared.keep_time())
+            .map(drop)
     }
 
     /// A wait, and who is to be told of the row.
@@ -210,6 +209,7 @@ impl Shared {
     fn keep_time(&self) {
         let _until_it_ends = Keeping(self);
         let mut open = self.lock();
+        open.relay.turn_on();
         while !open.closed {
             let now = Instant::now();
             let due: Vec<Arc<Slot>> = open.take_due(now);
