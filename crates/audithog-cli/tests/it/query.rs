@@ -317,7 +317,7 @@ fn hostile() -> Shop {
     let raw = raw(shop.home());
     raw.execute(
         "UPDATE audit_rows SET error_code = char(27) || '[2J' || char(155) || '31m' || char(8238), path = '/x' || char(10) || 'y', \
-         flags = flags & ~32 WHERE method IS NOT NULL",
+         flags = flags & ~32 WHERE flags & 1",
         [],
     )
     .unwrap();

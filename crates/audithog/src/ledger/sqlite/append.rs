@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::digest::Line;
-use super::encode::{Binder, COLUMN_COUNT, COLUMNS};
+use super::encode::Inserter;
 use super::names::Names;
 use crate::books::LossReason;
 use crate::ledger::Totals;
@@ -65,8 +65,7 @@ pub(super) fn append(
     if rows.is_empty() {
         return Ok(duplicates);
     }
-    let mut insert = connection.prepare_cached(insert_sql())?;
-    let mut binder = Binder::new(connection, names);
+    let mut insert = Inserter::new(connection, names)?;
     let mut block = last_block(connection)?;
     let mut first = true;
     for (at, row) in rows.iter().enumerate() {
@@ -79,14 +78,13 @@ pub(super) fn append(
             continue;
         }
         // The log may be empty; after its first row the next number is the last one's successor.
-        binder.row(&mut insert, first.then_some(seq), run, row)?;
-        insert.raw_execute()?;
+        insert.row(first.then_some(seq), run, row)?;
         first = false;
         if connection.last_insert_rowid() != seq {
             return Err(out_of_sequence());
         }
         totals.head = seq;
-        lines.push(binder.line);
+        lines.push(insert.line);
         block = Some(extend(connection, block, seq, row.ts.0, now.0)?);
     }
     if let Some(block) = block {
@@ -119,14 +117,6 @@ fn out_of_sequence() -> rusqlite::Error {
         rusqlite::ffi::Error::new(code),
         Some("audit_rows has rows after the head".to_owned()),
     )
-}
-
-fn insert_sql() -> &'static str {
-    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-        let marks = vec!["?"; COLUMN_COUNT].join(", ");
-        format!("INSERT INTO audit_rows ({COLUMNS}) VALUES ({marks})")
-    });
-    &SQL
 }
 
 /// False if the id was claimed before.

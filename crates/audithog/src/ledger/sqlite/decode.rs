@@ -10,11 +10,12 @@ use uuid::Uuid;
 
 use super::encode::ACTOR_TYPES;
 use super::error::{damaged, failed};
+use super::packed::{Numbers, Place};
 use super::schema::flag;
 use crate::ledger::StoreError;
 use crate::record::{
-    Actor, Exchange, Measured, Micros, Outcome, RequestId, Row, Run, SharedRow, SharedText,
-    StoredRow, Text,
+    Actor, ActorType, Exchange, Measured, Micros, Outcome, RequestId, Row, Run, SharedRow,
+    SharedText, StoredRow, Text,
 };
 
 /// Texts known to a reader; beyond this the memory starts afresh.
@@ -71,19 +72,57 @@ impl Gathered {
     }
 }
 
+/// The columns that were selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Selected {
+    /// `encode::COLUMNS`, which every row can be read from.
+    All,
+    /// `encode::PACKED_COLUMNS`, which packed rows can be read from.
+    Packed,
+}
+
+impl Selected {
+    /// Where the columns of a packed row are, from `user_id` on.
+    fn of_packed(self) -> [usize; 7] {
+        match self {
+            Self::All => [7, 9, 12, 14, 16, 18, 19],
+            Self::Packed => [7, 8, 9, 10, 11, 12, 13],
+        }
+    }
+}
+
+/// The row's flags, which are in both.
+pub(super) fn flags(row: &rusqlite::Row<'_>) -> Result<i64, StoreError> {
+    Columns { row, next: 2 }.int()
+}
+
 /// Hands out the columns from left to right.
 struct Columns<'a, 'stmt> {
     row: &'a rusqlite::Row<'stmt>,
     next: usize,
 }
 
+/// A row's columns, those of the exchange and what few rows have aside.
+struct Parts {
+    event: Text,
+    user_id: Option<Text>,
+    user_role: Option<Text>,
+    org_id: Option<Text>,
+    kind: Option<ActorType>,
+    exchange: Option<Exchange>,
+    trace_id: Option<[u8; 16]>,
+    rare: [Option<SharedText>; 4],
+}
+
 impl Decoder {
+    /// A row whose columns are all there.
     pub(super) fn row(
         &mut self,
         connection: &Connection,
         row: &rusqlite::Row<'_>,
     ) -> Result<StoredRow, StoreError> {
-        let ((seq, run), row) = self.parts(connection, row)?;
+        let flags = flags(row)?;
+        let ((seq, run), row) = self.parts(connection, row, flags, Selected::All)?;
         Ok(StoredRow {
             seq,
             run,
@@ -91,13 +130,16 @@ impl Decoder {
         })
     }
 
+    /// A row with these flags, all of whose columns were selected.
     pub(super) fn gather(
         &mut self,
         connection: &Connection,
         row: &rusqlite::Row<'_>,
+        flags: i64,
+        selected: Selected,
         into: &mut Gathered,
     ) -> Result<(), StoreError> {
-        let (number, row) = self.parts(connection, row)?;
+        let (number, row) = self.parts(connection, row, flags, selected)?;
         into.numbers.push(number);
         into.rows.push(row);
         Ok(())
@@ -109,44 +151,30 @@ impl Decoder {
         &mut self,
         connection: &Connection,
         row: &rusqlite::Row<'_>,
+        flags: i64,
+        selected: Selected,
     ) -> Result<((i64, Arc<Run>), Row), StoreError> {
         let mut columns = Columns { row, next: 0 };
         let seq = columns.int()?;
         let run = columns.int()?;
         let run = self.run(connection, run)?;
-        let flags = columns.int()?;
+        columns.next += 1;
         let id = columns.uuid()?.ok_or_else(|| damaged("a row has no id"))?;
         let ts = Micros(columns.int()?);
-        let event = self
-            .text(connection, columns.value()?)?
-            .ok_or_else(|| damaged("a row has no event"))?;
+        let event = columns.value()?;
         let request_id = if flags & flag::REQUEST_IS_ID != 0 {
             columns.next += 1;
             Some(RequestId::Uuid(id))
         } else {
             request_id(columns.value()?)?
         };
-        let user_id = self.text(connection, columns.value()?)?;
-        let user_role = self.text(connection, columns.value()?)?;
-        let org_id = self.text(connection, columns.value()?)?;
-        let kind = match columns.opt_int()? {
-            Some(at) => Some(
-                usize::try_from(at)
-                    .ok()
-                    .and_then(|at| ACTOR_TYPES.get(at).copied())
-                    .ok_or_else(|| damaged("a row has an unknown actor type"))?,
-            ),
-            None => None,
+        let parts = if flags & flag::PACKED != 0 {
+            self.packed_parts(connection, flags, event, row, selected)?
+        } else {
+            self.whole_parts(connection, flags, event, &mut columns)?
         };
-        let mut exchange = self.exchange(connection, flags, &mut columns)?;
-        let trace_id = columns.uuid()?.map(Uuid::into_bytes);
-        let [upstream_request_id, on_behalf_of, distinct_id, properties] =
-            if flags & flag::PLAIN != 0 {
-                [const { None }; 4]
-            } else {
-                let mut next = || self.shared(connection, columns.value()?);
-                [next()?, next()?, next()?, next()?]
-            };
+        let mut exchange = parts.exchange;
+        let [upstream_request_id, on_behalf_of, distinct_id, properties] = parts.rare;
         if let Some(exchange) = &mut exchange {
             exchange.upstream_request_id = upstream_request_id;
         }
@@ -154,17 +182,17 @@ impl Decoder {
             id,
             caller_id: flags & flag::CALLER_ID != 0,
             ts,
-            event,
+            event: parts.event,
             request_id,
             actor: Actor {
-                user_id,
-                user_role,
-                org_id,
-                kind,
+                user_id: parts.user_id,
+                user_role: parts.user_role,
+                org_id: parts.org_id,
+                kind: parts.kind,
                 on_behalf_of,
             },
             exchange,
-            trace_id,
+            trace_id: parts.trace_id,
             trace_trusted: flags & flag::TRACE_TRUSTED != 0,
             distinct_id,
             properties,
@@ -172,6 +200,94 @@ impl Decoder {
             measured: Measured::default(),
         };
         Ok(((seq, run), row))
+    }
+
+    #[inline(always)]
+    fn whole_parts(
+        &mut self,
+        connection: &Connection,
+        flags: i64,
+        event: ValueRef<'_>,
+        columns: &mut Columns<'_, '_>,
+    ) -> Result<Parts, StoreError> {
+        let event = self.text(connection, event)?;
+        let user_id = self.text(connection, columns.value()?)?;
+        let user_role = self.text(connection, columns.value()?)?;
+        let org_id = self.text(connection, columns.value()?)?;
+        let kind = columns.opt_int()?.map(actor_type).transpose()?;
+        let exchange = self.exchange(connection, flags, columns)?;
+        let trace_id = columns.uuid()?.map(Uuid::into_bytes);
+        let rare = if flags & flag::PLAIN != 0 {
+            [const { None }; 4]
+        } else {
+            let mut next = || self.shared(connection, columns.value()?);
+            [next()?, next()?, next()?, next()?]
+        };
+        Ok(Parts {
+            event: event.ok_or_else(|| damaged("a row has no event"))?,
+            user_id,
+            user_role,
+            org_id,
+            kind,
+            exchange,
+            trace_id,
+            rare,
+        })
+    }
+
+    #[inline(always)]
+    fn packed_parts(
+        &mut self,
+        connection: &Connection,
+        flags: i64,
+        packed: ValueRef<'_>,
+        row: &rusqlite::Row<'_>,
+        selected: Selected,
+    ) -> Result<Parts, StoreError> {
+        let ValueRef::Text(packed) = packed else {
+            return Err(damaged("a packed row has no text"));
+        };
+        let numbers = Numbers::of(utf8(packed)?)
+            .ok_or_else(|| damaged("a packed row has a text of another kind"))?;
+        let [user_id, org_id, path, status, duration, address, trace_id] = selected.of_packed();
+        let at = |next| Columns { row, next };
+        let event = self.numbered(connection, numbers.at(Place::Event))?;
+        let user_id = self.text(connection, at(user_id).value()?)?;
+        let org_id = self.text(connection, at(org_id).value()?)?;
+        let kind = numbers.at(Place::ActorType).map(actor_type).transpose()?;
+        let exchange = if flags & (flag::HTTP | flag::OPEN) == 0 {
+            None
+        } else {
+            let method = self.numbered(connection, numbers.at(Place::Method))?;
+            let route = self.numbered(connection, numbers.at(Place::Route))?;
+            let path = if flags & flag::PATH_IS_ROUTE != 0 {
+                route.clone()
+            } else {
+                self.text(connection, at(path).value()?)?
+            };
+            Some(Exchange {
+                method: method.ok_or_else(|| damaged("a row has no method"))?,
+                path: path.ok_or_else(|| damaged("a row has no path"))?,
+                route,
+                status_code: at(status).opt_int()?.map(status_code).transpose()?,
+                outcome: outcome(flags),
+                error_code: self.numbered_shared(connection, numbers.at(Place::ErrorCode))?,
+                duration_us: u64::try_from(at(duration).opt_int()?.unwrap_or(0)).unwrap_or(0),
+                user_agent: self.numbered_shared(connection, numbers.at(Place::UserAgent))?,
+                ip: ip(at(address).value()?)?,
+                upstream_request_id: None,
+            })
+        };
+        Ok(Parts {
+            event: event.ok_or_else(|| damaged("a row has no event"))?,
+            user_id,
+            user_role: self.numbered(connection, numbers.at(Place::UserRole))?,
+            org_id,
+            kind,
+            exchange,
+            trace_id: at(trace_id).uuid()?.map(Uuid::into_bytes),
+            rare: [const { None }; 4],
+        })
     }
 
     fn exchange(
@@ -192,11 +308,7 @@ impl Decoder {
             self.text(connection, columns.value()?)?
         };
         let route = self.text(connection, columns.value()?)?;
-        let status_code = columns
-            .opt_int()?
-            .map(u16::try_from)
-            .transpose()
-            .map_err(|_| damaged("a row has an impossible status code"))?;
+        let status_code = columns.opt_int()?.map(status_code).transpose()?;
         let error_code = self.shared(connection, columns.value()?)?;
         let duration_us = columns.opt_int()?.unwrap_or(0);
         let user_agent = self.shared(connection, columns.value()?)?;
@@ -211,17 +323,35 @@ impl Decoder {
             path: path.ok_or_else(|| damaged("a row has no path"))?,
             route,
             status_code,
-            outcome: match flags {
-                _ if flags & flag::OPEN != 0 => Outcome::Open,
-                _ if flags & flag::FAILURE != 0 => Outcome::Failure,
-                _ => Outcome::Success,
-            },
+            outcome: outcome(flags),
             error_code,
             duration_us: u64::try_from(duration_us).unwrap_or(0),
             user_agent,
             ip,
             upstream_request_id: None,
         }))
+    }
+
+    /// The text with this number.
+    fn numbered(
+        &mut self,
+        connection: &Connection,
+        number: Option<i64>,
+    ) -> Result<Option<Text>, StoreError> {
+        number
+            .map(|number| self.name(connection, number, |name| name.text.clone()))
+            .transpose()
+    }
+
+    /// Like [`Decoder::numbered`], and not copied.
+    fn numbered_shared(
+        &mut self,
+        connection: &Connection,
+        number: Option<i64>,
+    ) -> Result<Option<SharedText>, StoreError> {
+        number
+            .map(|number| self.name(connection, number, Name::share))
+            .transpose()
     }
 
     /// Text as it is, by number, or as a UUID.
@@ -349,6 +479,24 @@ impl<'a> Columns<'a, '_> {
             _ => Err(damaged("a row has something else in place of an id")),
         }
     }
+}
+
+fn outcome(flags: i64) -> Outcome {
+    match flags {
+        _ if flags & flag::OPEN != 0 => Outcome::Open,
+        _ if flags & flag::FAILURE != 0 => Outcome::Failure,
+        _ => Outcome::Success,
+    }
+}
+
+fn actor_type(at: i64) -> Result<ActorType, StoreError> {
+    let kind = usize::try_from(at).ok();
+    kind.and_then(|at| ACTOR_TYPES.get(at).copied())
+        .ok_or_else(|| damaged("a row has an unknown actor type"))
+}
+
+fn status_code(code: i64) -> Result<u16, StoreError> {
+    u16::try_from(code).map_err(|_| damaged("a row has an impossible status code"))
 }
 
 fn request_id(value: ValueRef<'_>) -> Result<Option<RequestId>, StoreError> {

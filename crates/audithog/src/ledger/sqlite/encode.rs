@@ -1,13 +1,15 @@
 //! A row's fields as the columns of `audit_rows`.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Statement};
+use rusqlite::{CachedStatement, Connection};
 use uuid::Uuid;
 
 use super::digest::{Line, hash};
 use super::names::{Names, Origin};
+use super::packed::Packed;
 use super::schema::flag;
 use crate::record::{ActorType, Exchange, Outcome, RequestId, Row};
 
@@ -27,16 +29,155 @@ pub(super) const COLUMNS: &str = "seq, run, flags, id, ts, event, request_id, us
 
 pub(super) const COLUMN_COUNT: usize = 24;
 
-/// Binds rows to the one insert statement.
-pub(super) struct Binder<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) names: &'a mut Names,
+/// The columns of a packed row, in their order.
+pub(super) const PACKED_COLUMNS: &str = "seq, run, flags, id, ts, event, request_id, user_id, \
+     org_id, path, status_code, duration_us, ip, trace_id";
+
+const PACKED_COLUMN_COUNT: usize = 14;
+
+static INSERT: LazyLock<String> = LazyLock::new(|| insert_sql(COLUMNS, COLUMN_COUNT));
+static INSERT_PACKED: LazyLock<String> =
+    LazyLock::new(|| insert_sql(PACKED_COLUMNS, PACKED_COLUMN_COUNT));
+
+fn insert_sql(columns: &str, count: usize) -> String {
+    let marks = vec!["?"; count].join(", ");
+    format!("INSERT INTO audit_rows ({columns}) VALUES ({marks})")
+}
+
+/// Inserts rows, one after the other.
+pub(super) struct Inserter<'a> {
+    connection: &'a Connection,
+    names: &'a mut Names,
+    all: Insert<'a>,
+    packed: Insert<'a>,
+    text: Packed,
+    /// What is counted of the row that was inserted last.
+    pub(super) line: Line,
+}
+
+/// A text, and its number if the dictionary has it.
+#[derive(Clone, Copy)]
+struct Named<'r>(Option<&'r str>, Option<i64>);
+
+/// The texts of a row that the dictionary may have.
+struct Texts<'r> {
+    event: Named<'r>,
+    user_role: Named<'r>,
+    org_id: Named<'r>,
+    method: Named<'r>,
+    route: Named<'r>,
+    error_code: Named<'r>,
+    user_agent: Named<'r>,
+}
+
+impl<'a> Inserter<'a> {
+    pub(super) fn new(connection: &'a Connection, names: &'a mut Names) -> rusqlite::Result<Self> {
+        Ok(Self {
+            connection,
+            names,
+            all: Insert::new(connection, &INSERT)?,
+            packed: Insert::new(connection, &INSERT_PACKED)?,
+            text: Packed::default(),
+            line: Line::default(),
+        })
+    }
+
+    /// Without a `seq` SQLite gives the next number, which saves it the search for a place.
+    pub(super) fn row(&mut self, seq: Option<i64>, run: i64, row: &Row) -> rusqlite::Result<()> {
+        let texts = self.texts(row)?;
+        let flags = flags(row);
+        self.line = line(run, flags, row, &texts);
+        if flags & flag::PLAIN != 0 && pack(&mut self.text, row, &texts) {
+            let flags = flags | flag::PACKED;
+            let text = self.text.as_bytes();
+            self.packed
+                .packed_row((seq, run, flags), row, text, &texts, &mut self.line)
+        } else {
+            self.all
+                .whole_row((seq, run, flags), row, &texts, &mut self.line)
+        }
+    }
+
+    fn texts<'r>(&mut self, row: &'r Row) -> rusqlite::Result<Texts<'r>> {
+        let exchange = row.exchange.as_ref();
+        let actor = &row.actor;
+        let application = Origin::Application;
+        // One that is an id is no text to be numbered.
+        let org_id = match actor.org_id.as_deref() {
+            Some(org) if canonical_uuid(org).is_some() => Named(Some(org), None),
+            org => self.named(org, Origin::Peer)?,
+        };
+        Ok(Texts {
+            event: self.named(Some(&row.event), application)?,
+            user_role: self.named(actor.user_role.as_deref(), application)?,
+            org_id,
+            method: self.named(exchange.map(|e| &*e.method), Origin::Peer)?,
+            route: self.named(exchange.and_then(|e| e.route.as_deref()), application)?,
+            error_code: self.named(exchange.and_then(|e| e.error_code.as_deref()), application)?,
+            user_agent: self.named(exchange.and_then(|e| e.user_agent.as_deref()), Origin::Peer)?,
+        })
+    }
+
+    fn named<'r>(&mut self, text: Option<&'r str>, origin: Origin) -> rusqlite::Result<Named<'r>> {
+        let number = match text {
+            Some(text) => self.names.number(self.connection, text, origin)?,
+            None => None,
+        };
+        Ok(Named(text, number))
+    }
+}
+
+/// What is counted of the row, but for what [`Insert`] learns of it.
+fn line(run: i64, flags: i64, row: &Row, texts: &Texts<'_>) -> Line {
+    let exchange = row.exchange.as_ref();
+    let mut line = Line {
+        ts: row.ts.0,
+        run: u32::try_from(run).unwrap_or(0),
+        flags: Line::flags(flags),
+        status: exchange.and_then(|e| e.status_code).unwrap_or(0),
+        duration: exchange.and_then(duration).map_or(0, Line::duration),
+        ..Line::default()
+    };
+    // Not the user agent: who sends new ones all the time must not make every row an odd one.
+    line.event = texts.event.counted(&mut line);
+    line.user_role = texts.user_role.counted(&mut line);
+    line.method = texts.method.counted(&mut line);
+    line.route = texts.route.counted(&mut line);
+    line.error_code = texts.error_code.counted(&mut line);
+    line
+}
+
+/// Makes the text of a packed row. False if something does not fit into it.
+fn pack(text: &mut Packed, row: &Row, texts: &Texts<'_>) -> bool {
+    text.clear();
+    texts.event.pack(text)
+        && texts.user_role.pack(text)
+        && text.push(row.actor.kind.and_then(actor_type))
+        && texts.method.pack(text)
+        && texts.route.pack(text)
+        && texts.error_code.pack(text)
+        && texts.user_agent.pack(text)
+}
+
+impl Named<'_> {
+    fn pack(self, into: &mut Packed) -> bool {
+        let Self(text, number) = self;
+        text.is_some() == number.is_some() && into.push(number)
+    }
+
+    /// The number that the row is counted by.
+    fn counted(self, line: &mut Line) -> u16 {
+        self.0.map_or(0, |_| line.name(self.1))
+    }
+}
+
+/// An insert statement.
+struct Insert<'a> {
+    statement: CachedStatement<'a>,
     /// What each parameter holds: a binding stays until it is replaced, and many columns are the same in row after
-    /// row.
+    /// row. A cached statement comes with nulls.
     held: [Held; COLUMN_COUNT],
     column: usize,
-    /// What is counted of the row that was bound last.
-    pub(super) line: Line,
 }
 
 /// What a parameter of the statement holds.
@@ -48,206 +189,220 @@ enum Held {
     Bytes,
 }
 
-impl<'a> Binder<'a> {
-    /// For a statement whose parameters are all null, as cached statements are.
-    pub(super) fn new(connection: &'a Connection, names: &'a mut Names) -> Self {
-        Self {
-            connection,
-            names,
+impl<'a> Insert<'a> {
+    fn new(connection: &'a Connection, sql: &str) -> rusqlite::Result<Self> {
+        Ok(Self {
+            statement: connection.prepare_cached(sql)?,
             held: [Held::Null; COLUMN_COUNT],
             column: 0,
-            line: Line::default(),
-        }
+        })
     }
 
-    /// Without a `seq` SQLite gives the next number, which saves it the search for a place.
-    pub(super) fn row(
+    fn packed_row(
         &mut self,
-        to: &mut Statement<'_>,
-        seq: Option<i64>,
-        run: i64,
+        numbers: (Option<i64>, i64, i64),
+        row: &Row,
+        text: &[u8],
+        texts: &Texts<'_>,
+        line: &mut Line,
+    ) -> rusqlite::Result<()> {
+        let exchange = row.exchange.as_ref();
+        self.begin(numbers, row)?;
+        self.bind(Held::Bytes, ValueRef::Text(text))?;
+        line.request_id = self.request_id(row)?;
+        line.user_id = self.id(row.actor.user_id.as_deref())?;
+        line.org_id = self.org_id(texts.org_id, line)?;
+        self.opt_text(exchange.and_then(path))?;
+        self.opt_int(exchange.and_then(|e| e.status_code).map(i64::from))?;
+        self.opt_int(exchange.and_then(duration))?;
+        line.ip = self.ip(exchange.and_then(|e| e.ip))?;
+        line.trace_id = self.trace_id(row)?;
+        self.statement.raw_execute().map(drop)
+    }
+
+    fn whole_row(
+        &mut self,
+        numbers: (Option<i64>, i64, i64),
+        row: &Row,
+        texts: &Texts<'_>,
+        line: &mut Line,
+    ) -> rusqlite::Result<()> {
+        let exchange = row.exchange.as_ref();
+        self.begin(numbers, row)?;
+        self.named(texts.event)?;
+        line.request_id = self.request_id(row)?;
+        line.user_id = self.id(row.actor.user_id.as_deref())?;
+        self.named(texts.user_role)?;
+        line.org_id = self.org_id(texts.org_id, line)?;
+        self.opt_int(row.actor.kind.and_then(actor_type))?;
+        self.named(texts.method)?;
+        self.opt_text(exchange.and_then(path))?;
+        self.named(texts.route)?;
+        self.opt_int(exchange.and_then(|e| e.status_code).map(i64::from))?;
+        self.named(texts.error_code)?;
+        self.opt_int(exchange.and_then(duration))?;
+        self.named(texts.user_agent)?;
+        line.ip = self.ip(exchange.and_then(|e| e.ip))?;
+        line.trace_id = self.trace_id(row)?;
+        self.text_or_uuid(exchange.and_then(|e| e.upstream_request_id.as_deref()))?;
+        self.text_or_uuid(row.actor.on_behalf_of.as_deref())?;
+        self.text_or_uuid(row.distinct_id.as_deref())?;
+        self.opt_text(row.properties.as_deref())?;
+        self.statement.raw_execute().map(drop)
+    }
+
+    /// The five columns from `seq` to `ts`.
+    fn begin(
+        &mut self,
+        (seq, run, flags): (Option<i64>, i64, i64),
         row: &Row,
     ) -> rusqlite::Result<()> {
         self.column = 0;
-        let flags = flags(row);
-        self.line = Line {
-            ts: row.ts.0,
-            run: u32::try_from(run).unwrap_or(0),
-            flags: Line::flags(flags),
-            ..Line::default()
-        };
-        let exchange = row.exchange.as_ref();
-        self.opt_int(to, seq)?;
-        self.int(to, run)?;
-        self.int(to, flags)?;
-        self.blob(to, row.id.as_bytes())?;
-        self.int(to, row.ts.0)?;
-        self.line.event = self.name(to, Some(&row.event), Origin::Application)?;
-        self.line.request_id = match &row.request_id {
-            Some(RequestId::Uuid(id)) => hash::short_id(id.as_bytes()),
-            Some(RequestId::Adopted(text)) => hash::short_text(text.as_bytes()),
-            None => 0,
-        };
+        self.opt_int(seq)?;
+        self.int(run)?;
+        self.int(flags)?;
+        self.blob(row.id.as_bytes())?;
+        self.int(row.ts.0)
+    }
+
+    /// Those that the row is counted by return the number for that, from here on.
+    fn request_id(&mut self, row: &Row) -> rusqlite::Result<u32> {
         match &row.request_id {
-            Some(RequestId::Uuid(id)) if *id == row.id => self.null(to)?,
-            Some(RequestId::Uuid(id)) => self.blob(to, id.as_bytes())?,
-            Some(RequestId::Adopted(text)) => self.text(to, text)?,
-            None => self.null(to)?,
-        }
-        self.line.user_id = self.id(to, row.actor.user_id.as_deref())?;
-        self.line.user_role = self.name(to, row.actor.user_role.as_deref(), Origin::Application)?;
-        self.line.org_id = match row.actor.org_id.as_deref() {
-            Some(org) if canonical_uuid(org).is_some() => self.id(to, Some(org))?,
-            org => self.name(to, org, Origin::Peer)?.into(),
-        };
-        self.opt_int(to, row.actor.kind.and_then(actor_type))?;
-        match exchange {
-            Some(exchange) => self.exchange(to, exchange)?,
-            None => {
-                for _ in 0..8 {
-                    self.null(to)?;
+            Some(RequestId::Uuid(id)) => {
+                if *id == row.id {
+                    self.null()?;
+                } else {
+                    self.blob(id.as_bytes())?;
                 }
+                Ok(hash::short_id(id.as_bytes()))
             }
-        }
-        match &row.trace_id {
-            Some(id) => {
-                self.line.trace_id = hash::short_id(id);
-                self.blob(to, id)?;
+            Some(RequestId::Adopted(text)) => {
+                self.text(text)?;
+                Ok(hash::short_text(text.as_bytes()))
             }
-            None => self.null(to)?,
-        }
-        self.text_or_uuid(to, exchange.and_then(|e| e.upstream_request_id.as_deref()))?;
-        self.text_or_uuid(to, row.actor.on_behalf_of.as_deref())?;
-        self.text_or_uuid(to, row.distinct_id.as_deref())?;
-        self.opt_text(to, row.properties.as_deref())
-    }
-
-    /// The eight columns from `method` to `ip`.
-    fn exchange(&mut self, to: &mut Statement<'_>, exchange: &Exchange) -> rusqlite::Result<()> {
-        self.line.method = self.name(to, Some(&exchange.method), Origin::Peer)?;
-        if path_is_route(exchange) {
-            self.null(to)?;
-        } else {
-            self.text(to, &exchange.path)?;
-        }
-        self.line.route = self.name(to, exchange.route.as_deref(), Origin::Application)?;
-        self.line.status = exchange.status_code.unwrap_or(0);
-        self.opt_int(to, exchange.status_code.map(i64::from))?;
-        self.line.error_code =
-            self.name(to, exchange.error_code.as_deref(), Origin::Application)?;
-        let duration = i64::try_from(exchange.duration_us).unwrap_or(i64::MAX);
-        let duration = (exchange.outcome != Outcome::Open).then_some(duration);
-        self.line.duration = duration.map_or(0, Line::duration);
-        self.opt_int(to, duration)?;
-        // Not by column: who sends new ones all the time must not make every row an odd one.
-        let odd = self.line.odd;
-        self.name(to, exchange.user_agent.as_deref(), Origin::Peer)?;
-        self.line.odd = odd;
-        match exchange.ip {
-            // As a signed number, so that every address takes four bytes.
-            Some(IpAddr::V4(ip)) => {
-                let ip = i64::from(ip.to_bits().cast_signed());
-                self.line.ip = hash::ipv4(ip);
-                self.int(to, ip)
-            }
-            Some(IpAddr::V6(ip)) => {
-                let ip = ip.to_string();
-                self.line.ip = hash::text(ip.as_bytes());
-                self.text(to, &ip)
-            }
-            None => self.null(to),
+            None => self.null().map(|()| 0),
         }
     }
 
-    /// Through the dictionary where the text is in it. Returns the number that the row is counted by.
-    fn name(
-        &mut self,
-        to: &mut Statement<'_>,
-        text: Option<&str>,
-        origin: Origin,
-    ) -> rusqlite::Result<u16> {
+    /// Text that may be a UUID.
+    fn id(&mut self, text: Option<&str>) -> rusqlite::Result<u64> {
         let Some(text) = text else {
-            self.null(to)?;
-            return Ok(0);
+            return self.null().map(|()| 0);
         };
-        let name = self.names.number(self.connection, text, origin)?;
-        match name {
-            Some(name) => self.int(to, name)?,
-            None => self.text(to, text)?,
-        }
-        Ok(self.line.name(name))
-    }
-
-    /// Text that may be a UUID. Returns the number that the row is counted by.
-    fn id(&mut self, to: &mut Statement<'_>, text: Option<&str>) -> rusqlite::Result<u64> {
-        let (Some(text), id) = (text, text.and_then(canonical_uuid)) else {
-            self.null(to)?;
-            return Ok(0);
-        };
-        match id {
+        match canonical_uuid(text) {
             Some(id) => {
-                self.blob(to, id.as_bytes())?;
+                self.blob(id.as_bytes())?;
                 Ok(hash::blob(id.as_bytes()))
             }
             None => {
-                self.text(to, text)?;
+                self.text(text)?;
                 Ok(hash::text(text.as_bytes()))
             }
         }
     }
 
+    fn org_id(&mut self, org: Named<'_>, line: &mut Line) -> rusqlite::Result<u64> {
+        match org {
+            Named(Some(text), None) if canonical_uuid(text).is_some() => self.id(Some(text)),
+            org => {
+                self.named(org)?;
+                Ok(org.counted(line).into())
+            }
+        }
+    }
+
+    fn ip(&mut self, ip: Option<IpAddr>) -> rusqlite::Result<u64> {
+        match ip {
+            // As a signed number, so that every address takes four bytes.
+            Some(IpAddr::V4(ip)) => {
+                let ip = i64::from(ip.to_bits().cast_signed());
+                self.int(ip)?;
+                Ok(hash::ipv4(ip))
+            }
+            Some(IpAddr::V6(ip)) => {
+                let ip = ip.to_string();
+                self.text(&ip)?;
+                Ok(hash::text(ip.as_bytes()))
+            }
+            None => self.null().map(|()| 0),
+        }
+    }
+
+    fn trace_id(&mut self, row: &Row) -> rusqlite::Result<u32> {
+        match &row.trace_id {
+            Some(id) => {
+                self.blob(id)?;
+                Ok(hash::short_id(id))
+            }
+            None => self.null().map(|()| 0),
+        }
+    }
+
+    fn named(&mut self, named: Named<'_>) -> rusqlite::Result<()> {
+        match named {
+            Named(_, Some(number)) => self.int(number),
+            Named(text, None) => self.opt_text(text),
+        }
+    }
+
     /// Text that may be a UUID, and that nothing is counted by.
-    fn text_or_uuid(&mut self, to: &mut Statement<'_>, text: Option<&str>) -> rusqlite::Result<()> {
-        match (text, text.and_then(canonical_uuid)) {
-            (_, Some(id)) => self.blob(to, id.as_bytes()),
-            (Some(text), None) => self.text(to, text),
-            (None, None) => self.null(to),
+    fn text_or_uuid(&mut self, text: Option<&str>) -> rusqlite::Result<()> {
+        match text.and_then(canonical_uuid) {
+            Some(id) => self.blob(id.as_bytes()),
+            None => self.opt_text(text),
         }
     }
 
-    fn opt_text(&mut self, to: &mut Statement<'_>, text: Option<&str>) -> rusqlite::Result<()> {
+    fn opt_text(&mut self, text: Option<&str>) -> rusqlite::Result<()> {
         match text {
-            Some(text) => self.text(to, text),
-            None => self.null(to),
+            Some(text) => self.text(text),
+            None => self.null(),
         }
     }
 
-    fn opt_int(&mut self, to: &mut Statement<'_>, number: Option<i64>) -> rusqlite::Result<()> {
+    fn opt_int(&mut self, number: Option<i64>) -> rusqlite::Result<()> {
         match number {
-            Some(number) => self.int(to, number),
-            None => self.null(to),
+            Some(number) => self.int(number),
+            None => self.null(),
         }
     }
 
-    fn text(&mut self, to: &mut Statement<'_>, text: &str) -> rusqlite::Result<()> {
-        self.bind(to, Held::Bytes, ValueRef::Text(text.as_bytes()))
+    fn text(&mut self, text: &str) -> rusqlite::Result<()> {
+        self.bind(Held::Bytes, ValueRef::Text(text.as_bytes()))
     }
 
-    fn blob(&mut self, to: &mut Statement<'_>, bytes: &[u8]) -> rusqlite::Result<()> {
-        self.bind(to, Held::Bytes, ValueRef::Blob(bytes))
+    fn blob(&mut self, bytes: &[u8]) -> rusqlite::Result<()> {
+        self.bind(Held::Bytes, ValueRef::Blob(bytes))
     }
 
-    fn int(&mut self, to: &mut Statement<'_>, number: i64) -> rusqlite::Result<()> {
-        self.bind(to, Held::Int(number), ValueRef::Integer(number))
+    fn int(&mut self, number: i64) -> rusqlite::Result<()> {
+        self.bind(Held::Int(number), ValueRef::Integer(number))
     }
 
-    fn null(&mut self, to: &mut Statement<'_>) -> rusqlite::Result<()> {
-        self.bind(to, Held::Null, ValueRef::Null)
+    fn null(&mut self) -> rusqlite::Result<()> {
+        self.bind(Held::Null, ValueRef::Null)
     }
 
-    fn bind(
-        &mut self,
-        to: &mut Statement<'_>,
-        held: Held,
-        value: ValueRef<'_>,
-    ) -> rusqlite::Result<()> {
+    fn bind(&mut self, held: Held, value: ValueRef<'_>) -> rusqlite::Result<()> {
         let before = std::mem::replace(&mut self.held[self.column], held);
         self.column += 1;
         if held == before && held != Held::Bytes {
             return Ok(());
         }
-        to.raw_bind_parameter(self.column, ToSqlOutput::Borrowed(value))
+        self.statement
+            .raw_bind_parameter(self.column, ToSqlOutput::Borrowed(value))
     }
+}
+
+/// None while the request has no end.
+fn duration(exchange: &Exchange) -> Option<i64> {
+    let duration = i64::try_from(exchange.duration_us).unwrap_or(i64::MAX);
+    (exchange.outcome != Outcome::Open).then_some(duration)
+}
+
+/// None if the route says it.
+fn path(exchange: &Exchange) -> Option<&str> {
+    (!path_is_route(exchange)).then_some(&*exchange.path)
 }
 
 fn flags(row: &Row) -> i64 {

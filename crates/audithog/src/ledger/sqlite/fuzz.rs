@@ -4,7 +4,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params};
 
 use super::decode::Decoder;
-use super::encode::{Binder, COLUMN_COUNT, COLUMNS};
+use super::encode::{COLUMN_COUNT, COLUMNS, Inserter};
 use super::names::Names;
 use super::{open, schema};
 use crate::fuzz::{Input, is_clean, row};
@@ -83,11 +83,7 @@ pub(crate) fn stored_row(data: &[u8]) {
 fn round_trip(ledger: &Connection, row: &Row) {
     let mut names = Names::new();
     let mut write = |seq: i64| -> rusqlite::Result<()> {
-        let marks = vec!["?"; COLUMN_COUNT].join(", ");
-        let sql = format!("INSERT INTO audit_rows ({COLUMNS}) VALUES ({marks})");
-        let mut insert = ledger.prepare_cached(&sql)?;
-        Binder::new(ledger, &mut names).row(&mut insert, Some(seq), 1, row)?;
-        insert.raw_execute().map(drop)
+        Inserter::new(ledger, &mut names)?.row(Some(seq), 1, row)
     };
     let in_vain = |error: rusqlite::Error| -> () { panic!("{error}") };
     ledger

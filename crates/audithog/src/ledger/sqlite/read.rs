@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, Params, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::append::block_at;
-use super::decode::{Decoder, Gathered};
-use super::encode::COLUMNS;
+use super::decode::{Decoder, Gathered, Selected, flags};
+use super::encode::{COLUMNS, PACKED_COLUMNS};
 use super::error::{damaged, failed};
 use super::file::{self, Identity};
 use super::open;
+use super::schema::flag;
 use crate::ledger::{Reader, StoreError, StoreErrorKind, Straggler};
 use crate::record::{Micros, StoredRow};
 
@@ -25,9 +26,15 @@ pub(crate) struct SqliteReader {
     unreadable: Arc<AtomicU32>,
 }
 
-static RANGE: LazyLock<String> = LazyLock::new(|| {
-    format!("SELECT {COLUMNS} FROM audit_rows WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")
-});
+static RANGE: LazyLock<String> = LazyLock::new(|| range_sql(COLUMNS));
+static RANGE_PACKED: LazyLock<String> = LazyLock::new(|| range_sql(PACKED_COLUMNS));
+static ONE: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {COLUMNS} FROM audit_rows WHERE seq = ?1"));
+
+fn range_sql(columns: &str) -> String {
+    format!("SELECT {columns} FROM audit_rows WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")
+}
+
 /// Rows that a read makes room for; more may come.
 const MOST_EXPECTED: usize = 2_000;
 
@@ -42,6 +49,8 @@ pub(super) struct Seated {
     identities: [Option<Identity>; 3],
     connection: Connection,
     decoder: Decoder,
+    /// What the next range is read by: whatever suits the last one's rows.
+    selected: Selected,
 }
 
 impl Seated {
@@ -56,8 +65,65 @@ impl Seated {
             identities: identities(path),
             connection,
             decoder: Decoder::default(),
+            selected: Selected::Packed,
         })
     }
+
+    fn range(
+        &mut self,
+        after: i64,
+        upto: i64,
+        limit: usize,
+        into: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        let sql = match self.selected {
+            Selected::All => &RANGE,
+            Selected::Packed => &RANGE_PACKED,
+        };
+        let reading = failed("read rows");
+        let mut statement = self.connection.prepare_cached(sql).map_err(&reading)?;
+        let mut found = statement
+            .query(params![after, upto, sql_limit(limit)])
+            .map_err(&reading)?;
+        let (mut rows, mut packed) = (0_u64, 0_u64);
+        while let Some(row) = found.next().map_err(&reading)? {
+            rows += 1;
+            let flags = flags(row)?;
+            let is_packed = flags & flag::PACKED != 0;
+            packed += u64::from(is_packed);
+            if is_packed || self.selected == Selected::All {
+                self.decoder
+                    .gather(&self.connection, row, flags, self.selected, into)?;
+            } else {
+                let seq = row.get(0).map_err(&reading)?;
+                one(&self.connection, &mut self.decoder, seq, into)?;
+            }
+        }
+        // A row that is read twice costs more than what is saved with another.
+        if rows > 0 {
+            self.selected = match packed * 4 >= rows * 3 {
+                true => Selected::Packed,
+                false => Selected::All,
+            };
+        }
+        Ok(())
+    }
+}
+
+/// The row with this number, if it is there.
+fn one(
+    connection: &Connection,
+    decoder: &mut Decoder,
+    seq: i64,
+    into: &mut Gathered,
+) -> Result<(), StoreError> {
+    let reading = failed("read rows");
+    let mut statement = connection.prepare_cached(&ONE).map_err(&reading)?;
+    let mut found = statement.query([seq]).map_err(&reading)?;
+    while let Some(row) = found.next().map_err(&reading)? {
+        decoder.gather(connection, row, flags(row)?, Selected::All, into)?;
+    }
+    Ok(())
 }
 
 impl SqliteReader {
@@ -149,7 +215,7 @@ impl SqliteReader {
     fn range(&self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
         let expected = usize::try_from(upto.saturating_sub(after)).unwrap_or(0);
         let mut rows = Gathered::with_capacity(expected.min(limit).min(MOST_EXPECTED));
-        self.query(&RANGE, params![after, upto, sql_limit(limit)], &mut rows)?;
+        self.seated(|seated| seated.range(after, upto, limit, &mut rows))?;
         Ok(rows.into_rows())
     }
 
@@ -161,18 +227,6 @@ impl SqliteReader {
                     row.get(0)
                 })
                 .map_err(failed("read its head"))
-        })
-    }
-
-    fn query(&self, sql: &str, params: impl Params, into: &mut Gathered) -> Result<(), StoreError> {
-        self.seated(|seated| {
-            let reading = failed("read rows");
-            let mut statement = seated.connection.prepare_cached(sql).map_err(&reading)?;
-            let mut found = statement.query(params).map_err(&reading)?;
-            while let Some(row) = found.next().map_err(&reading)? {
-                seated.decoder.gather(&seated.connection, row, into)?;
-            }
-            Ok(())
         })
     }
 }
@@ -192,9 +246,8 @@ impl Reader for SqliteReader {
 
     fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
         let mut rows = Gathered::with_capacity(seqs.len());
-        let sql = format!("SELECT {COLUMNS} FROM audit_rows WHERE seq = ?1");
         for seq in seqs {
-            self.query(&sql, [seq], &mut rows)?;
+            self.seated(|seated| one(&seated.connection, &mut seated.decoder, *seq, &mut rows))?;
         }
         Ok(rows.into_rows())
     }

@@ -2,11 +2,13 @@
 
 use rusqlite::Connection;
 
+use super::packed;
+
 /// `application_id` of the file: the letters AHOG (sqlite.org/pragma.html#pragma_application_id).
 pub(super) const APPLICATION_ID: i32 = 0x4148_4f47;
 
 /// `user_version` of the file; the number of steps.
-pub(crate) const VERSION: i32 = 3;
+pub(crate) const VERSION: i32 = 4;
 
 type Step = fn(&Connection) -> rusqlite::Result<()>;
 
@@ -15,6 +17,8 @@ const STEPS: [Step; VERSION as usize] = [
     |connection| connection.execute_batch(include_str!("schema.sql")),
     |connection| connection.execute_batch(include_str!("schema_2.sql")),
     |connection| connection.execute_batch(include_str!("schema_3.sql")),
+    // No table changes: rows may have `flag::PACKED` from here on.
+    |_| Ok(()),
 ];
 
 /// Bits of `audit_rows.flags`.
@@ -34,6 +38,8 @@ pub(super) mod flag {
     /// `upstream_request_id`, `on_behalf_of`, `distinct_id` and `properties` are null, so that they need not be read. Rows of versions before
     /// schema 3 lack it.
     pub(in super::super) const PLAIN: i64 = 128;
+    /// Small columns are one text in `event`: see `packed.rs`. Such a row is `PLAIN`, too. From schema 4 on.
+    pub(in super::super) const PACKED: i64 = 256;
 }
 
 /// Brings a file of `version` to [`VERSION`]. Runs inside the caller's transaction.
@@ -57,7 +63,7 @@ fn view() -> String {
         ("seq", "r.seq".to_owned()),
         ("id", uuid("r.id")),
         ("ts", time("r.ts")),
-        ("event", named("r.event")),
+        ("event", text_of("r", "event")),
         (
             "request_id",
             format!(
@@ -69,13 +75,13 @@ fn view() -> String {
         ),
         ("upstream_request_id", either("r.upstream_request_id")),
         ("user_id", either("r.user_id")),
-        ("user_role", named("r.user_role")),
+        ("user_role", text_of("r", "user_role")),
         ("org_id", named_or_uuid("r.org_id")),
-        ("actor_type", actor_type("r.actor_type")),
+        ("actor_type", actor_type(&packed::column("r", "actor_type"))),
         ("on_behalf_of", either("r.on_behalf_of")),
-        ("method", named("r.method")),
+        ("method", text_of("r", "method")),
         ("path", path("r")),
-        ("route", named("r.route")),
+        ("route", text_of("r", "route")),
         ("status_code", "r.status_code".to_owned()),
         (
             "result",
@@ -85,9 +91,9 @@ fn view() -> String {
                 flag::FAILURE
             ),
         ),
-        ("error_code", named("r.error_code")),
+        ("error_code", text_of("r", "error_code")),
         ("duration_ms", "r.duration_us / 1000.0".to_owned()),
-        ("user_agent", named("r.user_agent")),
+        ("user_agent", text_of("r", "user_agent")),
         ("ip", ip("r.ip")),
         ("trace_id", "lower(hex(r.trace_id))".to_owned()),
         ("service", "u.service".to_owned()),
@@ -113,8 +119,22 @@ pub(super) fn path(table: &str) -> String {
     format!(
         "CASE WHEN {table}.flags & {} THEN {} ELSE {table}.path END",
         flag::PATH_IS_ROUTE,
-        named(&format!("{table}.route"))
+        text_of(table, "route")
     )
+}
+
+/// The text of a column that has the number of one, or the text itself.
+pub(super) fn text_of(table: &str, column: &str) -> String {
+    let whole = format!("{table}.{column}");
+    match packed::place(column) {
+        Some(place) => format!(
+            "CASE WHEN {table}.flags & {} THEN {} ELSE {} END",
+            flag::PACKED,
+            name(&packed::number(table, place)),
+            named(&whole)
+        ),
+        None => named(&whole),
+    }
 }
 
 fn uuid(column: &str) -> String {
@@ -141,7 +161,7 @@ fn name(column: &str) -> String {
     format!("(SELECT text FROM audit_names WHERE name = {column})")
 }
 
-pub(super) fn named(column: &str) -> String {
+fn named(column: &str) -> String {
     format!(
         "CASE typeof({column}) WHEN 'integer' THEN {} ELSE {column} END",
         name(column)

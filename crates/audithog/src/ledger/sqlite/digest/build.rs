@@ -3,6 +3,7 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::super::packed;
 use super::super::schema::flag;
 use super::{Line, STRETCH, hash};
 
@@ -11,10 +12,16 @@ pub(in super::super) fn build(
     connection: &Connection,
     stretch: i64,
 ) -> rusqlite::Result<Option<Vec<Line>>> {
+    let column = |name| packed::column("audit_rows", name);
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT ts, run, flags, event, method, route, status_code, error_code, duration_us, user_id,
-         user_role, org_id, ip, CASE WHEN flags & {} THEN id ELSE request_id END, trace_id
+        "SELECT ts, run, flags, {}, {}, {}, status_code, {}, duration_us, user_id, {}, org_id, ip,
+         CASE WHEN flags & {} THEN id ELSE request_id END, trace_id
          FROM audit_rows WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+        column("event"),
+        column("method"),
+        column("route"),
+        column("error_code"),
+        column("user_role"),
         flag::REQUEST_IS_ID
     ))?;
     let after = stretch * STRETCH;

@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 use uuid::Uuid;
 
 use super::super::encode::{ACTOR_TYPES, canonical_uuid};
+use super::super::packed;
 use super::super::schema::{self, flag};
 use crate::ledger::{Condition, REFUSED_CODES, REFUSED_STATUS, RowFilter};
 use crate::record::Field;
@@ -17,6 +18,8 @@ pub(super) struct Conditions {
     pub(super) sql: String,
     pub(super) values: Vec<Value>,
 }
+
+const TABLE: &str = "audit_rows";
 
 impl Conditions {
     /// `before`: the parameters that the statement has already.
@@ -55,8 +58,8 @@ impl Conditions {
             }
             Condition::Begins(field, text) => {
                 let column = match field {
-                    Field::Path => schema::path("audit_rows"),
-                    field => schema::named(field.name()),
+                    Field::Path => schema::path(TABLE),
+                    field => schema::text_of(TABLE, field.name()),
                 };
                 let text = self.bind(text.clone());
                 self.and(&format!("substr({column}, 1, length({text})) = {text}"));
@@ -80,7 +83,7 @@ impl Conditions {
                     .iter()
                     .map(|status| format!("status_code = {status}"))
                     .collect();
-                let code = schema::named("error_code");
+                let code = schema::text_of(TABLE, "error_code");
                 for part in REFUSED_CODES {
                     let part = self.bind(part.to_owned());
                     any.push(format!("instr(upper({code}), {part}) > 0"));
@@ -96,7 +99,8 @@ impl Conditions {
 
     /// The field is this text.
     fn is(&mut self, field: Field, text: &str) -> String {
-        let column = field.name();
+        let name = field.name();
+        let column = &column(name);
         match field {
             Field::Event
             | Field::UserRole
@@ -123,7 +127,7 @@ impl Conditions {
             }
             Field::Path => {
                 let text = self.bind(text.to_owned());
-                format!("{} = {text}", schema::path("audit_rows"))
+                format!("{} = {text}", schema::path(TABLE))
             }
             Field::Result => {
                 let wanted = flag::HTTP | if text == "failure" { flag::FAILURE } else { 0 };
@@ -150,7 +154,7 @@ impl Conditions {
             },
             Field::Service | Field::Environment | Field::Version | Field::Instance => {
                 let text = self.bind(text.to_owned());
-                format!("run IN (SELECT run FROM audit_runs WHERE {column} = {text})")
+                format!("run IN (SELECT run FROM audit_runs WHERE {name} = {text})")
             }
         }
     }
@@ -189,20 +193,25 @@ impl Conditions {
     }
 }
 
+/// A column, whether the row is packed or not.
+fn column(name: &str) -> String {
+    format!("({})", packed::column(TABLE, name))
+}
+
 /// The row has the field.
 fn has(field: Field) -> String {
-    let column = field.name();
+    let name = field.name();
     match field {
-        Field::Path => format!("{} IS NOT NULL", schema::path("audit_rows")),
+        Field::Path => format!("{} IS NOT NULL", schema::path(TABLE)),
         Field::Result => format!("flags & {} != 0", flag::HTTP),
         Field::RequestId => format!(
             "(flags & {} != 0 OR request_id IS NOT NULL)",
             flag::REQUEST_IS_ID
         ),
         Field::Service | Field::Environment | Field::Version | Field::Instance => {
-            format!("run IN (SELECT run FROM audit_runs WHERE {column} IS NOT NULL)")
+            format!("run IN (SELECT run FROM audit_runs WHERE {name} IS NOT NULL)")
         }
-        _ => format!("{column} IS NOT NULL"),
+        _ => format!("{} IS NOT NULL", column(name)),
     }
 }
 

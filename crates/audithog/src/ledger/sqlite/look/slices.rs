@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::super::digest::{STRETCH, hash};
 use super::super::error::{damaged, failed};
+use super::super::packed;
 use super::super::schema::flag;
 use super::digests::{Plan, exact_ranges, fill, ranges};
 use super::rows::{in_steps, in_stretches, stretches};
@@ -181,14 +182,14 @@ fn sql(column: Column) -> String {
         Column::Ts => "ts".to_owned(),
         Column::Run => "run".to_owned(),
         Column::Flags => "flags".to_owned(),
-        Column::Event => "event".to_owned(),
-        Column::Method => "method".to_owned(),
-        Column::Route => "route".to_owned(),
+        Column::Event => packed::column("audit_rows", "event"),
+        Column::Method => packed::column("audit_rows", "method"),
+        Column::Route => packed::column("audit_rows", "route"),
         Column::Status => "status_code".to_owned(),
-        Column::ErrorCode => "error_code".to_owned(),
+        Column::ErrorCode => packed::column("audit_rows", "error_code"),
         Column::Duration => "duration_us".to_owned(),
         Column::UserId => "user_id".to_owned(),
-        Column::UserRole => "user_role".to_owned(),
+        Column::UserRole => packed::column("audit_rows", "user_role"),
         Column::OrgId => "org_id".to_owned(),
         Column::Ip => "ip".to_owned(),
         Column::RequestId => format!(
@@ -197,11 +198,12 @@ fn sql(column: Column) -> String {
         ),
         Column::TraceId => "trace_id".to_owned(),
         Column::Path => format!(
-            "CASE WHEN flags & {} THEN route ELSE path END",
-            flag::PATH_IS_ROUTE
+            "CASE WHEN flags & {} THEN {} ELSE path END",
+            flag::PATH_IS_ROUTE,
+            packed::column("audit_rows", "route")
         ),
-        Column::ActorType => "actor_type".to_owned(),
-        Column::UserAgent => "user_agent".to_owned(),
+        Column::ActorType => packed::column("audit_rows", "actor_type"),
+        Column::UserAgent => packed::column("audit_rows", "user_agent"),
         Column::OnBehalfOf => "on_behalf_of".to_owned(),
     }
 }

@@ -4,6 +4,7 @@ mod digests;
 mod files;
 mod guards;
 mod notes;
+mod packed;
 mod processes;
 mod retention;
 mod tail;
