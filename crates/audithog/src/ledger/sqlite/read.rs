@@ -47,7 +47,7 @@ pub(super) type Seat = Arc<Mutex<Option<Seated>>>;
 pub(super) struct Seated {
     /// Of the ledger, its write-ahead log and their shared memory.
     identities: [Option<Identity>; 3],
-    connection: Connection,
+    pub(super) connection: Connection,
     decoder: Decoder,
     /// What the next range is read by: whatever suits the last one's rows.
     selected: Selected,
@@ -60,6 +60,7 @@ impl Seated {
         // Reading makes what is beside the file, or opens it.
         connection
             .query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))
+            .and_then(|_| open::short_cache(&connection))
             .map_err(failed("be opened for reading"))?;
         Ok(Self {
             identities: identities(path),

@@ -353,3 +353,18 @@ fn the_log_is_emptied_before_that_takes_long() {
     assert!(largest > 7 << 20, "{largest}");
     assert!(largest < 10 << 20, "{largest}");
 }
+
+/// Each connection has a cache of its own, which SQLite would let grow to 2 MB.
+#[test]
+fn whoever_goes_through_the_log_keeps_few_pages_of_it() {
+    let place = Place::new();
+    let store = place.open();
+    let kept = |connection: &Connection| -> i64 {
+        let kept = connection.query_row("PRAGMA cache_size", [], |row| row.get(0));
+        kept.unwrap()
+    };
+    assert_eq!(kept(&store.open.as_ref().unwrap().connection), -512);
+    let reader = SqliteReader::open(&place.path()).unwrap();
+    let seat = reader.seat().lock().unwrap();
+    assert_eq!(kept(&seat.as_ref().unwrap().connection), -512);
+}
