@@ -65,7 +65,7 @@ pub(super) fn append(
     if rows.is_empty() {
         return Ok(duplicates);
     }
-    let mut insert = Inserter::new(connection, names)?;
+    let mut insert = Inserter::new(connection, names);
     let mut block = last_block(connection)?;
     let mut first = true;
     for (at, row) in rows.iter().enumerate() {

@@ -48,8 +48,9 @@ fn insert_sql(columns: &str, count: usize) -> String {
 pub(super) struct Inserter<'a> {
     connection: &'a Connection,
     names: &'a mut Names,
-    all: Insert<'a>,
-    packed: Insert<'a>,
+    /// Each once a row needs it: most groups need one of them.
+    whole: Option<Insert<'a>>,
+    packed: Option<Insert<'a>>,
     text: Packed,
     /// What is counted of the row that was inserted last.
     pub(super) line: Line,
@@ -71,15 +72,15 @@ struct Texts<'r> {
 }
 
 impl<'a> Inserter<'a> {
-    pub(super) fn new(connection: &'a Connection, names: &'a mut Names) -> rusqlite::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(connection: &'a Connection, names: &'a mut Names) -> Self {
+        Self {
             connection,
             names,
-            all: Insert::new(connection, &INSERT)?,
-            packed: Insert::new(connection, &INSERT_PACKED)?,
+            whole: None,
+            packed: None,
             text: Packed::default(),
             line: Line::default(),
-        })
+        }
     }
 
     /// Without a `seq` SQLite gives the next number, which saves it the search for a place.
@@ -90,11 +91,20 @@ impl<'a> Inserter<'a> {
         if flags & flag::PLAIN != 0 && pack(&mut self.text, row, &texts) {
             let flags = flags | flag::PACKED;
             let text = self.text.as_bytes();
-            self.packed
-                .packed_row((seq, run, flags), row, text, &texts, &mut self.line)
+            Insert::of(&mut self.packed, self.connection, &INSERT_PACKED)?.packed_row(
+                (seq, run, flags),
+                row,
+                text,
+                &texts,
+                &mut self.line,
+            )
         } else {
-            self.all
-                .whole_row((seq, run, flags), row, &texts, &mut self.line)
+            Insert::of(&mut self.whole, self.connection, &INSERT)?.whole_row(
+                (seq, run, flags),
+                row,
+                &texts,
+                &mut self.line,
+            )
         }
     }
 
@@ -190,12 +200,20 @@ enum Held {
 }
 
 impl<'a> Insert<'a> {
-    fn new(connection: &'a Connection, sql: &str) -> rusqlite::Result<Self> {
-        Ok(Self {
-            statement: connection.prepare_cached(sql)?,
-            held: [Held::Null; COLUMN_COUNT],
-            column: 0,
-        })
+    /// The one that is there, or a new one.
+    fn of<'i>(
+        place: &'i mut Option<Self>,
+        connection: &'a Connection,
+        sql: &str,
+    ) -> rusqlite::Result<&'i mut Self> {
+        match place {
+            Some(insert) => Ok(insert),
+            None => Ok(place.insert(Self {
+                statement: connection.prepare_cached(sql)?,
+                held: [Held::Null; COLUMN_COUNT],
+                column: 0,
+            })),
+        }
     }
 
     fn packed_row(
