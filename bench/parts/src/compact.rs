@@ -1,5 +1,5 @@
-//! The same as `plain`, with audithog's own encodings, and each value ready before the clock runs: what is left is
-//! SQLite's work on rows as small as audithog's, with nothing but the rows.
+//! The same as `plain`, with audithog's own encodings (those of a row that is not packed), and each value ready before
+//! the clock runs: what is left is SQLite's work on rows as small as audithog's, with nothing but the rows.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -315,12 +315,13 @@ fn hostile() -> Shop {
         event: Some("+evil"),
     });
     let raw = raw(shop.home());
-    raw.execute(
+    // Of a packed row nothing is read from this column.
+    let changed = raw.execute(
         "UPDATE audit_rows SET error_code = char(27) || '[2J' || char(155) || '31m' || char(8238), path = '/x' || char(10) || 'y', \
-         flags = flags & ~32 WHERE flags & 1",
+         flags = flags & ~32 WHERE flags & 257 = 1",
         [],
-    )
-    .unwrap();
+    );
+    assert!(changed.unwrap() > 0);
     shop
 }
 

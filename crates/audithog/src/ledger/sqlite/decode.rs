@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
 use super::encode::ACTOR_TYPES;
-use super::error::{damaged, failed};
+use super::error::{damaged, failed, newer};
 use super::packed::{Numbers, Place};
 use super::schema::flag;
 use crate::ledger::StoreError;
@@ -158,6 +158,9 @@ impl Decoder {
         let seq = columns.int()?;
         let run = columns.int()?;
         let run = self.run(connection, run)?;
+        if flags & !flag::KNOWN != 0 {
+            return Err(newer(seq));
+        }
         columns.next += 1;
         let id = columns.uuid()?.ok_or_else(|| damaged("a row has no id"))?;
         let ts = Micros(columns.int()?);

@@ -24,6 +24,14 @@ pub(super) fn damaged(what: impl std::fmt::Display) -> StoreError {
     }
 }
 
+/// A newer version began to write the file after this one had opened it. Damage it is not, and nothing is put aside.
+pub(super) fn newer(seq: i64) -> StoreError {
+    plain(
+        StoreErrorKind::Newer,
+        format!("row {seq} of the ledger was written by a newer version of audithog"),
+    )
+}
+
 pub(super) fn plain(kind: StoreErrorKind, message: impl Into<String>) -> StoreError {
     StoreError {
         kind,

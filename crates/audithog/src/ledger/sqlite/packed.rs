@@ -103,8 +103,23 @@ impl Numbers {
 
 /// The number at a place of a packed row of `table`, in SQL; null if there is none.
 pub(super) fn number(table: &str, place: Place) -> String {
-    let at = place as usize;
-    format!("(nullif(unicode(substr({table}.event, {at}, 1)), {ABSENT}) - {ZERO})")
+    let character = character(table, place);
+    format!("(nullif(unicode({character}), {ABSENT}) - {ZERO})")
+}
+
+/// The character at a place of a packed row of `table`, in SQL: quicker than the number, for those who compare.
+pub(super) fn character(table: &str, place: Place) -> String {
+    format!("substr({table}.event, {}, 1)", place as usize)
+}
+
+/// The character of a number, in SQL.
+pub(super) fn character_of(number: &str) -> String {
+    format!("char({number} + {ZERO})")
+}
+
+/// The character of a column that is null, in SQL.
+pub(super) fn absent() -> String {
+    format!("char({ABSENT})")
 }
 
 /// A column of `audit_rows` as an unpacked row has it, in SQL.

@@ -40,6 +40,8 @@ pub(super) mod flag {
     pub(in super::super) const PLAIN: i64 = 128;
     /// Small columns are one text in `event`: see `packed.rs`. Such a row is `PLAIN`, too. From schema 4 on.
     pub(in super::super) const PACKED: i64 = 256;
+    /// All of these. A version that gives a row another meaning gives it a flag, too.
+    pub(in super::super) const KNOWN: i64 = 511;
 }
 
 /// Brings a file of `version` to [`VERSION`]. Runs inside the caller's transaction.

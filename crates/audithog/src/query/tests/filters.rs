@@ -116,6 +116,47 @@ fn beginnings_statuses_and_refusals_choose_rows() {
     assert!(refused.len() > over_quota && over_quota > 10);
 }
 
+/// Numbers of texts and texts that look like numbers are in one column.
+#[test]
+fn a_text_that_looks_like_a_number_is_none() {
+    let mut rows = traffic(300, 1_000);
+    // Each once, so that it stays text.
+    for (n, row) in rows.iter_mut().skip(100).take(60).enumerate() {
+        row.actor.user_role = Some(n.to_string().into());
+    }
+    let place = Place::holding(&rows);
+    let mut log = place.log();
+    for wanted in [
+        &["admin"][..],
+        &["admin", "nobody"],
+        &["7", "owner"],
+        &["7"],
+    ] {
+        let filter = Filter::all().is(Field::UserRole, wanted.iter().copied());
+        let chosen = all_rows(&mut log, &filter.unwrap());
+        let expected = rows.iter().filter(|row| {
+            let role = row.actor.user_role.as_deref();
+            role.is_some_and(|role| wanted.contains(&role))
+        });
+        let expected: Vec<_> = expected.map(|row| row.id).collect();
+        let chosen: Vec<_> = chosen.iter().map(|row| row.row().id()).collect();
+        assert_eq!(chosen, expected, "{wanted:?}");
+    }
+}
+
+#[test]
+fn more_texts_than_an_expression_has_terms_can_be_asked_for() {
+    let place = Place::holding(&traffic(50, 1_000));
+    let mut log = place.log();
+    let many = (0..5_000).map(|n| format!("/{n}/{{id}}"));
+    let filter = Filter::all().is(Field::Route, many).unwrap();
+    let all = all_rows(&mut log, &Filter::all());
+    let expected = all
+        .iter()
+        .filter(|row| text(row, Field::Route).is_some_and(|route| route.ends_with("/{id}")));
+    assert!(all_rows(&mut log, &filter).iter().eq(expected));
+}
+
 #[test]
 fn nothing_is_read_after_the_deadline() {
     let place = Place::holding(&traffic(1_500, 1_000));

@@ -45,8 +45,8 @@ impl Conditions {
     fn condition(&mut self, condition: &Condition) {
         match condition {
             Condition::Is(field, texts) => {
-                let any: Vec<String> = texts.iter().map(|text| self.is(*field, text)).collect();
-                self.any(&any);
+                let is = self.is_any(*field, texts);
+                self.and(&is);
             }
             Condition::Has(field) => {
                 let has = has(*field);
@@ -91,26 +91,41 @@ impl Conditions {
                 self.any(&any);
             }
             Condition::Request => {
-                let event = self.is(Field::Event, crate::record::API_REQUEST);
+                let event = self.named("event", &[crate::record::API_REQUEST.to_owned()]);
                 self.and(&format!("flags & {} AND {event}", flag::HTTP));
             }
         }
     }
 
-    /// The field is this text.
-    fn is(&mut self, field: Field, text: &str) -> String {
-        let name = field.name();
-        let column = &column(name);
+    /// The field is one of these texts.
+    fn is_any(&mut self, field: Field, texts: &[String]) -> String {
         match field {
             Field::Event
             | Field::UserRole
             | Field::Method
             | Field::Route
             | Field::ErrorCode
-            | Field::UserAgent => self.named(column, text),
+            | Field::UserAgent => self.named(field.name(), texts),
+            _ => {
+                let any: Vec<String> = texts.iter().map(|text| self.is(field, text)).collect();
+                one_of(&any)
+            }
+        }
+    }
+
+    /// The field is this text.
+    fn is(&mut self, field: Field, text: &str) -> String {
+        let column = field.name();
+        match field {
+            Field::Event
+            | Field::UserRole
+            | Field::Method
+            | Field::Route
+            | Field::ErrorCode
+            | Field::UserAgent => self.named(column, &[text.to_owned()]),
             Field::OrgId => match canonical_uuid(text) {
                 Some(id) => self.equals(column, blob(id)),
-                None => self.named(column, text),
+                None => self.named(column, &[text.to_owned()]),
             },
             Field::UserId | Field::OnBehalfOf | Field::UpstreamRequestId => {
                 match canonical_uuid(text) {
@@ -121,7 +136,7 @@ impl Conditions {
             Field::ActorType => {
                 let at = ACTOR_TYPES.iter().position(|kind| kind.as_str() == text);
                 match at.and_then(|at| i64::try_from(at).ok()) {
-                    Some(at) => self.equals(column, at),
+                    Some(at) => self.equals(&packed_or_not(column), at),
                     None => "0".to_owned(),
                 }
             }
@@ -154,15 +169,28 @@ impl Conditions {
             },
             Field::Service | Field::Environment | Field::Version | Field::Instance => {
                 let text = self.bind(text.to_owned());
-                format!("run IN (SELECT run FROM audit_runs WHERE {name} = {text})")
+                format!("run IN (SELECT run FROM audit_runs WHERE {column} = {text})")
             }
         }
     }
 
-    /// The text itself, or its number in the dictionary.
-    fn named(&mut self, column: &str, text: &str) -> String {
-        let text = self.bind(text.to_owned());
-        format!("{column} IN ({text}, (SELECT name FROM audit_names WHERE text = {text}))")
+    /// One of the texts, or of their numbers in the dictionary. Those are looked up once, and not for every row.
+    fn named(&mut self, column: &str, texts: &[String]) -> String {
+        let texts: Vec<String> = texts.iter().map(|text| self.bind(text.clone())).collect();
+        let texts = texts.join(", ");
+        // Without the sign a text in a row that looks like a number would be compared as one.
+        let numbered =
+            |what: &str| format!("IN (SELECT {what} FROM audit_names WHERE text IN ({texts}))");
+        let whole = format!("{column} IN ({texts}) OR {column} {}", numbered("+name"));
+        match packed::place(column) {
+            Some(place) => format!(
+                "CASE WHEN flags & {} THEN {} {} ELSE {whole} END",
+                flag::PACKED,
+                packed::character(TABLE, place),
+                numbered(&packed::character_of("name")),
+            ),
+            None => whole,
+        }
     }
 
     fn equals(&mut self, column: &str, value: impl Into<Value>) -> String {
@@ -171,13 +199,7 @@ impl Conditions {
     }
 
     fn any(&mut self, any: &[String]) {
-        // None of nothing holds.
-        let any = if any.is_empty() {
-            "0".to_owned()
-        } else {
-            any.join(" OR ")
-        };
-        self.and(&any);
+        self.and(&one_of(any));
     }
 
     fn and(&mut self, condition: &str) {
@@ -193,8 +215,16 @@ impl Conditions {
     }
 }
 
+/// None of nothing holds.
+fn one_of(any: &[String]) -> String {
+    if any.is_empty() {
+        return "0".to_owned();
+    }
+    any.join(" OR ")
+}
+
 /// A column, whether the row is packed or not.
-fn column(name: &str) -> String {
+fn packed_or_not(name: &str) -> String {
     format!("({})", packed::column(TABLE, name))
 }
 
@@ -211,7 +241,15 @@ fn has(field: Field) -> String {
         Field::Service | Field::Environment | Field::Version | Field::Instance => {
             format!("run IN (SELECT run FROM audit_runs WHERE {name} IS NOT NULL)")
         }
-        _ => format!("{} IS NOT NULL", column(name)),
+        _ => match packed::place(name) {
+            Some(place) => format!(
+                "CASE WHEN flags & {} THEN {} != {} ELSE {name} IS NOT NULL END",
+                flag::PACKED,
+                packed::character(TABLE, place),
+                packed::absent(),
+            ),
+            None => format!("{name} IS NOT NULL"),
+        },
     }
 }
 

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::Place;
 use crate::ledger::tests::{commit_rows, full_row};
-use crate::ledger::{Reader, SqliteStore, Store};
+use crate::ledger::{Reader, SqliteStore, Store, StoreErrorKind};
 use crate::record::{Actor, ActorType, Exchange, Outcome, Row, StoredRow};
 
 /// All of its texts are in the dictionary once another such row was there.
@@ -188,4 +188,32 @@ fn rows_from_before_stay_as_they_are() {
     commit_rows(&mut store, &after);
     assert_eq!(packed(&place.raw()), [5, 6]);
     assert_eq!(read(&mut store, 0, 10), [before, after].concat());
+}
+
+/// Two processes share the file, and the other is of a version to come.
+#[test]
+fn a_row_of_a_newer_version_is_no_damage() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &[plain_row(1), plain_row(2), plain_row(3)]);
+    let mut reader = store.reader().unwrap();
+    place
+        .raw()
+        .execute_batch(
+            "DROP TRIGGER audit_rows_update; UPDATE audit_rows SET flags = flags | 512 WHERE seq = 3",
+        )
+        .unwrap();
+    assert_eq!(
+        rows(&reader.rows(0, 2, 10).unwrap()),
+        [plain_row(1), plain_row(2)]
+    );
+    for n in 4..9 {
+        let error = reader.rows(0, i64::MAX, 10).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Newer);
+        assert_eq!(
+            error.message,
+            "row 3 of the ledger was written by a newer version of audithog"
+        );
+        commit_rows(&mut store, &[plain_row(n)]);
+    }
 }
