@@ -3,9 +3,10 @@
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params};
 
-use super::decode::Decoder;
-use super::encode::{COLUMN_COUNT, COLUMNS, Inserter};
+use super::decode::{Decoder, Gathered, Selected};
+use super::encode::{COLUMN_COUNT, COLUMNS, Inserter, PACKED_COLUMNS};
 use super::names::Names;
+use super::schema::flag;
 use super::{open, schema};
 use crate::fuzz::{Input, is_clean, row};
 use crate::ledger::{StoreError, StoreErrorKind};
@@ -107,11 +108,32 @@ fn round_trip(ledger: &Connection, row: &Row) {
             Ok(stored) => assert_eq!((stored.seq, &*stored.row), (seq, row)),
             Err(error) => panic!("{error:?}"),
         }
+        check_packed(ledger, seq, row).unwrap_or_else(in_vain);
         check_view(ledger, seq, row).unwrap_or_else(in_vain);
     }
     ledger
         .execute_batch("ROLLBACK TO one; RELEASE one")
         .unwrap_or_else(in_vain);
+}
+
+/// A packed row, from its own columns alone.
+fn check_packed(ledger: &Connection, seq: i64, row: &Row) -> rusqlite::Result<()> {
+    let sql = format!(
+        "SELECT {PACKED_COLUMNS} FROM audit_rows WHERE seq = ?1 AND flags & {}",
+        flag::PACKED
+    );
+    let mut statement = ledger.prepare_cached(&sql)?;
+    let mut found = statement.query([seq])?;
+    if let Some(columns) = found.next()? {
+        let mut gathered = Gathered::default();
+        let flags = columns.get(2)?;
+        let read =
+            Decoder::default().gather(ledger, columns, flags, Selected::Packed, &mut gathered);
+        assert!(read.is_ok(), "{read:?}");
+        let stored = gathered.into_rows();
+        assert_eq!((stored[0].seq, &*stored[0].row), (seq, row));
+    }
+    Ok(())
 }
 
 /// Id, event and path as people read them.

@@ -12,8 +12,8 @@
 //!   `… FROM audit_rows WHERE id = x'0192…'` (blob). There is no index on ids: keeping one in
 //!   random order costs ten times the append itself. A UUIDv7 begins with its time, and
 //!   `audit_blocks` leads from a time to a range of `seq`.
-//! * An integer where text is expected is a number in `audit_names`. Where all of a row's texts have one, they are
-//!   other small numbers are one text in `event`, and their own columns are null: see `packed.rs`.
+//! * An integer where text is expected is a number in `audit_names`. Where all of a row's texts have one, the numbers
+//!   are one text in `event`, and the columns of those texts are null: see `packed.rs`.
 //! * What is constant for a run of the process is in `audit_runs`.
 //! * `audit_blocks` has the times of about a thousand rows a line. `high_ts` is when the block's last
 //!   row was committed, and never falls along the log, also where the clock did: retention goes by

@@ -126,7 +126,7 @@ pub(super) fn absent() -> String {
 pub(super) fn column(table: &str, name: &str) -> String {
     match place(name) {
         Some(place) => format!(
-            "CASE WHEN {table}.flags & {} THEN {} ELSE {table}.{name} END",
+            "(CASE WHEN {table}.flags & {} THEN {} ELSE {table}.{name} END)",
             flag::PACKED,
             number(table, place)
         ),

@@ -45,7 +45,7 @@ impl Conditions {
     fn condition(&mut self, condition: &Condition) {
         match condition {
             Condition::Is(field, texts) => {
-                let is = self.is_any(*field, texts);
+                let is = self.is(*field, texts);
                 self.and(&is);
             }
             Condition::Has(field) => {
@@ -98,23 +98,7 @@ impl Conditions {
     }
 
     /// The field is one of these texts.
-    fn is_any(&mut self, field: Field, texts: &[String]) -> String {
-        match field {
-            Field::Event
-            | Field::UserRole
-            | Field::Method
-            | Field::Route
-            | Field::ErrorCode
-            | Field::UserAgent => self.named(field.name(), texts),
-            _ => {
-                let any: Vec<String> = texts.iter().map(|text| self.is(field, text)).collect();
-                one_of(&any)
-            }
-        }
-    }
-
-    /// The field is this text.
-    fn is(&mut self, field: Field, text: &str) -> String {
+    fn is(&mut self, field: Field, texts: &[String]) -> String {
         let column = field.name();
         match field {
             Field::Event
@@ -122,56 +106,65 @@ impl Conditions {
             | Field::Method
             | Field::Route
             | Field::ErrorCode
-            | Field::UserAgent => self.named(column, &[text.to_owned()]),
-            Field::OrgId => match canonical_uuid(text) {
-                Some(id) => self.equals(column, blob(id)),
-                None => self.named(column, &[text.to_owned()]),
-            },
+            | Field::UserAgent => self.named(column, texts),
+            Field::OrgId => self.each(texts, |all, text| match canonical_uuid(text) {
+                Some(id) => all.equals(column, blob(id)),
+                None => all.named(column, &[text.to_owned()]),
+            }),
             Field::UserId | Field::OnBehalfOf | Field::UpstreamRequestId => {
-                match canonical_uuid(text) {
-                    Some(id) => self.equals(column, blob(id)),
-                    None => self.equals(column, text.to_owned()),
-                }
+                self.each(texts, |all, text| match canonical_uuid(text) {
+                    Some(id) => all.equals(column, blob(id)),
+                    None => all.equals(column, text.to_owned()),
+                })
             }
-            Field::ActorType => {
+            Field::ActorType => self.each(texts, |all, text| {
                 let at = ACTOR_TYPES.iter().position(|kind| kind.as_str() == text);
                 match at.and_then(|at| i64::try_from(at).ok()) {
-                    Some(at) => self.equals(&packed_or_not(column), at),
+                    Some(at) => all.equals(&packed::column(TABLE, column), at),
                     None => "0".to_owned(),
                 }
-            }
-            Field::Path => {
-                let text = self.bind(text.to_owned());
-                format!("{} = {text}", schema::path(TABLE))
-            }
-            Field::Result => {
+            }),
+            Field::Path => self.each(texts, |all, text| {
+                all.equals(&schema::path(TABLE), text.to_owned())
+            }),
+            Field::Result => self.each(texts, |_, text| {
                 let wanted = flag::HTTP | if text == "failure" { flag::FAILURE } else { 0 };
                 format!("flags & {} = {wanted}", flag::HTTP | flag::FAILURE)
-            }
-            Field::Ip => match text.parse() {
-                Ok(IpAddr::V4(ip)) => self.equals(column, i64::from(ip.to_bits().cast_signed())),
-                _ => self.equals(column, text.to_owned()),
-            },
-            Field::RequestId => match canonical_uuid(text) {
-                // One that was adopted stays text, whatever it looks like.
-                Some(id) => {
-                    let (id, text) = (self.bind(blob(id)), self.bind(text.to_owned()));
-                    format!(
-                        "(flags & {} AND id = {id} OR request_id IN ({id}, {text}))",
-                        flag::REQUEST_IS_ID
-                    )
-                }
-                None => self.equals(column, text.to_owned()),
-            },
-            Field::TraceId => match Uuid::try_parse(text) {
-                Ok(id) => self.equals(column, blob(id)),
+            }),
+            Field::Ip => self.each(texts, |all, text| match text.parse() {
+                Ok(IpAddr::V4(ip)) => all.equals(column, i64::from(ip.to_bits().cast_signed())),
+                _ => all.equals(column, text.to_owned()),
+            }),
+            Field::RequestId => self.each(texts, Self::request_id),
+            Field::TraceId => self.each(texts, |all, text| match Uuid::try_parse(text) {
+                Ok(id) => all.equals(column, blob(id)),
                 Err(_) => "0".to_owned(),
-            },
+            }),
             Field::Service | Field::Environment | Field::Version | Field::Instance => {
-                let text = self.bind(text.to_owned());
-                format!("run IN (SELECT run FROM audit_runs WHERE {column} = {text})")
+                self.each(texts, |all, text| {
+                    let is = all.equals(column, text.to_owned());
+                    format!("run IN (SELECT run FROM audit_runs WHERE {is})")
+                })
             }
         }
+    }
+
+    /// One of the conditions that `one` makes of each text.
+    fn each(&mut self, texts: &[String], one: impl Fn(&mut Self, &str) -> String) -> String {
+        let any: Vec<String> = texts.iter().map(|text| one(self, text)).collect();
+        one_of(&any)
+    }
+
+    fn request_id(&mut self, text: &str) -> String {
+        let Some(id) = canonical_uuid(text) else {
+            return self.equals("request_id", text.to_owned());
+        };
+        // One that was adopted stays text, whatever it looks like.
+        let (id, text) = (self.bind(blob(id)), self.bind(text.to_owned()));
+        format!(
+            "(flags & {} AND id = {id} OR request_id IN ({id}, {text}))",
+            flag::REQUEST_IS_ID
+        )
     }
 
     /// One of the texts, or of their numbers in the dictionary. Those are looked up once, and not for every row.
@@ -189,7 +182,7 @@ impl Conditions {
                 packed::character(TABLE, place),
                 numbered(&packed::character_of("name")),
             ),
-            None => whole,
+            None => format!("({whole})"),
         }
     }
 
@@ -221,11 +214,6 @@ fn one_of(any: &[String]) -> String {
         return "0".to_owned();
     }
     any.join(" OR ")
-}
-
-/// A column, whether the row is packed or not.
-fn packed_or_not(name: &str) -> String {
-    format!("({})", packed::column(TABLE, name))
 }
 
 /// The row has the field.
