@@ -169,8 +169,9 @@ const METHOD: &str = "\
 * The conservation check of audithog has to say `ok` after every measurement; otherwise the run stops without a report.
 * Open loop: a generator that spins on its core sends at a fixed rate and counts from the moment a request was due. 100 % is
   the median rate of bare in the closed loop of this run. \"Clean\" leaves out the requests during which the generator
-  itself did not have its core, because the receiver shares it, and in the layout \"apart\" the audit threads too. Clean figures
-  can hide what happens to the service just then, so all are shown beside them. The goals are judged by the clean ones; a
+  itself did not have its core, because the receiver shares it, and in the layout \"apart\" the audit threads too. What was due
+  meanwhile it sends at once afterwards: no load of a fixed rate. So requests that were due before the last of that burst was
+  answered are left out as well. Clean figures can hide what happens to the service just then, so all are shown beside them. The goals are judged by the clean ones; a
   round with fewer than 1,000 of them has no clean figure.
 * Above what a service can do, an open loop measures nothing but its queue. A measurement is overloaded if the generator
   was more than a tenth of a second behind its schedule at its end, or met an error; it is named and is in no figure. A goal

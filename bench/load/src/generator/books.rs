@@ -16,10 +16,16 @@ pub(super) struct Books {
     rate: NonZeroU64,
     last_look: u64,
     gap_end: u64,
+    /// Requests that were due when the last gap ended, and have no answer yet: they came to the service at once.
+    burst: u64,
+    /// When the last of them was answered.
+    burst_end: u64,
     all: Histogram<u64>,
     clean: Histogram<u64>,
     pub(super) sent: u64,
     answered: u64,
+    /// Requests that were answered, or will not be.
+    ended: u64,
     pub(super) errors: u64,
     late: u64,
     behind: Option<u64>,
@@ -32,10 +38,13 @@ impl Books {
             rate: NonZeroU64::new(rate)?,
             last_look: 0,
             gap_end: 0,
+            burst: 0,
+            burst_end: 0,
             all: histogram()?,
             clean: histogram()?,
             sent: 0,
             answered: 0,
+            ended: 0,
             errors: 0,
             late: 0,
             behind: None,
@@ -52,21 +61,46 @@ impl Books {
     pub(super) fn look(&mut self, now: u64) {
         if now.saturating_sub(self.last_look) > GAP_NS {
             self.gap_end = now;
+            self.burst = self.due_before(now).saturating_sub(self.ended);
         }
         self.last_look = now;
     }
 
-    /// A response is whole. The last gap is the one that matters: if it ended after the request was due, the two overlap.
+    /// A response is whole. The last gap is the one that matters: the request is the generator's own fault if it was due
+    /// before that ended, or before the service had answered the burst that came of it.
     pub(super) fn answered(&mut self, due: u64, now: u64, status_is_right: bool) {
         let latency = now.saturating_sub(due).clamp(1, LONGEST_NS);
         self.answered += 1;
         self.errors += u64::from(!status_is_right);
         self.all.saturating_record(latency);
-        if self.gap_end > due {
+        if due < self.gap_end.max(self.burst_end) || self.burst > 0 {
             self.late += 1;
         } else {
             self.clean.saturating_record(latency);
         }
+        self.ended(due, now);
+    }
+
+    /// A request will not be answered.
+    pub(super) fn failed(&mut self, due: u64, now: u64) {
+        self.errors += 1;
+        self.ended(due, now);
+    }
+
+    fn ended(&mut self, due: u64, now: u64) {
+        self.ended += 1;
+        if due < self.gap_end && self.burst > 0 {
+            self.burst -= 1;
+            if self.burst == 0 {
+                self.burst_end = now;
+            }
+        }
+    }
+
+    /// How many requests are due before a time.
+    fn due_before(&self, time: u64) -> u64 {
+        let whole = u128::from(time) * u128::from(self.rate.get());
+        u64::try_from(whole.div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
     }
 
     /// The schedule is over; of `total` requests the rest still waits for a connection. Only the first call counts.
@@ -116,7 +150,8 @@ pub struct Report {
     pub percentiles_us: [f64; 4],
     /// The longest.
     pub max_us: f64,
-    /// Samples that the generator itself may have made longer.
+    /// Samples that the generator itself may have made longer: it was off its core, or what it then sent at once was still
+    /// before them.
     pub late: u64,
     /// Requests that were due and not yet sent when the schedule ended: the service did not keep up.
     pub behind: u64,
@@ -193,6 +228,51 @@ mod tests {
         let report = books.into_report();
         assert_eq!((report.answered, report.late, report.clean), (4, 2, 2));
         assert!(report.clean_us[3] < 26.0, "{report:?}");
+    }
+
+    /// A gap of 3 ms at 1,000 requests/s: the first three requests are due within it.
+    fn after_a_gap() -> Books {
+        let mut books = Books::new(1000).expect("a rate");
+        books.look(3_000_000);
+        books
+    }
+
+    #[test]
+    fn what_is_sent_at_once_after_a_gap_spoils_the_requests_behind_it() {
+        let mut books = after_a_gap();
+        books.answered(0, 3_010_000, true);
+        books.answered(1_000_000, 3_020_000, true);
+        // Not yet answered: the third. So this one may have waited for it.
+        books.answered(3_000_000, 3_030_000, true);
+        books.answered(2_000_000, 4_500_000, true);
+        // Due while the third was still open, and after that.
+        books.answered(4_000_000, 4_600_000, true);
+        books.answered(4_500_000, 4_700_000, true);
+        let report = books.into_report();
+        assert_eq!((report.late, report.clean), (5, 1), "{report:?}");
+    }
+
+    #[test]
+    fn a_burst_ends_with_a_request_that_failed() {
+        let mut books = after_a_gap();
+        books.answered(0, 3_010_000, true);
+        books.answered(1_000_000, 3_020_000, true);
+        books.failed(2_000_000, 3_030_000);
+        books.answered(3_030_000, 3_100_000, true);
+        let report = books.into_report();
+        assert_eq!((report.errors, report.late, report.clean), (1, 2, 1));
+    }
+
+    #[test]
+    fn requests_that_were_answered_before_a_gap_are_no_part_of_its_burst() {
+        let mut books = Books::new(1000).expect("a rate");
+        books.look(10_000);
+        books.answered(0, 15_000, true);
+        books.look(1_500_000);
+        books.answered(1_000_000, 1_510_000, true);
+        books.answered(2_000_000, 2_010_000, true);
+        let report = books.into_report();
+        assert_eq!((report.late, report.clean), (1, 2), "{report:?}");
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
                         expected: *expected,
                     });
                 } else {
-                    books.errors += 1;
+                    books.failed(due, now);
                     connections[number] =
                         Connection::open(plan.target, poll.registry(), Token(number))?;
                     free.push_back(number);
@@ -111,8 +111,8 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
                 Err(_) => {
                     connections[number] =
                         Connection::open(plan.target, poll.registry(), Token(number))?;
-                    if open[number].take().is_some() {
-                        books.errors += 1;
+                    if let Some(request) = open[number].take() {
+                        books.failed(request.due, nanoseconds(start.elapsed()));
                         free.push_back(number);
                     }
                 }
