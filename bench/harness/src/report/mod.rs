@@ -171,8 +171,8 @@ const METHOD: &str = "\
   the median rate of bare in the closed loop of this run. \"Clean\" leaves out the requests during which the generator
   itself did not have its core, because the receiver shares it, and in the layout \"apart\" the audit threads too. What was due
   meanwhile it sends at once afterwards: no load of a fixed rate. So requests that were due before the last of that burst was
-  answered are left out as well. Clean figures can hide what happens to the service just then, so all are shown beside them. The goals are judged by the clean ones; a
-  round with fewer than 1,000 of them has no clean figure.
+  answered are left out as well. Clean figures can hide what happens to the service just then, so all are shown beside them. The
+  goals are judged by the clean ones; a round with fewer than 1,000 of them has no clean figure.
 * Above what a service can do, an open loop measures nothing but its queue. A measurement is overloaded if the generator
   was more than a tenth of a second behind its schedule at its end, or met an error; it is named and is in no figure. A goal
   with an overloaded round is missed. Stacks whose answers wait for the disk are asked for less than half of what bare

@@ -230,19 +230,19 @@ mod tests {
         assert!(report.clean_us[3] < 26.0, "{report:?}");
     }
 
-    /// A gap of 3 ms at 1,000 requests/s: the first three requests are due within it.
-    fn after_a_gap() -> Books {
+    /// A gap of 3 ms at 1,000 requests/s: three requests are due within it, and the third is still open.
+    fn in_a_burst() -> Books {
         let mut books = Books::new(1000).expect("a rate");
         books.look(3_000_000);
+        books.answered(0, 3_010_000, true);
+        books.answered(1_000_000, 3_020_000, true);
         books
     }
 
     #[test]
     fn what_is_sent_at_once_after_a_gap_spoils_the_requests_behind_it() {
-        let mut books = after_a_gap();
-        books.answered(0, 3_010_000, true);
-        books.answered(1_000_000, 3_020_000, true);
-        // Not yet answered: the third. So this one may have waited for it.
+        let mut books = in_a_burst();
+        // It may have waited for the third.
         books.answered(3_000_000, 3_030_000, true);
         books.answered(2_000_000, 4_500_000, true);
         // Due while the third was still open, and after that.
@@ -254,9 +254,7 @@ mod tests {
 
     #[test]
     fn a_burst_ends_with_a_request_that_failed() {
-        let mut books = after_a_gap();
-        books.answered(0, 3_010_000, true);
-        books.answered(1_000_000, 3_020_000, true);
+        let mut books = in_a_burst();
         books.failed(2_000_000, 3_030_000);
         books.answered(3_030_000, 3_100_000, true);
         let report = books.into_report();
