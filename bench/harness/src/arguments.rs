@@ -7,7 +7,7 @@ use crate::suite::{Group, is_stack};
 pub(crate) const HELP: &str = "\
 Runs the benchmark suite in alternating rounds on this machine.
 
-    cargo xtask bench              everything, about 50 minutes; writes bench/RESULTS.md and bench/plots
+    cargo xtask bench              everything, about an hour; writes bench/RESULTS.md and bench/plots
     cargo xtask bench --quick      fewer stacks and rounds, under ten minutes; compares with the last quick run
         --only GROUP,…             closed, open, parts, instructions, build
         --stacks STACK,…           these, and bare

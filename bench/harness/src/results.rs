@@ -55,10 +55,11 @@ pub(crate) struct Machine {
 pub(crate) struct Closed {
     pub(crate) round: Round,
     pub(crate) variant: Variant,
-    /// Requests a second at saturation.
+    /// Requests a second at saturation, of all turns.
     pub(crate) rate: f64,
-    /// From the end of warm-up to the exit.
+    /// In the turns.
     pub(crate) answered: u64,
+    /// In the turns and at the end.
     pub(crate) cpu_seconds: f64,
     pub(crate) idle_kb: u64,
     pub(crate) peak_kb: u64,
@@ -66,10 +67,10 @@ pub(crate) struct Closed {
     pub(crate) received: Option<Count>,
     /// In the file of a stack that writes one line for each request.
     pub(crate) lines: Option<u64>,
-    /// It had come to rest before the measurement began.
+    /// It was at rest before and after each turn.
     pub(crate) rested: bool,
     pub(crate) disturbance: Disturbance,
-    /// How often it was repeated because of a disturbance.
+    /// How many turns were repeated because of a disturbance.
     pub(crate) repeats: u32,
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use crate::read::procfs::Disturbance;
 use crate::results::{Closed, Open, Results};
-use crate::run::closed;
+use crate::run::closed::{Contender, Turn};
 use crate::run::instructions;
 use crate::run::open::{self, Backlog};
 use crate::run::parts;
@@ -94,8 +94,8 @@ fn groups(suite: &Suite) -> Vec<Vec<Variant>> {
 fn closed_loop(suite: &Suite, results: &mut Results) -> Result<()> {
     let groups = groups(suite);
     let rounds = suite.extent.rounds;
-    let measurements = groups.iter().map(Vec::len).sum::<usize>() * rounds;
-    let mut allowance = Allowance::for_measurements(measurements);
+    let stacks = groups.iter().map(Vec::len).sum::<usize>();
+    let mut allowance = Allowance::for_measurements(stacks * rounds * suite.extent.turns);
     for pass in 0..rounds {
         for (number, group) in groups.iter().enumerate() {
             let round = pass * groups.len() + number;
@@ -105,17 +105,55 @@ fn closed_loop(suite: &Suite, results: &mut Results) -> Result<()> {
                 number + 1,
                 groups.len()
             );
-            for variant in rotated(group, round) {
-                let (mut closed, repeats) = allowance
-                    .measure(|| closed::measure(suite, variant, round), |c| c.disturbance)
-                    .with_context(|| format!("{}, round {}", variant.label(), pass + 1))?;
-                closed.repeats = repeats;
+            let visited = visit(suite, group, round, &mut allowance)
+                .with_context(|| format!("round {}", pass + 1))?;
+            for closed in visited {
                 println!("{}", closed_progress(&closed));
                 results.closed.push(closed);
             }
         }
     }
     Ok(())
+}
+
+/// Stacks that live at the same time and are asked in turns.
+fn visit(
+    suite: &Suite,
+    group: &[Variant],
+    round: usize,
+    allowance: &mut Allowance,
+) -> Result<Vec<Closed>> {
+    let mut contenders = Vec::new();
+    for (place, variant) in rotated(group, round).enumerate() {
+        let contender = Contender::start(suite, variant, place).with_context(|| variant.label())?;
+        contenders.push(contender);
+    }
+    let places: Vec<usize> = (0..contenders.len()).collect();
+    for number in 0..suite.extent.turns {
+        for place in to_and_fro(&places, number) {
+            let contender = &mut contenders[place];
+            let label = contender.label();
+            let (turn, repeats) = allowance
+                .measure(|| contender.turn(suite), |turn: &Turn| turn.disturbance)
+                .with_context(|| label)?;
+            contender.keep(turn, repeats);
+        }
+    }
+    let ended = contenders.into_iter().map(|contender| {
+        let label = contender.label();
+        contender.end(round).with_context(|| label)
+    });
+    ended.collect()
+}
+
+/// The order of a turn: each begins elsewhere, and every second one goes backwards, so that no stack always has the same
+/// one before it.
+fn to_and_fro(places: &[usize], turn: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = rotated(places, turn).copied().collect();
+    if turn % 2 == 1 {
+        order.reverse();
+    }
+    order
 }
 
 fn closed_progress(closed: &Closed) -> String {
@@ -200,7 +238,11 @@ fn saturation(suite: &Suite, results: &Results) -> Result<f64> {
         Some(spread) => Ok(spread.median),
         None => {
             println!("measuring the saturation of bare");
-            Ok(closed::measure(suite, &bare, 0)?.rate)
+            let mut allowance = Allowance::for_measurements(suite.extent.turns);
+            let visited = visit(suite, std::slice::from_ref(&bare), 0, &mut allowance)?;
+            let rates: Vec<_> = visited.iter().map(|closed| (0, closed.rate)).collect();
+            let spread = stats::spread(&rates).context("bare was not measured")?;
+            Ok(spread.median)
         }
     }
 }
@@ -230,6 +272,15 @@ mod tests {
         assert_eq!(order(1), [2, 3, 1]);
         assert_eq!(order(5), [3, 1, 2]);
         assert_eq!(rotated::<u8>(&[], 3).count(), 0);
+    }
+
+    #[test]
+    fn in_the_next_turn_another_stack_comes_before_each() {
+        let order = |turn| to_and_fro(&[0, 1, 2, 3], turn);
+        assert_eq!(order(0), [0, 1, 2, 3]);
+        assert_eq!(order(1), [0, 3, 2, 1]);
+        assert_eq!(order(2), [2, 3, 0, 1]);
+        assert_eq!(order(5), [0, 3, 2, 1]);
     }
 
     #[test]

@@ -151,7 +151,8 @@ pub(crate) struct Extent {
     pub(crate) rounds: usize,
     pub(crate) warm_up: u32,
     pub(crate) warm_up_node: u32,
-    pub(crate) closed: u32,
+    /// Turns of a second each in the closed loop.
+    pub(crate) turns: usize,
     pub(crate) open: u32,
     pub(crate) backlog_rows: u64,
 }
@@ -161,7 +162,7 @@ impl Extent {
         rounds: 5,
         warm_up: 2,
         warm_up_node: 5,
-        closed: 5,
+        turns: 6,
         open: 5,
         backlog_rows: 1_000_000,
     };
@@ -169,7 +170,7 @@ impl Extent {
         rounds: 2,
         warm_up: 1,
         warm_up_node: 3,
-        closed: 3,
+        turns: 3,
         open: 3,
         backlog_rows: 200_000,
     };
@@ -234,9 +235,9 @@ impl Suite {
         self.scratch.join("requests.txt")
     }
 
-    /// An empty directory for one measurement.
-    pub(crate) fn fresh_directory(&self) -> Result<PathBuf> {
-        let directory = self.scratch.join("now");
+    /// An empty directory for one measurement, or for one of several at the same time.
+    pub(crate) fn fresh_directory(&self, name: &str) -> Result<PathBuf> {
+        let directory = self.scratch.join(name);
         if directory.exists() {
             std::fs::remove_dir_all(&directory)?;
         }

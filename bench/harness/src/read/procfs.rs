@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::wrk::count_as_f64;
+
 /// The kernel counts in hundredths of a second there, on every machine that Linux runs on.
 pub(crate) const TICK_SECONDS: f64 = 0.01;
 
@@ -99,6 +101,15 @@ impl Disturbance {
         }
     }
 
+    /// Of several measurements of the same length.
+    pub(crate) fn mean(all: &[Self]) -> Self {
+        let n = count_as_f64(all.len().max(1) as u64);
+        Self {
+            others: all.iter().map(|one| one.others).sum::<f64>() / n,
+            steal: all.iter().map(|one| one.steal).sum::<f64>() / n,
+        }
+    }
+
     pub(crate) fn is_too_much(&self) -> bool {
         self.others > Self::OTHERS || self.steal > Self::STEAL
     }
@@ -170,6 +181,14 @@ mod tests {
         assert!(judge(after(116, 10)));
         assert!(judge(after(100, 16)));
         assert!(!judge(after(90, 15)));
+    }
+
+    #[test]
+    fn several_looks_count_as_their_mean() {
+        let one = |others, steal| Disturbance { others, steal };
+        let all = [one(0.5, 0.0), one(0.0, 0.25)];
+        assert_eq!(Disturbance::mean(&all), one(0.25, 0.125));
+        assert_eq!(Disturbance::mean(&[]), one(0.0, 0.0));
     }
 
     #[test]

@@ -155,13 +155,16 @@ const METHOD: &str = "\
 * The service has one core, its audit threads included. The load and the receiver share the other.
 * Every stack is the same axum (or NestJS) service: 50 routes that answer a small JSON, 10,000 users, 500 organisations,
   6 user agents, 4 % of requests get 404 and 1 % get 500. All are sent the same list of 20,000 requests.
-* Stacks are visited in groups of at most nine, each time in another order. Each group has bare, the JSON line and best-effort
-  with delivery among its stacks: machines are shared, and may be twice as fast a minute later. Ratios and differences
-  are made within one visit to a group; then the median is taken. The open loop visits all its cases in each round.
+* Stacks are visited in groups of at most nine. All of a group live at the same time and are asked in turns of a second,
+  each time in another order: machines are shared, and may be twice as fast a minute later. Each group has bare, the JSON
+  line and best-effort with delivery among its stacks. Ratios and differences are made within one visit to a group; then the
+  median of the visits is taken. The open loop visits all its cases in each round.
 * Authentication, which takes the caller from headers, is the service's own: every axum stack has it, bare included.
-* Closed loop: wrk, 64 connections, a warm-up, a pause until the service rests, then the measurement.
-* CPU per request: user and system time of the service's process, all threads, from the end of that pause until it has
-  drained everything and has exited, divided by the requests it answered in that time. The count is exact to 64 requests.
+* Closed loop: wrk, 64 connections, a warm-up, then six turns (a quick run: three). A turn begins when the service is at
+  rest and ends when it has come to rest again.
+* CPU per request: user and system time of the service's process, all threads, in its turns and at its end, until it has
+  drained everything and has exited, divided by the requests it answered in that time. The count is exact to 64 requests
+  a turn.
 * What a stack adds is its cost less that of the same framework without an audit: bare axum, or bare NestJS.
 * Peak memory is the process's largest resident size, drain included. Idle is its resident size before the first request.
 * Delivered: different rows at the receiver, or lines in the file, against requests answered (audithog: its own rows on
@@ -177,8 +180,9 @@ const METHOD: &str = "\
   was more than a tenth of a second behind its schedule at its end, or met an error; it is named and is in no figure. A goal
   with an overloaded round is missed. Stacks whose answers wait for the disk are asked for less than half of what bare
   does: durable for 25 %, fail-closed for 10 %, and are compared with bare at that rate.
-* A measurement is disturbed if other processes used more than 3 % of a core or the hypervisor took more than 1 %. It is
-  repeated up to twice, a fifth of all measurements at most; what stays disturbed is kept and marked with `*`.
+* A turn, or a measurement of the open loop, is disturbed if other processes used more than 3 % of a core or the hypervisor
+  took more than 1 %. It is repeated up to twice, a fifth of all at most; what stays disturbed is kept. A stack is marked
+  with `*` if the turns of a visit to it together are disturbed.
 ";
 
 /// What a reader might think was measured.

@@ -300,7 +300,7 @@ pub(super) fn disturbed(results: &Results) -> String {
         let rest = if closed.rested {
             ""
         } else {
-            ", did not rest after warm-up"
+            ", did not come to rest"
         };
         lines.push(format!(
             "* round {}, {}: {}{rest}\n",
@@ -332,7 +332,7 @@ pub(super) fn disturbed(results: &Results) -> String {
         .sum::<u32>()
         + results.open.iter().map(|open| open.repeats).sum::<u32>();
     format!(
-        "## Disturbance\n\n{} of {all} measurements are marked; {repeats} were repeated.\n{}{}",
+        "## Disturbance\n\n{} of {all} measurements are marked; {repeats} turns or measurements were repeated.\n{}{}",
         lines.len(),
         if lines.is_empty() { "" } else { "\n" },
         lines.concat()

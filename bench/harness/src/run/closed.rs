@@ -1,16 +1,19 @@
 //! The closed loop: as many requests as 64 connections get answered.
 //!
-//! CPU per request is the process's own user and system time, of all its threads, from the end of warm-up to its exit:
-//! what it still has to write and to send is part of the price. The span begins when the process has come to rest after
-//! warm-up, so that rows of warm-up are not charged to it, and ends with the exit. It is divided by the requests that
-//! the service itself counted, less what wrk counted in warm-up. wrk does not count what is under way when it stops: an
-//! error of at most 64 requests in some hundred thousands.
+//! Stacks that are compared live at the same time and are asked in turns of a second: a shared machine may be half as
+//! fast a minute later, and then it is for all of them.
+//!
+//! CPU per request is the process's own user and system time, of all its threads. A turn's time begins when the process
+//! is at rest, so that rows of an earlier turn are not charged to it, and ends when it has come to rest again: what it
+//! still has to write and to send is part of the price, and so is its end, from the last turn's to the exit. It is
+//! divided by the requests that the service itself counted, less what wrk counted in warm-up. wrk does not count what is
+//! under way when it stops: an error of at most 64 requests in some hundred thousands.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -20,55 +23,132 @@ use super::process::{LOAD_CORE, Plan, Process};
 use super::receiver::{Mode, Receiver};
 use super::service::Service;
 use crate::read::procfs::Disturbance;
-use crate::read::wrk::{self, Wrk};
+use crate::read::wrk::{self, Wrk, count_as_f64};
 use crate::results::Closed;
 use crate::stats::Round;
 use crate::suite::{Suite, Variant};
 
 const CONNECTIONS: u64 = 64;
+/// The shortest that wrk can do.
+const TURN_SECONDS: u32 = 1;
 
-pub(crate) fn measure(suite: &Suite, variant: &Variant, round: Round) -> Result<Closed> {
-    let directory = suite.fresh_directory()?;
-    let receiver = match variant.delivery {
-        true => Some(Receiver::start(suite, &directory, Mode::Accept)?),
-        false => None,
-    };
-    let service = Service::start(suite, variant, &directory, receiver.as_ref())?;
-    service.rest()?;
-    let idle_kb = service.memory_kb()?;
-    let warm_up = match variant.is_node() {
-        true => suite.extent.warm_up_node,
-        false => suite.extent.warm_up,
-    };
-    let warm = run_wrk(suite, service.address, warm_up, &directory)?;
-    let rested = service.rest()?;
+/// A stack under test, from its start to its exit.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    variant: Variant,
+    directory: PathBuf,
+    receiver: Option<Receiver>,
+    service: Service,
+    idle_kb: u64,
+    warm_up: u64,
+    /// What wrk counted in all turns, and how often it ran: those that are measured again are among them.
+    asked: u64,
+    runs: u64,
+    turns: Vec<Turn>,
+    repeats: u32,
+}
 
-    let (started, ticks, cpu) = (Instant::now(), machine::ticks()?, service.cpu()?);
-    let measured = run_wrk(suite, service.address, suite.extent.closed, &directory)?;
-    let ended = service.end()?;
-    let seconds = started.elapsed().as_secs_f64();
-    let disturbance = Disturbance::between(&ticks, &machine::ticks()?, seconds);
+/// A second of load, and what follows from it.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    requests: u64,
+    seconds: f64,
+    cpu: Duration,
+    /// The service was at rest when it began, and when it ended.
+    rested: bool,
+    pub(crate) disturbance: Disturbance,
+}
 
-    let received = receiver.map(|receiver| receiver.count()).transpose()?;
-    let answered =
-        answered_since(ended.last.answered, &warm, &measured).with_context(|| variant.label())?;
-    let lines = lines_in(&directory.join("log.jsonl"))?;
-    std::fs::remove_dir_all(&directory)?;
-    Ok(Closed {
-        round,
-        variant: variant.clone(),
-        rate: measured.per_second,
-        answered,
-        cpu_seconds: ended.cpu.saturating_sub(cpu).as_secs_f64(),
-        idle_kb,
-        peak_kb: ended.peak_kb,
-        last: ended.last,
-        received,
-        lines,
-        rested,
-        disturbance,
-        repeats: 0,
-    })
+impl Contender {
+    /// Starts the stack and warms it up. `place` is its own among those that live at the same time.
+    pub(crate) fn start(suite: &Suite, variant: &Variant, place: usize) -> Result<Self> {
+        let directory = suite.fresh_directory(&place.to_string())?;
+        let receiver = match variant.delivery {
+            true => Some(Receiver::start(suite, &directory, Mode::Accept)?),
+            false => None,
+        };
+        let service = Service::start(suite, variant, &directory, receiver.as_ref())?;
+        service.rest()?;
+        let idle_kb = service.memory_kb()?;
+        let warm_up = match variant.is_node() {
+            true => suite.extent.warm_up_node,
+            false => suite.extent.warm_up,
+        };
+        let warm = run_wrk(suite, service.address, warm_up, &directory)?;
+        Ok(Self {
+            variant: variant.clone(),
+            directory,
+            receiver,
+            service,
+            idle_kb,
+            warm_up: warm.requests,
+            asked: 0,
+            runs: 1,
+            turns: Vec::new(),
+            repeats: 0,
+        })
+    }
+
+    pub(crate) fn label(&self) -> String {
+        self.variant.label()
+    }
+
+    /// One turn. It counts once it is [kept](Self::keep).
+    pub(crate) fn turn(&mut self, suite: &Suite) -> Result<Turn> {
+        let service = &self.service;
+        let at_rest = service.rest()?;
+        let (started, ticks, cpu) = (Instant::now(), machine::ticks()?, service.cpu()?);
+        let wrk = run_wrk(suite, service.address, TURN_SECONDS, &self.directory)?;
+        let rested = at_rest & service.rest()?;
+        let cpu = service.cpu()?.saturating_sub(cpu);
+        let seconds = started.elapsed().as_secs_f64();
+        self.asked += wrk.requests;
+        self.runs += 1;
+        Ok(Turn {
+            requests: wrk.requests,
+            seconds: count_as_f64(wrk.requests) / wrk.per_second,
+            cpu,
+            rested,
+            disturbance: Disturbance::between(&ticks, &machine::ticks()?, seconds),
+        })
+    }
+
+    /// Takes a turn into the figures. `repeats`: so many before it were not, because they were disturbed.
+    pub(crate) fn keep(&mut self, turn: Turn, repeats: u32) {
+        self.turns.push(turn);
+        self.repeats += repeats;
+    }
+
+    /// Lets the service drain and end.
+    pub(crate) fn end(self, round: Round) -> Result<Closed> {
+        let before = self.service.cpu()?;
+        let ended = self.service.end()?;
+        let received = self.receiver.map(|receiver| receiver.count()).transpose()?;
+        let since = answered_since(ended.last.answered, self.warm_up, self.asked, self.runs)
+            .with_context(|| self.variant.label())?;
+        let lines = lines_in(&self.directory.join("log.jsonl"))?;
+        std::fs::remove_dir_all(&self.directory)?;
+        let turns = &self.turns;
+        let kept: u64 = turns.iter().map(|turn| turn.requests).sum();
+        let seconds: f64 = turns.iter().map(|turn| turn.seconds).sum();
+        let cpu: Duration = turns.iter().map(|turn| turn.cpu).sum();
+        let disturbances: Vec<_> = turns.iter().map(|turn| turn.disturbance).collect();
+        Ok(Closed {
+            round,
+            variant: self.variant,
+            rate: count_as_f64(kept) / seconds,
+            answered: share(since, kept, self.asked),
+            cpu_seconds: (cpu + ended.cpu.saturating_sub(before)).as_secs_f64(),
+            idle_kb: self.idle_kb,
+            peak_kb: ended.peak_kb,
+            last: ended.last,
+            received,
+            lines,
+            rested: turns.iter().all(|turn| turn.rested),
+            disturbance: Disturbance::mean(&disturbances),
+            repeats: self.repeats,
+        })
+    }
 }
 
 /// How many lines a file has, if there is one. The service does not count them itself: that would be charged to it.
@@ -92,13 +172,19 @@ fn lines_in(file: &Path) -> Result<Option<u64>> {
 }
 
 /// The requests that the service answered after warm-up. Its own count and wrk's have to agree.
-fn answered_since(by_service: u64, warm_up: &Wrk, measured: &Wrk) -> Result<u64> {
-    let by_wrk = warm_up.requests + measured.requests;
-    // Each of the two runs leaves up to one request a connection uncounted.
-    if by_service < by_wrk || by_service > by_wrk + 2 * CONNECTIONS {
+fn answered_since(by_service: u64, warm_up: u64, asked: u64, runs: u64) -> Result<u64> {
+    let by_wrk = warm_up + asked;
+    // Each run leaves up to one request a connection uncounted.
+    if by_service < by_wrk || by_service > by_wrk + runs * CONNECTIONS {
         bail!("the service counted {by_service} answers, wrk {by_wrk}");
     }
-    Ok(by_service - warm_up.requests)
+    Ok(by_service - warm_up)
+}
+
+/// `kept` of `asked` requests, by another count of all of them.
+fn share(all: u64, kept: u64, asked: u64) -> u64 {
+    let part = u128::from(all) * u128::from(kept) / u128::from(asked.max(1));
+    u64::try_from(part).unwrap_or(u64::MAX)
 }
 
 /// Answers that take longer end the run.
@@ -155,17 +241,20 @@ mod tests {
 
     #[test]
     fn the_two_counts_of_answers_have_to_agree() {
-        let wrk = |requests| Wrk {
-            requests,
-            per_second: 1.0,
-            not_2xx: 0,
-        };
-        let since = |by_service| answered_since(by_service, &wrk(1000), &wrk(5000));
+        let since = |by_service| answered_since(by_service, 1000, 5000, 3);
         assert_eq!(since(6000).unwrap(), 5000);
-        assert_eq!(since(6128).unwrap(), 5128);
-        for wrong in [5999, 6129, 0] {
+        assert_eq!(since(6192).unwrap(), 5192);
+        for wrong in [5999, 6193, 0] {
             let problem = since(wrong).unwrap_err().to_string();
             assert!(problem.contains(&wrong.to_string()), "{problem}");
         }
+    }
+
+    #[test]
+    fn turns_that_were_measured_again_take_their_share_with_them() {
+        assert_eq!(share(5192, 5000, 5000), 5192);
+        assert_eq!(share(6060, 5000, 6000), 5050);
+        assert_eq!(share(u64::MAX, u64::MAX, u64::MAX), u64::MAX);
+        assert_eq!(share(0, 0, 0), 0);
     }
 }

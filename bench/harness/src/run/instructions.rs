@@ -50,7 +50,7 @@ fn per_request(suite: &Suite, variant: &Variant) -> Result<f64> {
 
 /// Instructions of a whole life, and the requests that were answered in it.
 fn count(suite: &Suite, variant: &Variant, seconds: u32) -> Result<(u64, u64)> {
-    let directory = suite.fresh_directory()?;
+    let directory = suite.fresh_directory("now")?;
     let receiver = match variant.delivery {
         true => Some(Receiver::start(suite, &directory, Mode::Accept)?),
         false => None,

@@ -59,7 +59,7 @@ pub(crate) fn measure(
     backlog: Option<&Backlog>,
     round: Round,
 ) -> Result<Open> {
-    let directory = suite.fresh_directory()?;
+    let directory = suite.fresh_directory("now")?;
     let waiting = match case.situation {
         Situation::Backlog => {
             let backlog = backlog.context("no backlog was prepared")?;

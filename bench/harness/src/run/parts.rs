@@ -18,7 +18,7 @@ pub(crate) fn run(suite: &Suite) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for name in programs_in(&suite.root.join("bench/parts/src/bin"))? {
         println!("  {name}");
-        let directory = suite.fresh_directory()?;
+        let directory = suite.fresh_directory("now")?;
         let program = Process::start(&Plan {
             name: format!("bench/parts {name}"),
             program: suite.program(&name),
@@ -71,7 +71,7 @@ fn read(name: &str, lines: &[String]) -> Result<Vec<Part>> {
 
 /// How long a user waits for the first release build of the library, with cargo's default profile.
 pub(crate) fn build(suite: &Suite) -> Result<Part> {
-    let target = suite.fresh_directory()?;
+    let target = suite.fresh_directory("now")?;
     let words = [
         "build",
         "--release",
@@ -124,7 +124,7 @@ pub(crate) fn criterion(suite: &Suite) -> Result<Vec<Criterion>> {
         // What earlier runs kept is of other code.
         std::fs::remove_dir_all(&kept)?;
     }
-    let directory = suite.fresh_directory()?;
+    let directory = suite.fresh_directory("now")?;
     let words = [
         "bench",
         "--offline",
