@@ -76,11 +76,7 @@ impl Goal {
         let Some(measured) = self.measured else {
             return Verdict::NotMeasured;
         };
-        let value = match (self.judged, self.bound) {
-            (Judged::Median, _) => measured.median,
-            (Judged::Worst, Bound::AtMost) => measured.max,
-            (Judged::Worst, Bound::AtLeast) => measured.min,
-        };
+        let value = self.decides(&measured);
         let holds = |limit: f64| match self.bound {
             Bound::AtMost => value <= limit,
             Bound::AtLeast => value >= limit,
@@ -91,6 +87,15 @@ impl Goal {
             Verdict::Floor
         } else {
             Verdict::Missed
+        }
+    }
+
+    /// The value that the verdict is about.
+    fn decides(&self, measured: &Spread) -> f64 {
+        match (self.judged, self.bound) {
+            (Judged::Median, _) => measured.median,
+            (Judged::Worst, Bound::AtMost) => measured.max,
+            (Judged::Worst, Bound::AtLeast) => measured.min,
         }
     }
 
@@ -115,10 +120,15 @@ impl Goal {
         if let (n @ 1.., rounds) = self.overloads {
             return format!("overloaded in {n} of {rounds} rounds");
         }
-        self.measured.map_or_else(
-            || "–".to_owned(),
-            |measured| measured.shown(|value| self.unit.show(value)),
-        )
+        let Some(measured) = self.measured else {
+            return "–".to_owned();
+        };
+        // Rounded it would read as if the floor were met.
+        let looks_met = self.unit.show(self.decides(&measured)) == self.unit.show(self.floor);
+        if self.unit == Unit::Ratio && looks_met && self.verdict() == Verdict::Missed {
+            return measured.shown(|value| format!("{value:.4}"));
+        }
+        measured.shown(|value| self.unit.show(value))
     }
 }
 
@@ -500,6 +510,23 @@ mod tests {
             Some(spread_of(5.0, 1.0, 60.0)),
         ));
         assert_eq!(wait.verdict(), Verdict::Missed);
+    }
+
+    #[test]
+    fn a_ratio_that_just_misses_does_not_look_as_if_it_met() {
+        let text = |value| {
+            at_least(
+                "x",
+                Unit::Ratio,
+                0.4,
+                0.6,
+                Some(spread_of(value, 0.34, 0.44)),
+            )
+            .measured_text()
+        };
+        assert_eq!(text(0.3957), "0.3957 [0.3400 – 0.4400]");
+        assert_eq!(text(0.4), "0.40 [0.34 – 0.44]");
+        assert_eq!(text(0.38), "0.38 [0.34 – 0.44]");
     }
 
     #[test]
