@@ -164,7 +164,8 @@ const METHOD: &str = "\
   rest and ends when it has come to rest again.
 * CPU per request: user and system time of the service's process, all threads, in its turns and at its end, until it has
   drained everything and has exited, divided by the requests it answered in that time. The count is exact to 64 requests
-  a turn.
+  a turn. What a timer makes a stack do while others have their turns is charged to nobody: posthog-node may keep up to 99
+  events for 30 seconds.
 * What a stack adds is its cost less that of the same framework without an audit: bare axum, or bare NestJS.
 * Peak memory is the process's largest resident size, drain included. Idle is its resident size before the first request.
 * Delivered: different rows at the receiver, or lines in the file, against requests answered (audithog: its own rows on

@@ -5,9 +5,10 @@
 //!
 //! CPU per request is the process's own user and system time, of all its threads. A turn's time begins when the process
 //! is at rest, so that rows of an earlier turn are not charged to it, and ends when it has come to rest again: what it
-//! still has to write and to send is part of the price, and so is its end, from the last turn's to the exit. It is
-//! divided by the requests that the service itself counted, less what wrk counted in warm-up. wrk does not count what is
-//! under way when it stops: an error of at most 64 requests in some hundred thousands.
+//! still has to write and to send is part of the price, and so is its end, from the signal to the exit. What a timer makes
+//! it do while others have their turns is charged to nobody. The time is divided by the requests that the service itself
+//! counted, less what wrk counted in warm-up. wrk does not count what is under way when it stops: at most 64 requests a
+//! turn.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -99,7 +100,10 @@ impl Contender {
         let at_rest = service.rest()?;
         let (started, ticks, cpu) = (Instant::now(), machine::ticks()?, service.cpu()?);
         let wrk = run_wrk(suite, service.address, TURN_SECONDS, &self.directory)?;
-        let rested = at_rest & service.rest()?;
+        if wrk.requests == 0 {
+            bail!("no request was answered in a turn");
+        }
+        let rested_again = service.rest()?;
         let cpu = service.cpu()?.saturating_sub(cpu);
         let seconds = started.elapsed().as_secs_f64();
         self.asked += wrk.requests;
@@ -108,7 +112,7 @@ impl Contender {
             requests: wrk.requests,
             seconds: count_as_f64(wrk.requests) / wrk.per_second,
             cpu,
-            rested,
+            rested: at_rest && rested_again,
             disturbance: Disturbance::between(&ticks, &machine::ticks()?, seconds),
         })
     }
