@@ -37,9 +37,17 @@ pub(super) struct Names {
     /// Some of `known`, each at its [`place`]: a row has seven texts, and hashing them so that nobody can make them
     /// collide costs as much as binding them. Whoever does make them collide here gets that hash.
     recent: Box<[Option<Known>]>,
-    /// Hashes of texts seen once; a slot is simply overwritten.
-    seen: Box<[u64; SEEN]>,
+    seen: Seen,
     hasher: RandomState,
+}
+
+/// Hashes of texts that were seen once. Each has two places: with one, of two texts of every row that share it neither
+/// would be seen a second time for as long as the process lives.
+#[derive(Debug)]
+struct Seen {
+    hashes: Box<[u64; SEEN]>,
+    /// Which of a text's places is overwritten next, where both are taken.
+    second: bool,
 }
 
 impl Names {
@@ -47,7 +55,7 @@ impl Names {
         Self {
             known: HashMap::new(),
             recent: vec![None; RECENT].into(),
-            seen: Box::new([0; SEEN]),
+            seen: Seen::default(),
             hasher: RandomState::new(),
         }
     }
@@ -90,13 +98,37 @@ impl Names {
     }
 
     fn seen_before(&mut self, text: &str) -> bool {
-        let hash = self.hasher.hash_one(text);
+        self.seen.again(self.hasher.hash_one(text))
+    }
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            hashes: Box::new([0; SEEN]),
+            second: false,
+        }
+    }
+}
+
+impl Seen {
+    /// Whether the hash was seen before; from now on it was.
+    fn again(&mut self, hash: u64) -> bool {
         #[expect(
             clippy::cast_possible_truncation,
-            reason = "any bits of a hash will do for a slot"
+            reason = "any bits of a hash will do for a place"
         )]
-        let slot = &mut self.seen[hash as usize % SEEN];
-        std::mem::replace(slot, hash) == hash
+        let places = [hash, hash >> 32].map(|bits| bits as usize % SEEN);
+        if places.iter().any(|place| self.hashes[*place] == hash) {
+            return true;
+        }
+        let free = places.iter().find(|place| self.hashes[**place] == 0);
+        let place = *free.unwrap_or_else(|| {
+            self.second = !self.second;
+            &places[usize::from(self.second)]
+        });
+        self.hashes[place] = hash;
+        false
     }
 }
 
@@ -154,6 +186,18 @@ fn add(connection: &Connection, text: &str, origin: Origin) -> rusqlite::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_that_share_a_place_are_seen_again() {
+        let shared = [1, 2, 3].map(|other_place: u64| other_place << 32 | 7);
+        // With all places free, and with none.
+        for held in [0, u64::MAX] {
+            let mut seen = Seen::default();
+            seen.hashes.fill(held);
+            assert_eq!(shared.map(|hash| seen.again(hash)), [false; 3]);
+            assert_eq!(shared.map(|hash| seen.again(hash)), [true; 3]);
+        }
+    }
 
     /// Texts that `place` cannot tell apart: what they differ in is in none of its words.
     #[test]
