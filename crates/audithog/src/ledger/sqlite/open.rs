@@ -129,9 +129,19 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
 
 fn set_up(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Connection, StoreError> {
     let mut connection = opened.map_err(|source| cannot_open(path, source))?;
-    busy::install(&mut connection).map_err(failed("be opened"))?;
+    busy::install(&mut connection)
+        .and_then(|()| keep_plans(&connection))
+        .map_err(failed("be opened"))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
+}
+
+/// A statement stays prepared whatever is bound to it. Otherwise SQLite prepares one anew for another value in a LIMIT:
+/// for each stretch of rows that is read, which takes as long as to read fifty of them.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(|_| ())
 }
 
 /// Looks without writing, so that a foreign file stays as it is.

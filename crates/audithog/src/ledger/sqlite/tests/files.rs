@@ -4,12 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, StatementStatus};
 
 use super::{Place, open_at, refusal};
 use crate::clock::Clock;
 use crate::ledger::sqlite::schema::VERSION;
-use crate::ledger::sqlite::{SqliteReader, runs};
+use crate::ledger::sqlite::{SqliteReader, open, runs};
 use crate::ledger::tests::{NOW, commit_rows, full_row};
 use crate::ledger::writer::{Mark, found};
 use crate::ledger::{Group, Settlement, Store, StoreErrorKind};
@@ -367,4 +367,28 @@ fn whoever_goes_through_the_log_keeps_few_pages_of_it() {
     let reader = SqliteReader::open(&place.path()).unwrap();
     let seat = reader.seat().lock().unwrap();
     assert_eq!(kept(&seat.as_ref().unwrap().connection), -512);
+}
+
+/// SQLite prepares one again whose plan it thinks may depend on what is bound.
+#[test]
+fn a_statement_stays_prepared_whatever_is_bound_to_it() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &[full_row(1), full_row(2), full_row(3)]);
+    for connection in [
+        open::reader(&place.path()).unwrap(),
+        open::writer(&place.path(), None, false).unwrap().0,
+    ] {
+        let mut statement = connection
+            .prepare("SELECT seq FROM audit_rows WHERE seq > ?1 ORDER BY seq LIMIT ?2")
+            .unwrap();
+        let mut read = |after: i64, limit: i64| {
+            let rows = statement.query_map([after, limit], |row| row.get::<_, i64>(0));
+            rows.unwrap().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        assert_eq!(read(0, 1), [1]);
+        assert_eq!(read(1, 2), [2, 3]);
+        assert_eq!(read(0, 3), [1, 2, 3]);
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 }
