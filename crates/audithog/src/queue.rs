@@ -10,6 +10,7 @@
 mod clients;
 
 use std::collections::BTreeMap;
+use std::hint::cold_path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -159,7 +160,7 @@ impl Queue {
     /// Accepts a row or counts its loss. `now` is asked only when a loss has to be dated.
     pub(crate) fn push(&self, row: Row, waiter: Option<Waiter>, now: impl FnOnce() -> Micros) {
         // Without a wish for room nothing comes back.
-        drop(self.offer(row, waiter, None, now));
+        drop(self.offer(&mut Some(row), waiter, None, now));
     }
 
     /// The wish is void: nobody waits for room any more.
@@ -170,43 +171,31 @@ impl Queue {
     }
 
     /// Like [`push`](Self::push), but with `room` a row for which only room is missing comes back, and `room` is called
-    /// once there may be some.
+    /// once there may be some. The row is taken out of its place: it is large, and moved once.
     pub(crate) fn offer(
         &self,
-        mut row: Row,
+        place: &mut Option<Row>,
         waiter: Option<Waiter>,
         room: Option<RoomCall>,
         now: impl FnOnce() -> Micros,
     ) -> Result<(), Box<Unplaced>> {
+        let Some(row) = place else { return Ok(()) };
         row.measure();
-        let (size, place) = (row.size(), self.places.of(&row));
+        let (size, share) = (row.size(), self.places.of(row));
+        let is_request = row.is_request();
         let mut state = self.lock();
         state.counts.accepted += 1;
-        if row.is_request() {
-            state.counts.accepted_requests += 1;
-        }
-        if let Some(reason) = self.refuses(&state, size, place) {
-            if let Some(room) = room.filter(|_| reason == LossReason::QueueFull) {
-                state.counts.accepted -= 1;
-                state.counts.accepted_requests -= u64::from(row.is_request());
-                let wish = state.wish(room);
-                return Err(Box::new(Unplaced { row, waiter, wish }));
-            }
-            state.lose(reason, 1, now());
-            if reason == LossReason::QueueFull {
-                state.blame(reason, &row);
-            }
-            drop(state);
-            if let Some(waiter) = waiter {
-                tell(waiter, Err(Refusal(reason)));
-            }
-            return Ok(());
+        state.counts.accepted_requests += u64::from(is_request);
+        if let Some(reason) = self.refuses(&state, size, share) {
+            cold_path();
+            return Self::turn_away(state, reason, place.take(), waiter, room, now);
         }
         let index = state.rows.len();
-        state.rows.push(row);
+        state.rows.extend(place.take());
         state.bytes += size;
-        state.shares.add(place, size);
+        state.shares.add(share, size);
         if state.detached {
+            cold_path();
             drop(state);
             if let Some(waiter) = waiter {
                 tell(waiter, Ok(i64::try_from(index + 1).unwrap_or(i64::MAX)));
@@ -218,7 +207,36 @@ impl Queue {
         state.waiters.extend(waiter.map(|waiter| (index, waiter)));
         drop(state);
         if wake {
+            cold_path();
             self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Gives the row back if only room is missing and somebody waits for that; otherwise it is lost.
+    #[cold]
+    fn turn_away(
+        mut state: MutexGuard<'_, State>,
+        reason: LossReason,
+        row: Option<Row>,
+        waiter: Option<Waiter>,
+        room: Option<RoomCall>,
+        now: impl FnOnce() -> Micros,
+    ) -> Result<(), Box<Unplaced>> {
+        let Some(row) = row else { return Ok(()) };
+        if let Some(room) = room.filter(|_| reason == LossReason::QueueFull) {
+            state.counts.accepted -= 1;
+            state.counts.accepted_requests -= u64::from(row.is_request());
+            let wish = state.wish(room);
+            return Err(Box::new(Unplaced { row, waiter, wish }));
+        }
+        state.lose(reason, 1, now());
+        if reason == LossReason::QueueFull {
+            state.blame(reason, &row);
+        }
+        drop(state);
+        if let Some(waiter) = waiter {
+            tell(waiter, Err(Refusal(reason)));
         }
         Ok(())
     }

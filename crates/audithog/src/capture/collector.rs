@@ -100,11 +100,13 @@ impl RowSink for Collector {
 
     fn offer(
         &self,
-        row: Row,
+        row: &mut Option<Row>,
         waiter: Option<Waiter>,
         _room: &dyn Fn() -> RoomCall,
     ) -> Result<(), Box<Unplaced>> {
-        self.accept(row, waiter);
+        if let Some(row) = row.take() {
+            self.accept(row, waiter);
+        }
         Ok(())
     }
 

@@ -83,14 +83,17 @@ impl Default for Guarantees {
 }
 
 impl Guarantees {
-    pub(crate) fn of(&self, method: &str, route: Option<&str>) -> Guarantee {
+    /// Of a request of this method and route. `request` is not asked where all have the same.
+    pub(crate) fn of<'a>(&self, request: impl FnOnce() -> (&'a str, Option<&'a str>)) -> Guarantee {
+        if self.routes.is_empty() {
+            return self.default;
+        }
+        let (method, route) = request();
         let rule = route.and_then(|route| {
-            let rules = self.routes.iter();
-            rules
-                .map(|(pattern, guarantee)| (pattern.matches(method, route), guarantee))
-                .find_map(|(matches, guarantee)| matches.then_some(*guarantee))
+            let mut rules = self.routes.iter();
+            rules.find(|(pattern, _)| pattern.matches(method, route))
         });
-        rule.unwrap_or(self.default)
+        rule.map_or(self.default, |(_, guarantee)| *guarantee)
     }
 
     /// The strongest that any request can have.

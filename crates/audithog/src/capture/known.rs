@@ -5,6 +5,8 @@
 //! place is decided by a hash that anybody can compute: what a client can do with that is to make others' texts be
 //! copied again.
 
+use std::hint::cold_path;
+
 use super::path;
 use super::settings::CaptureSettings;
 use crate::record::{SharedText, Text, limits, sanitize};
@@ -18,13 +20,20 @@ const TRIED: usize = 4;
 /// What is kept.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    agents: Places<SharedText>,
-    routes: Places<Route>,
+    agents: Places,
+    routes: Places,
 }
 
-/// Values by the hash of their text. Takes no memory until the first one comes.
-#[derive(Debug)]
-struct Places<T>(Vec<Option<T>>);
+/// Entries by the hash of their text. Takes no memory until the first one comes.
+#[derive(Debug, Default)]
+struct Places(Vec<Option<Entry>>);
+
+#[derive(Clone, Debug)]
+struct Entry {
+    text: SharedText,
+    /// Of a route: see [`Route`].
+    has_secret: bool,
+}
 
 /// A route template, fit for a row.
 #[derive(Clone, Debug)]
@@ -37,41 +46,57 @@ pub(super) struct Route {
 impl Known {
     /// The text of a `User-Agent` header.
     pub(super) fn agent(&mut self, raw: &[u8]) -> SharedText {
-        let is_it = |text: &SharedText| text.as_bytes() == raw;
-        let make = || sanitize::bytes(raw, limits::USER_AGENT).into();
-        self.agents.get(raw, is_it, make)
+        let make = || Entry {
+            text: sanitize::bytes(raw, limits::USER_AGENT).into(),
+            has_secret: false,
+        };
+        self.agents.get(raw, &make).text.clone()
     }
 
     pub(super) fn route(&mut self, template: &str, settings: &CaptureSettings) -> Route {
-        let is_it = |route: &Route| route.text == *template;
-        let make = || Route::new(template, settings);
-        self.routes.get(template.as_bytes(), is_it, make)
+        let make = || {
+            let Route { text, has_secret } = Route::new(template, settings);
+            Entry {
+                text: text.into(),
+                has_secret,
+            }
+        };
+        let entry = self.routes.get(template.as_bytes(), &make);
+        Route {
+            text: (&entry.text).into(),
+            has_secret: entry.has_secret,
+        }
     }
 }
 
-impl<T> Default for Places<T> {
-    fn default() -> Self {
-        Self(Vec::new())
+impl Places {
+    fn get(&mut self, raw: &[u8], make: &dyn Fn() -> Entry) -> &Entry {
+        let at = self.find(raw).unwrap_or_else(|free| {
+            cold_path();
+            if self.0.is_empty() {
+                self.0.resize(PLACES + TRIED, None);
+            }
+            self.0[free] = Some(make());
+            free
+        });
+        self.0[at].get_or_insert_with(make)
     }
-}
 
-impl<T: Clone> Places<T> {
-    fn get(&mut self, raw: &[u8], is_it: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> T {
+    /// Where the text is, or where it is to be.
+    // Once for both kinds: what a request runs through should be short, because it has left the core's cache since
+    // the last one.
+    #[inline(never)]
+    fn find(&self, raw: &[u8]) -> Result<usize, usize> {
         let home = home(raw);
-        let mut free = home;
-        for at in (home..home + TRIED).rev() {
+        for at in home..home + TRIED {
             match self.0.get(at) {
-                Some(Some(value)) if is_it(value) => return value.clone(),
+                Some(Some(entry)) if entry.text.as_bytes() == raw => return Ok(at),
                 Some(Some(_)) => {}
-                Some(None) | None => free = at,
+                // No place is ever empty again: it is not in a later one.
+                Some(None) | None => return Err(at),
             }
         }
-        let value = make();
-        if self.0.is_empty() {
-            self.0.resize(PLACES + TRIED, None);
-        }
-        self.0[free] = Some(value.clone());
-        value
+        Err(home)
     }
 }
 

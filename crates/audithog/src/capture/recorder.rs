@@ -26,11 +26,11 @@ pub(crate) trait RowSink: Send + Sync + 'static {
     /// Takes a row, or counts its loss. `waiter` is told once what became of it.
     fn accept(&self, row: Row, waiter: Option<Waiter>);
 
-    /// Takes a row of a response that can wait, or counts its loss. Where the full-queue policy is to wait, a row
-    /// without room comes back, and what `room` makes is called once there may be some.
+    /// Takes a row of a response that can wait out of its place, or counts its loss. Where the full-queue policy is to wait, a
+    /// row without room comes back, and what `room` makes is called once there may be some.
     fn offer(
         &self,
-        row: Row,
+        row: &mut Option<Row>,
         waiter: Option<Waiter>,
         room: &dyn Fn() -> RoomCall,
     ) -> Result<(), Box<Unplaced>>;
@@ -137,16 +137,14 @@ impl Recorder {
         let clock = inner.sink.clock();
         let times = clock.now();
         let lines = Lines::of(arrival.headers, inner.settings.client_ip_header.name());
-        let sent = Sent::by(arrival.peer, &lines, &inner.settings);
-        inner.sink.request_seen();
+        let mut sent = Sent::by(arrival.peer, &lines, &inner.settings);
         let agent = lines.agent();
-        Guard::new(inner.registry.insert(|ticket, known: &mut Known| {
-            let route = arrival
-                .route
-                .map(|route| known.route(route, &inner.settings));
-            let texts = (agent.map(|agent| known.agent(agent)), route);
-            Watch::new(Arc::clone(inner), ticket, times, arrival, sent, texts)
-        }))
+        inner.sink.request_seen();
+        let idle = || Watch::idle(Arc::clone(inner));
+        let begin = |watch: &mut Watch, ticket, known: &mut Known| {
+            watch.begin(ticket, times, arrival, agent, &mut sent, known);
+        };
+        Guard::new(inner.registry.insert(idle, begin))
     }
 
     /// Ends every request that is still open. A request whose row is being made right now ends on its own: the rows of all

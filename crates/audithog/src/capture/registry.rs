@@ -1,6 +1,7 @@
 //! The requests in progress, so that a shutdown can end those that are still open; and the memory of some that are not, for
 //! those that come next.
 
+use std::hint::cold_path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::home::{HOMES, home};
@@ -17,7 +18,7 @@ pub(super) struct Registry {
 }
 
 /// A place in the registry.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ticket {
     shard: usize,
     index: usize,
@@ -41,18 +42,33 @@ struct Slots {
 }
 
 impl Registry {
-    /// Registers the watch that `make` makes of its place and the known texts, which are kept under the same lock.
-    pub(super) fn insert(&self, make: impl FnOnce(Ticket, &mut Known) -> Watch) -> Arc<Watch> {
+    /// Registers a watch after `begin` told it of its request, and of its place. The known texts are kept under the same
+    /// lock.
+    pub(super) fn insert(
+        &self,
+        idle: impl Fn() -> Watch,
+        begin: impl FnOnce(&mut Watch, Ticket, &mut Known),
+    ) -> Arc<Watch> {
         let shard = home();
         let slots = &mut *self.lock(shard);
-        let index = slots.free.last().copied();
-        let index = index.unwrap_or(slots.entries.len());
-        let made = make(Ticket { shard, index }, &mut slots.known);
-        let watch = placed(made, slots.idle.pop());
-        if slots.free.pop().is_some() {
-            slots.entries[index] = Some(Arc::clone(&watch));
-        } else {
-            slots.entries.push(Some(Arc::clone(&watch)));
+        let free = slots.free.pop();
+        let index = free.unwrap_or(slots.entries.len());
+        let ticket = Ticket { shard, index };
+        let mut watch = slots.idle.pop().unwrap_or_else(|| Arc::new(idle()));
+        match Arc::get_mut(&mut watch) {
+            Some(watch) => begin(watch, ticket, &mut slots.known),
+            // Somebody still holds it.
+            None => {
+                cold_path();
+                let mut other = idle();
+                begin(&mut other, ticket, &mut slots.known);
+                watch = Arc::new(other);
+            }
+        }
+        let entry = Some(Arc::clone(&watch));
+        match slots.entries.get_mut(index) {
+            Some(place) => *place = entry,
+            None => slots.entries.push(entry),
         }
         watch
     }
@@ -108,15 +124,4 @@ impl Registry {
         let shard = &self.shards[shard];
         shard.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// In the memory of one that has ended, if nobody holds that any more.
-fn placed(made: Watch, idle: Option<Arc<Watch>>) -> Arc<Watch> {
-    if let Some(mut idle) = idle
-        && let Some(place) = Arc::get_mut(&mut idle)
-    {
-        *place = made;
-        return idle;
-    }
-    Arc::new(made)
 }

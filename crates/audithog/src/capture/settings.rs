@@ -51,7 +51,15 @@ pub(crate) struct MaskedParam {
 }
 
 impl CaptureSettings {
-    pub(super) fn excludes(&self, method: &str, route: Option<&str>) -> bool {
+    /// Whether a request of this method and route gets no row. `request` is asked only where some get none.
+    pub(super) fn excludes<'a>(
+        &self,
+        request: impl FnOnce() -> (&'a str, Option<&'a str>),
+    ) -> bool {
+        if self.exclusions.is_empty() {
+            return false;
+        }
+        let (method, route) = request();
         let Some(route) = route else { return false };
         self.exclusions.iter().any(|exclusion| {
             exclusion.route == route && exclusion.method.as_deref().is_none_or(|own| own == method)

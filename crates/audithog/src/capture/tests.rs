@@ -475,6 +475,34 @@ fn a_request_that_somebody_still_holds_keeps_its_memory() {
     );
 }
 
+/// The row leaves without a copy only where nobody can ask any more.
+#[test]
+fn whoever_holds_a_handle_can_ask_after_the_end() {
+    for (holds, ran) in [(true, false), (true, true), (false, false), (false, true)] {
+        let fixture = fixture(CaptureSettings::default());
+        let headers = sent(&[("traceparent", TRACEPARENT)]);
+        let mut guard = fixture.start_from(Some(CLIENT), &headers, "/agents/7", None);
+        guard.handle().set_actor(Actor::user("u_1"));
+        if ran {
+            assert!(guard.run(current).is_some());
+        }
+        let handle = holds.then(|| guard.handle());
+        guard.set_status(200);
+        assert!(guard.finish(End::Complete).is_none());
+        let row = fixture.only_row();
+        assert_eq!(row.actor, Actor::user("u_1"));
+        if let Some(handle) = handle {
+            let said = handle.snapshot();
+            assert_eq!(said.actor, row.actor);
+            assert_eq!((said.trace_id, said.ip), (row.trace_id, row.client_ip()));
+            handle.connection_closed(1, 2);
+            let closed = fixture.sink.rows().pop().unwrap();
+            assert_eq!(closed.event, "api_connection_closed");
+            assert_eq!(exchange(&closed).path, "/agents/7");
+        }
+    }
+}
+
 #[test]
 fn what_is_long_and_what_comes_after_the_recorder_is_not_kept() {
     let Fixture {

@@ -18,14 +18,14 @@ use uuid::Uuid;
 
 use super::guarantee::Guarantee;
 use super::handle::{RequestHandle, Snapshot};
-use super::known::Route;
+use super::known::{Known, Route};
 use super::promise::Promise;
 use super::recorder::{Arrival, Inner, Sent};
 use super::registry::Ticket;
 use super::waits::Wait;
 use super::{context, ids, path};
 use crate::record::{
-    Actor, End, Exchange, Measured, Micros, Outcome, RequestId, Row, SharedText, Text,
+    API_REQUEST, Actor, End, Exchange, Measured, Micros, Outcome, RequestId, Row, SharedText, Text,
     derived_error_code, limits, sanitize,
 };
 
@@ -39,18 +39,12 @@ const RAW_PATH: usize = 64 * 1024;
 pub(super) struct Watch {
     inner: Arc<Inner>,
     ticket: Ticket,
-    row_id: Uuid,
+    started: Duration,
     request_id: RequestId,
     /// Made when somebody asks for it.
     request_id_text: OnceLock<Box<str>>,
-    arrived: Micros,
-    started: Duration,
-    method: Text,
-    /// Not masked yet: the route may still be unknown.
-    path: Text,
-    user_agent: Option<SharedText>,
-    upstream_request_id: Option<SharedText>,
-    sent: Sent,
+    /// Its memory is worth keeping for another request: no long path is in it.
+    reuse: bool,
     /// 0 before the head of the response.
     status: AtomicU16,
     /// The one flag: the row was made. Set under the lock of `state`, so that what is learnt before it is in the row.
@@ -61,19 +55,28 @@ pub(super) struct Watch {
 /// What is learnt on the way.
 #[derive(Default)]
 struct State {
-    actor: Actor,
+    /// The request's row, as far as it is known. Its path is not masked yet: the route may still be unknown. None once the
+    /// row was made, if nobody was left then who could ask for what is in it.
+    row: Option<Row>,
+    /// A parameter of the route is never stored.
+    has_secret: bool,
+    said: Said,
+    /// The response waits for the row; taken by whoever holds the response.
+    wait: Option<(Wait, Guarantee)>,
+    /// The row, while there is no room for it in the queue.
+    parked: Option<Parked>,
+}
+
+/// What few requests have anything of.
+#[derive(Default)]
+struct Said {
     error_code: Option<SharedText>,
-    route: Option<Route>,
     masked: Vec<Text>,
     grpc_status: Option<u32>,
     /// The connection's stream will tell of its close.
     close_is_seen: bool,
     /// The `api_connection_closed` row was made.
     closed: bool,
-    /// The response waits for the row; taken by whoever holds the response.
-    wait: Option<(Wait, Guarantee)>,
-    /// The row, while there is no room for it in the queue.
-    parked: Option<Parked>,
 }
 
 /// Who waits for a row.
@@ -117,15 +120,26 @@ impl Guard {
         &mut self,
         code: impl FnOnce() -> T,
     ) -> Result<T, Box<dyn Any + Send>> {
-        let own = self.lent.take().unwrap_or_else(|| self.handle());
-        let before = context::swap(Some(own));
+        let before = self.enter();
         // Nothing that the closure leaves half-done is looked at here: the panic goes on.
         let result = catch_unwind(AssertUnwindSafe(code));
         if result.is_err() {
             self.watch.finish(End::Panic);
         }
-        self.lent = context::swap(before);
+        self.leave(before);
         result
+    }
+
+    /// Makes this request the current one; returns the one before. Not once for each kind of code that is run.
+    #[inline(never)]
+    fn enter(&mut self) -> Option<RequestHandle> {
+        let own = self.lent.take().unwrap_or_else(|| self.handle());
+        context::swap(Some(own))
+    }
+
+    #[inline(never)]
+    fn leave(&mut self, before: Option<RequestHandle>) {
+        self.lent = context::swap(before);
     }
 
     /// Whether the request may be handled. `Ok` with what the handler has to wait for.
@@ -146,8 +160,8 @@ impl Guard {
     /// The request was not handled: its answer is a 503, and nothing waits.
     pub(crate) fn finish_unhandled(self, status: u16) {
         self.set_status(status);
-        self.watch.lock().error_code = Some(Text::constant(AUDIT_UNAVAILABLE).into());
-        self.watch.finish_for(Holder::Nobody, End::Complete);
+        self.watch.lock().said.error_code = Some(Text::constant(AUDIT_UNAVAILABLE).into());
+        self.watch.finish_for(Holder::Nobody, End::Complete, false);
     }
 
     /// The request has ended some other way than through this guard, by a shutdown: its row was made.
@@ -161,7 +175,7 @@ impl Guard {
     }
 
     pub(crate) fn set_grpc_status(&self, status: u32) {
-        self.watch.lock().grpc_status = Some(status);
+        self.watch.lock().said.grpc_status = Some(status);
     }
 
     /// The response says why it is a failure.
@@ -172,8 +186,17 @@ impl Guard {
     /// Ends the request. Only the first end counts. Some if the response has to wait for the row.
     #[must_use = "the response waits for it"]
     pub(crate) fn finish(self, end: End) -> Option<Promise> {
-        self.watch.finish(end);
+        let unasked = self.is_alone();
+        self.watch.finish_for(Holder::Response, end, unasked);
         self.promise()
+    }
+
+    /// Nobody can ask for what is in the row once it was made: no handle of the request is left, and none is made
+    /// for a response that waits.
+    fn is_alone(&self) -> bool {
+        // The registry's and ours. Only a handle or this guard can make another handle.
+        let own = 2 + usize::from(self.lent.is_some());
+        self.watch.inner.holds_none && Arc::strong_count(&self.watch) == own
     }
 
     /// What the response has to wait for, once the row was made, by whomever.
@@ -200,57 +223,109 @@ impl Drop for Guard {
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new<H>(
-        inner: Arc<Inner>,
+    /// Watches no request yet.
+    pub(super) fn idle(inner: Arc<Inner>) -> Self {
+        Self {
+            inner,
+            ticket: Ticket::default(),
+            started: Duration::ZERO,
+            request_id: RequestId::Uuid(Uuid::nil()),
+            request_id_text: OnceLock::new(),
+            reuse: false,
+            status: AtomicU16::new(0),
+            finished: AtomicBool::new(true),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Watches a request that has just arrived. Nothing is left of one that was watched before.
+    ///
+    /// What is large is written where it stays: to move it takes more code than to make it.
+    pub(super) fn begin<H>(
+        &mut self,
         ticket: Ticket,
         (arrived, started): (Micros, Duration),
         arrival: &Arrival<'_, H>,
-        mut sent: Sent,
-        (user_agent, route): (Option<SharedText>, Option<Route>),
-    ) -> Self {
-        let row_id = ids::next(arrived);
-        let policy = inner.settings.request_id;
-        let (request_id, upstream_request_id) = policy.choose(row_id, sent.request_id.take());
-        Self {
-            inner,
-            ticket,
-            row_id,
-            request_id_text: OnceLock::new(),
-            request_id,
-            arrived,
-            started,
-            method: method(arrival.method),
-            path: sanitize::text(arrival.path, RAW_PATH),
-            user_agent,
-            upstream_request_id: upstream_request_id.map(Into::into),
-            sent,
-            status: AtomicU16::new(0),
-            finished: AtomicBool::new(false),
-            state: Mutex::new(State {
+        agent: Option<&[u8]>,
+        sent: &mut Sent,
+        known: &mut Known,
+    ) {
+        let settings = &self.inner.settings;
+        let id = ids::next(arrived);
+        let (request_id, upstream_request_id) =
+            settings.request_id.choose(id, sent.request_id.take());
+        self.ticket = ticket;
+        self.started = started;
+        self.request_id_text.take();
+        self.reuse = arrival.path.len() <= limits::PATH;
+        *self.status.get_mut() = 0;
+        *self.finished.get_mut() = false;
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.said = Said::default();
+        state.wait = None;
+        state.parked = None;
+        let route = arrival.route.map(|route| known.route(route, settings));
+        let (route, has_secret) = match route {
+            Some(route) => (Some(route.text), route.has_secret),
+            None => (None, false),
+        };
+        state.has_secret = has_secret;
+        state.row = Some(Row {
+            id,
+            caller_id: false,
+            ts: arrived,
+            event: Text::constant(API_REQUEST),
+            request_id: Some(request_id.clone()),
+            actor: Actor::default(),
+            exchange: Some(Exchange {
+                method: method(arrival.method),
+                path: sanitize::text(arrival.path, RAW_PATH),
                 route,
-                ..State::default()
+                status_code: None,
+                outcome: Outcome::Open,
+                error_code: None,
+                duration_us: 0,
+                user_agent: agent.map(|agent| known.agent(agent)),
+                ip: sent.ip,
+                upstream_request_id: upstream_request_id.map(Into::into),
             }),
-        }
+            trace_id: sent.trace_id,
+            trace_trusted: sent.trace_trusted(),
+            distinct_id: None,
+            properties: None,
+            on_request_of: None,
+            measured: Measured::default(),
+        });
+        self.request_id = request_id;
     }
 
     pub(super) fn set_actor(&self, mut actor: Actor) -> bool {
         sanitize::actor(&mut actor);
-        self.update(|state| state.actor = actor)
+        self.update(|state| {
+            if let Some(row) = &mut state.row {
+                row.actor = actor;
+            }
+        })
     }
 
     pub(super) fn set_error_code(&self, code: Text) -> bool {
         let code = sanitize::kept(code, limits::ERROR_CODE);
-        self.update(|state| state.error_code = (!code.trim().is_empty()).then(|| code.into()))
+        self.update(|state| state.said.error_code = (!code.trim().is_empty()).then(|| code.into()))
     }
 
     pub(super) fn mask_path_param(&self, name: Text) -> bool {
-        self.update(|state| state.masked.push(name))
+        self.update(|state| state.said.masked.push(name))
     }
 
     pub(super) fn set_route_if_unknown(&self, template: &str) {
         self.update(|state| {
-            let route = || Route::new(template, &self.inner.settings);
-            state.route.get_or_insert_with(route);
+            if let Some(http) = state.exchange_mut()
+                && http.route.is_none()
+            {
+                let route = Route::new(template, &self.inner.settings);
+                http.route = Some(route.text);
+                state.has_secret = route.has_secret;
+            }
         });
     }
 
@@ -273,12 +348,15 @@ impl Watch {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
+        let state = self.lock();
+        // Whoever asks has a handle, and so the row is there.
+        let row = state.row.as_ref();
         Snapshot {
             request_id: self.request_id.clone(),
-            actor: self.lock().actor.clone(),
-            trace_id: self.sent.trace_id,
-            trace_trusted: self.sent.trace_trusted(),
-            ip: self.sent.ip,
+            actor: row.map(|row| row.actor.clone()).unwrap_or_default(),
+            trace_id: row.and_then(|row| row.trace_id),
+            trace_trusted: row.is_some_and(|row| row.trace_trusted),
+            ip: row.and_then(Row::client_ip),
             sink: Arc::clone(&self.inner.sink),
         }
     }
@@ -291,22 +369,28 @@ impl Watch {
                 _ => Holder::Response,
             },
             end,
+            false,
         )
     }
 
-    fn finish_for(&self, holder: Holder, end: End) -> bool {
+    /// `unasked`: nobody will ask for what is in the row.
+    fn finish_for(&self, holder: Holder, end: End, unasked: bool) -> bool {
         // Most requests need none.
         let wait = OnceCell::new();
-        // A row is large: it is made where it stays.
-        let row;
+        let mut row;
         let (waiter, guarantee) = {
             let mut state = self.lock();
             if self.finished.load(Ordering::Relaxed) {
                 return false;
             }
             self.finished.store(true, Ordering::Release);
-            row = self.request_row(&state, end);
             let guarantee = self.guarantee_in(&state);
+            row = if unasked {
+                state.row.take()
+            } else {
+                state.row.clone()
+            };
+            self.complete(&mut row, &state, end);
             let waits = holder != Holder::Nobody && row.is_some() && guarantee.waits();
             let waiter = waits.then(|| {
                 let wait = wait.get_or_init(Wait::default);
@@ -316,16 +400,16 @@ impl Watch {
             (waiter, guarantee)
         };
         let sink = &self.inner.sink;
-        match row {
-            Some(row) if holder == Holder::Response => {
-                let room = || wish(wait.get_or_init(Wait::default));
-                if let Err(unplaced) = sink.offer(row, waiter, &room) {
-                    self.park(unplaced, &wait.into_inner().unwrap_or_default(), guarantee);
-                    return true;
-                }
+        if row.is_none() {
+            sink.request_excluded();
+        } else if holder == Holder::Response {
+            let room = || wish(wait.get_or_init(Wait::default));
+            if let Err(unplaced) = sink.offer(&mut row, waiter, &room) {
+                self.park(unplaced, &wait.into_inner().unwrap_or_default(), guarantee);
+                return true;
             }
-            Some(row) => sink.accept(row, waiter),
-            None => sink.request_excluded(),
+        } else if let Some(row) = row {
+            sink.accept(row, waiter);
         }
         self.leave();
         true
@@ -333,14 +417,12 @@ impl Watch {
 
     /// Only now that its row is accepted, or a loss: until then the request is in progress.
     fn leave(&self) {
-        // What is long is not kept for the next request.
-        let reuse = self.path.len() <= limits::PATH;
-        self.inner.registry.remove(self.ticket, reuse);
+        self.inner.registry.remove(self.ticket, self.reuse);
     }
 
     /// Ends the request from outside. True if this made its row.
     pub(super) fn end(&self, end: End) -> bool {
-        self.finish_for(Holder::Later, end) || {
+        self.finish_for(Holder::Later, end, false) || {
             self.give_up();
             false
         }
@@ -356,12 +438,12 @@ impl Watch {
     }
 
     pub(super) fn close_is_seen(&self) {
-        self.lock().close_is_seen = true;
+        self.lock().said.close_is_seen = true;
     }
 
     /// The task that served the connection ended. The connection's stream knows more than one that counted nothing.
     pub(super) fn task_ended(&self, bytes: Option<(u64, u64)>) {
-        if bytes.is_some() || !self.lock().close_is_seen {
+        if bytes.is_some() || !self.lock().said.close_is_seen {
             self.connection_closed(bytes);
         }
     }
@@ -369,10 +451,10 @@ impl Watch {
     pub(super) fn connection_closed(&self, bytes: Option<(u64, u64)>) {
         let row = {
             let mut state = self.lock();
-            if state.closed {
+            if state.said.closed {
                 return;
             }
-            state.closed = true;
+            state.said.closed = true;
             self.closed_row(&state, bytes)
         };
         if let Some(row) = row {
@@ -380,97 +462,52 @@ impl Watch {
         }
     }
 
-    #[inline(never)]
-    fn request_row(&self, state: &State, end: End) -> Option<Row> {
-        let exchange = self.exchange(state, end)?;
-        Some(self.row(self.row_id, self.arrived, "api_request", state, exchange))
-    }
-
     fn closed_row(&self, state: &State, bytes: Option<(u64, u64)>) -> Option<Row> {
-        let exchange = self.exchange(state, End::Complete)?;
-        let now = self.inner.sink.clock().wall();
-        let id = ids::next(now);
-        let mut row = self.row(id, now, "api_connection_closed", state, exchange);
+        let mut row = state.row.clone();
+        self.complete(&mut row, state, End::Complete);
+        let mut row = row?;
+        row.ts = self.inner.sink.clock().wall();
+        row.id = ids::next(row.ts);
+        row.event = Text::constant("api_connection_closed");
         row.properties = bytes.map(|(received, sent)| {
             format!(r#"{{"bytesReceived":{received},"bytesSent":{sent}}}"#).into()
         });
         Some(row)
     }
 
-    // In the caller, so that the row is made where it stays: it is large.
-    #[inline(always)]
-    fn row(
-        &self,
-        id: Uuid,
-        ts: Micros,
-        event: &'static str,
-        state: &State,
-        exchange: Exchange,
-    ) -> Row {
-        Row {
-            id,
-            caller_id: false,
-            ts,
-            event: Text::constant(event),
-            request_id: Some(self.request_id.clone()),
-            actor: state.actor.clone(),
-            exchange: Some(exchange),
-            trace_id: self.sent.trace_id,
-            trace_trusted: self.sent.trace_trusted(),
-            distinct_id: None,
-            properties: None,
-            on_request_of: None,
-            measured: Measured::default(),
-        }
-    }
-
-    /// None if the route is excluded.
-    #[inline(always)]
-    fn exchange(&self, state: &State, end: End) -> Option<Exchange> {
-        let route = state.route();
-        if self.inner.settings.excludes(&self.method, route) {
-            return None;
+    /// Says in the row how the request ended. Takes it away if the route is excluded.
+    #[inline(never)]
+    fn complete(&self, row: &mut Option<Row>, state: &State, end: End) {
+        let Some(http) = row.as_mut().and_then(|row| row.exchange.as_mut()) else {
+            return;
+        };
+        let settings = &self.inner.settings;
+        if settings.excludes(|| (&http.method, http.route.as_deref())) {
+            *row = None;
+            return;
         }
         let now = self.inner.sink.clock().monotonic();
         let duration = now.saturating_sub(self.started).as_micros();
         let status = self.status();
-        let outcome = Outcome::of(end, status, state.grpc_status);
-        Some(Exchange {
-            status_code: status,
-            outcome,
-            error_code: error_code(state, status, end, outcome),
-            duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
-            ..self.exchange_so_far(state)
-        })
+        http.duration_us = u64::try_from(duration).unwrap_or(u64::MAX);
+        http.status_code = status;
+        http.outcome = Outcome::of(end, status, state.said.grpc_status);
+        if http.outcome != Outcome::Success {
+            http.error_code = error_code(state, status, end);
+        }
+        self.mask(http, state);
     }
 
-    /// Without its end.
-    #[inline(always)]
-    fn exchange_so_far(&self, state: &State) -> Exchange {
-        Exchange {
-            method: self.method.clone(),
-            path: self.stored_path(state),
-            route: state.route.as_ref().map(|route| route.text.clone()),
-            status_code: None,
-            outcome: Outcome::Open,
-            error_code: None,
-            duration_us: 0,
-            user_agent: self.user_agent.clone(),
-            ip: self.sent.ip,
-            upstream_request_id: self.upstream_request_id.clone(),
+    /// Puts the path into the form in which it is stored.
+    fn mask(&self, http: &mut Exchange, state: &State) {
+        if !state.has_secret && state.said.masked.is_empty() && self.reuse {
+            return;
         }
-    }
-
-    fn stored_path(&self, state: &State) -> Text {
-        let has_secret = state.route.as_ref().is_some_and(|route| route.has_secret);
-        if !has_secret && state.masked.is_empty() && self.path.len() <= limits::PATH {
-            return self.path.clone();
-        }
-        let (settings, route) = (&self.inner.settings, state.route());
-        path::stored(&self.path, route, |name| {
-            state.masked.iter().any(|masked| *masked == *name)
+        let (settings, route) = (&self.inner.settings, http.route.as_deref());
+        http.path = path::stored(&http.path, route, |name| {
+            state.said.masked.iter().any(|masked| *masked == *name)
                 || route.is_some_and(|route| settings.masks(route, name))
-        })
+        });
     }
 
     fn status(&self) -> Option<u16> {
@@ -490,23 +527,25 @@ impl Watch {
 }
 
 impl State {
-    fn route(&self) -> Option<&str> {
-        self.route.as_ref().map(|route| &*route.text)
+    fn exchange(&self) -> Option<&Exchange> {
+        self.row.as_ref()?.exchange.as_ref()
+    }
+
+    fn exchange_mut(&mut self) -> Option<&mut Exchange> {
+        self.row.as_mut()?.exchange.as_mut()
+    }
+
+    /// What rules are chosen by.
+    fn method_and_route(&self) -> (&str, Option<&str>) {
+        let http = self.exchange();
+        http.map_or(("", None), |http| (&*http.method, http.route.as_deref()))
     }
 }
 
-/// Only a failure has one: the application's own, or what the end says when there was no response at all.
-fn error_code(
-    state: &State,
-    status: Option<u16>,
-    end: End,
-    outcome: Outcome,
-) -> Option<SharedText> {
-    if outcome == Outcome::Success {
-        return None;
-    }
-    let derived = || derived_error_code(end, status, state.grpc_status);
-    match (&state.error_code, status) {
+/// Of a failure: the application's own, or what the end says when there was no response at all.
+fn error_code(state: &State, status: Option<u16>, end: End) -> Option<SharedText> {
+    let derived = || derived_error_code(end, status, state.said.grpc_status);
+    match (&state.said.error_code, status) {
         (Some(code), Some(_)) => Some(code.clone()),
         _ => derived(),
     }

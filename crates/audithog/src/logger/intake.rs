@@ -61,7 +61,7 @@ impl RowSink for Intake {
 
     fn offer(
         &self,
-        row: Row,
+        row: &mut Option<Row>,
         waiter: Option<Waiter>,
         room: &dyn Fn() -> RoomCall,
     ) -> Result<(), Box<Unplaced>> {

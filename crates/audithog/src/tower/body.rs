@@ -108,12 +108,7 @@ enum Then {
 
 impl<B> ResponseBody<B> {
     pub(super) fn pass_through(body: B) -> Self {
-        Self {
-            inner: Some(Inner::Unasked { body }),
-            rest: Bytes::new(),
-            watching: None,
-            held: None,
-        }
+        Self::watched(body, None)
     }
 
     /// A body of our own, for whatever type the service's has.
@@ -126,11 +121,12 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(super) fn watched(body: B, streaming: Streaming) -> Self {
+    /// Unless there is nothing to watch.
+    pub(super) fn watched(body: B, watching: Option<Streaming>) -> Self {
         Self {
             inner: Some(Inner::Unasked { body }),
             rest: Bytes::new(),
-            watching: Some(streaming),
+            watching,
             held: None,
         }
     }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::hint::cold_path;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -183,42 +184,51 @@ where
                     else {
                         return Poll::Pending;
                     };
-                    let Announced {
-                        mut watching,
-                        mut service,
-                        request,
-                        ..
-                    } = *announced;
-                    // Ended by a shutdown meanwhile: no row would tell of what the handler does.
-                    if !kept || watching.guard.is_finished() {
-                        return Poll::Ready(Ok(watching.unhandled()));
-                    }
-                    match watching.guard.try_run(|| service.call(request)) {
-                        Ok(inner) => {
+                    match announced.handled(kept) {
+                        Handled::Called(inner, watching) => {
                             this.inner.set(Some(inner));
                             Stage::Running(watching)
                         }
-                        Err(panic) => Stage::Held(hold_panic(&watching.guard, panic)),
+                        Handled::Panicked(held) => Stage::Held(held),
+                        Handled::Not(watching) => {
+                            return Poll::Ready(Ok(watching.unhandled()));
+                        }
                     }
                 }
                 Stage::Running(watching) => {
                     let Some(inner) = this.inner.as_mut().as_pin_mut() else {
                         return Poll::Pending;
                     };
-                    let result = match watching.guard.try_run(|| inner.poll(cx)) {
-                        Ok(polled) => Ok(ready!(polled)),
-                        Err(panic) => Err(panic),
+                    // A response is large, and so is the code that moves one.
+                    let answer = match watching.guard.try_run(|| inner.poll(cx)) {
+                        Ok(Poll::Pending) => return Poll::Pending,
+                        Ok(Poll::Ready(Ok(mut response))) => {
+                            let Some(watching) = take_watching(this.stage) else {
+                                return Poll::Pending;
+                            };
+                            match watching.head(&mut response) {
+                                Following::Body(watching) => {
+                                    let body = |body| ResponseBody::watched(body, watching);
+                                    return Poll::Ready(Ok(response.map(body)));
+                                }
+                                Following::Wait(wait) => wait.begin(response, cx),
+                            }
+                        }
+                        Ok(Poll::Ready(Err(error))) => {
+                            cold_path();
+                            let Some(watching) = take_watching(this.stage) else {
+                                return Poll::Pending;
+                            };
+                            watching.failed(error)
+                        }
+                        Err(panic) => {
+                            cold_path();
+                            Head::Held(hold_panic(&watching.guard, panic))
+                        }
                     };
-                    let Stage::Running(watching) = std::mem::replace(this.stage, Stage::Done)
-                    else {
-                        return Poll::Pending;
-                    };
-                    match result {
-                        Ok(result) => match watching.answered(result, cx) {
-                            Head::Ready(result) => return Poll::Ready(result),
-                            Head::Held(held) => Stage::Held(held),
-                        },
-                        Err(panic) => Stage::Held(hold_panic(&watching.guard, panic)),
+                    match answer {
+                        Head::Ready(result) => return Poll::Ready(result),
+                        Head::Held(held) => Stage::Held(held),
                     }
                 }
                 Stage::Held(held) => {
@@ -240,16 +250,58 @@ where
     }
 }
 
+/// What became of a request whose arrival was announced.
+enum Handled<F, R, E> {
+    Called(F, Watching),
+    Panicked(Box<Held<R, E>>),
+    Not(Watching),
+}
+
+impl<S: Service<Request<B>>, B> Announced<S, B> {
+    /// Calls the service, if the announcement was `kept`.
+    fn handled(self, kept: bool) -> Handled<S::Future, S::Response, S::Error> {
+        let Self {
+            mut watching,
+            mut service,
+            request,
+            ..
+        } = self;
+        // Ended by a shutdown meanwhile: no row would tell of what the handler does.
+        if !kept || watching.guard.is_finished() {
+            return Handled::Not(watching);
+        }
+        match watching.guard.try_run(|| service.call(request)) {
+            Ok(inner) => Handled::Called(inner, watching),
+            Err(panic) => Handled::Panicked(hold_panic(&watching.guard, panic)),
+        }
+    }
+}
+
+fn take_watching<S, B, R, E>(stage: &mut Stage<S, B, R, E>) -> Option<Watching> {
+    match std::mem::replace(stage, Stage::Done) {
+        Stage::Running(watching) => Some(watching),
+        _ => None,
+    }
+}
+
 /// Raises the panic again, now or as soon as its row is committed.
+#[cold]
 fn hold_panic<R, E>(guard: &Guard, panic: Box<dyn Any + Send>) -> Box<Held<R, E>> {
     let Some(promise) = guard.promise() else {
         resume_unwind(panic)
     };
-    Box::new(Held {
-        promise,
-        handle: guard.handle(),
-        answer: Answer::Panic(Panic::new(panic)),
-    })
+    Held::new(promise, Answer::Panic(Panic::new(panic)))
+}
+
+impl<R, E> Held<R, E> {
+    #[inline(never)]
+    fn new(promise: Promise, answer: Answer<R, E>) -> Box<Self> {
+        Box::new(Self {
+            handle: promise.handle(),
+            promise,
+            answer,
+        })
+    }
 }
 
 impl<B, E> Held<Response<B>, E> {
@@ -272,7 +324,37 @@ impl<B, E> Held<Response<B>, E> {
     }
 }
 
-/// What follows from the service's answer.
+/// What is left to do once the head of a response was seen.
+enum Following {
+    /// It goes out; the body is watched, unless that was all.
+    Body(Option<Streaming>),
+    Wait(ToWait),
+}
+
+/// What keeps the head back.
+enum ToWait {
+    /// The body is short, and waits together with the head.
+    Body(Streaming),
+    /// That was all, and waits for its row; with it the connection if the response ends HTTP on it.
+    Head(Promise, Option<AuditConnectInfo>),
+}
+
+impl ToWait {
+    fn begin<B, E>(self, response: Response<B>, cx: &mut Context<'_>) -> Head<B, E>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        match self {
+            Self::Body(streaming) => ask(streaming, response, cx),
+            Self::Head(promise, connection) => {
+                Head::Held(Held::new(promise, Answer::Response(response, connection)))
+            }
+        }
+    }
+}
+
+/// What follows from an answer that is not on its way yet.
 enum Head<B, E> {
     Ready(Result<Response<ResponseBody<B>>, E>),
     Held(Box<Held<Response<B>, E>>),
@@ -305,31 +387,16 @@ impl Watching {
         response
     }
 
-    fn answered<B, E>(self, result: Result<Response<B>, E>, cx: &mut Context<'_>) -> Head<B, E>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let error = match result {
-            Ok(response) => return self.head(response, cx),
-            Err(error) => error,
-        };
+    #[cold]
+    fn failed<B, E>(self, error: E) -> Head<B, E> {
         match self.guard.finish(End::ServiceError) {
             None => Head::Ready(Err(error)),
-            Some(promise) => Head::Held(Box::new(Held {
-                handle: promise.handle(),
-                promise,
-                answer: Answer::Error(error),
-            })),
+            Some(promise) => Head::Held(Held::new(promise, Answer::Error(error))),
         }
     }
 
     /// The head is there: tells what it says, and ends the request if nothing follows.
-    fn head<B, E>(self, mut response: Response<B>, cx: &mut Context<'_>) -> Head<B, E>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
+    fn head<B: Body>(self, response: &mut Response<B>) -> Following {
         let Self {
             guard,
             id,
@@ -345,7 +412,7 @@ impl Watching {
             // Replaces what a propagating layer inside set: one header, not two.
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
-        let Content { grpc, length } = Content::of(&response);
+        let Content { grpc, length } = Content::of(response);
         if grpc && let Some(status) = grpc_status(response.headers()) {
             guard.set_grpc_status(status);
         }
@@ -362,19 +429,15 @@ impl Watching {
                 .filter(|_| ends_http(response.status(), asked_for))
                 .map(|connection| (connection, guard.handle()));
             if let Some(promise) = guard.finish(End::Complete) {
-                return Head::Held(Box::new(Held {
-                    handle: promise.handle(),
-                    promise,
-                    answer: Answer::Response(response, connection.map(|(of, _)| of)),
-                }));
+                return Following::Wait(ToWait::Head(promise, connection.map(|(of, _)| of)));
             }
             if let Some((connection, handle)) = connection {
                 connection.upgraded(handle);
             }
-            return Head::Ready(Ok(response.map(ResponseBody::pass_through)));
+            return Following::Body(None);
         }
         let waits = guard.waits();
-        let unmarked = waits && length.is_none() && ends_with_its_connection(version, &response);
+        let unmarked = waits && length.is_none() && ends_with_its_connection(version, response);
         let streaming = Streaming {
             waits,
             unmarked: unmarked.then(Box::default),
@@ -384,17 +447,16 @@ impl Watching {
         };
         let is_short = |length: u64| length <= MAX_SLICE as u64;
         if waits && streaming.remaining.is_some_and(is_short) {
-            return ask(streaming, response, cx);
+            return Following::Wait(ToWait::Body(streaming));
         }
         streaming.guard.set_status(status);
-        Head::Ready(Ok(
-            response.map(|body| ResponseBody::watched(body, streaming))
-        ))
+        Following::Body(Some(streaming))
     }
 }
 
 /// A short body that is there at once waits together with its head: sent on its own, the head would cost the server and the
 /// client as much as the whole, and a client that had it could not be told any more that there is no answer.
+#[inline(never)]
 fn ask<B, E>(streaming: Streaming, response: Response<B>, cx: &mut Context<'_>) -> Head<B, E>
 where
     B: Body<Data = Bytes>,
@@ -409,11 +471,7 @@ where
     let response = Response::from_parts(head, data);
     match promise {
         None => Head::Ready(Ok(response.map(ResponseBody::of))),
-        Some(promise) => Head::Held(Box::new(Held {
-            handle: promise.handle(),
-            promise,
-            answer: Answer::Whole(response),
-        })),
+        Some(promise) => Head::Held(Held::new(promise, Answer::Whole(response))),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{State, Watch};
 use crate::capture::guarantee::Guarantee;
 use crate::capture::ids;
 use crate::capture::waits::{Signal, Verdict, Wait};
-use crate::record::Row;
+use crate::record::{Row, Text};
 
 /// A request whose arrival is a row, which has to be committed before it is handled.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ impl Watch {
         let sink = &self.inner.sink;
         let (row, guarantee) = {
             let state = self.lock();
-            let route = state.route();
-            if self.inner.settings.excludes(&self.method, route) {
+            let settings = &self.inner.settings;
+            if settings.excludes(|| state.method_and_route()) {
                 return Ok(None);
             }
             let guarantee = self.guarantee_in(&state);
@@ -41,10 +41,14 @@ impl Watch {
                 return Err(self.refuse(guarantee));
             }
             let announces = || {
-                let guarantees = &self.inner.settings.guarantees;
-                guarantees.announces(&self.method, route)
+                let (method, route) = state.method_and_route();
+                settings.guarantees.announces(method, route)
             };
-            let row = (fails_closed && announces()).then(|| self.started_row(&state));
+            let row = if fails_closed && announces() {
+                self.started_row(&state)
+            } else {
+                None
+            };
             (row, guarantee)
         };
         let refusing = sink.answers().refusing(guarantee);
@@ -82,9 +86,13 @@ impl Watch {
     }
 
     /// What is known before the handler runs.
-    fn started_row(&self, state: &State) -> Row {
-        let exchange = self.exchange_so_far(state);
-        let id = ids::next(self.arrived);
-        self.row(id, self.arrived, "api_request_started", state, exchange)
+    fn started_row(&self, state: &State) -> Option<Row> {
+        let mut row = state.row.clone()?;
+        row.id = ids::next(row.ts);
+        row.event = Text::constant("api_request_started");
+        if let Some(http) = &mut row.exchange {
+            self.mask(http, state);
+        }
+        Some(row)
     }
 }

@@ -50,7 +50,8 @@ impl Watch {
             return true;
         };
         let Unplaced { row, waiter, .. } = *parked.unplaced;
-        let offered = self.inner.sink.offer(row, waiter, &|| wish(&parked.wait));
+        let sink = &self.inner.sink;
+        let offered = sink.offer(&mut Some(row), waiter, &|| wish(&parked.wait));
         if let Err(unplaced) = offered {
             self.lock().parked = Some(Parked { unplaced, ..parked });
             return false;
@@ -95,7 +96,7 @@ impl Watch {
 
     pub(super) fn guarantee_in(&self, state: &State) -> Guarantee {
         let guarantees = &self.inner.settings.guarantees;
-        guarantees.of(&self.method, state.route())
+        guarantees.of(|| state.method_and_route())
     }
 }
 

@@ -194,7 +194,7 @@ fn the_environment_can_raise_a_floor_and_not_lower_it() {
             .guarantee_floor(floor)
             .guarantee_for(Some("post"), "/payments", FailClosed)
             .guarantee_for(Some("GET"), "/payments*", BestEffort);
-        resolved(&builder).capture.guarantees.of(method, route)
+        resolved(&builder).capture.guarantees.of(|| (method, route))
     };
     use Guarantee::{BestEffort, Durable, FailClosed};
     let payments = Some("/payments");
