@@ -2,7 +2,7 @@
 
 use crate::read::programs::Latency;
 use crate::read::wrk::count_as_f64;
-use crate::results::{Closed, Results};
+use crate::results::{Closed, Results, by_round};
 use crate::stats::{Round, Spread, paired, spread};
 use crate::suite::{HALF, Layout, OpenCase, Situation, Variant};
 
@@ -48,16 +48,20 @@ impl Results {
         spread(&paired(&own, &base, |own, base| own - base))
     }
 
-    /// The share of rows that arrived, of each round. All is 1, also where audithog's own rows come on top.
+    /// The share of rows that arrived, of each round the process with the smallest. All is 1, also where audithog's own
+    /// rows come on top.
     pub(crate) fn delivered(&self, variant: &Variant) -> Rounds {
-        self.closed
+        let of_variant = self
+            .closed
             .iter()
-            .filter(|closed| closed.variant == *variant)
-            .filter_map(|closed| {
-                let (made, arrived) = closed.delivery()?;
-                let share = count_as_f64(arrived) / count_as_f64(made.max(1));
-                Some((closed.round, share.min(1.0)))
-            })
+            .filter(|closed| closed.variant == *variant);
+        let shares = of_variant.filter_map(|closed| {
+            let (made, arrived) = closed.delivery()?;
+            let share = count_as_f64(arrived) / count_as_f64(made.max(1));
+            Some((closed.round, share.min(1.0)))
+        });
+        by_round(shares)
+            .map(|(round, shares)| (round, shares.into_iter().fold(1.0, f64::min)))
             .collect()
     }
 
@@ -279,6 +283,30 @@ pub(crate) mod tests {
         let share = results.delivered(&Variant::new("audithog-memory", true))[0].1;
         assert!(share < 1.0, "{share}");
         assert_eq!(results.delivered(&Variant::new("bare", false)), []);
+    }
+
+    #[test]
+    fn processes_of_one_visit_count_as_one_and_a_lost_row_of_each() {
+        let mut lossy = closed("json-line", false, 0, 13.0, 40_000.0);
+        lossy.lines = Some(250_000);
+        let mut whole = closed("json-line", false, 0, 11.0, 60_000.0);
+        whole.lines = Some(1_000_000);
+        let results = Results {
+            closed: vec![
+                lossy,
+                closed("bare", false, 0, 8.0, 100_000.0),
+                whole,
+                closed("bare", false, 0, 6.0, 100_000.0),
+                closed("bare", false, 1, 9.0, 50_000.0),
+            ],
+            ..Results::default()
+        };
+        let json = Variant::new("json-line", false);
+        assert_eq!(results.cpu_added(&json), [(0, 5.0)]);
+        assert_eq!(results.rate_kept(&json).unwrap().median, 0.5);
+        assert_eq!(results.delivered(&json), [(0, 0.25)]);
+        let bare = results.rounds_of(&Variant::new("bare", false), Closed::cpu_us);
+        assert_eq!(bare, [(0, 7.0), (1, 9.0)]);
     }
 
     #[test]

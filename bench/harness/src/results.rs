@@ -1,5 +1,6 @@
 //! Everything that was measured, as it is kept in bench/results.json.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -50,7 +51,7 @@ pub(crate) struct Machine {
     pub(crate) versions: Vec<(String, String)>,
 }
 
-/// One closed-loop measurement.
+/// One process of a stack in the closed loop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Closed {
     pub(crate) round: Round,
@@ -132,6 +133,17 @@ impl Open {
     }
 }
 
+/// The values of each round together, in the order of the rounds.
+pub(crate) fn by_round(
+    values: impl Iterator<Item = (Round, f64)>,
+) -> impl Iterator<Item = (Round, Vec<f64>)> {
+    let mut rounds: BTreeMap<Round, Vec<f64>> = BTreeMap::new();
+    for (round, value) in values {
+        rounds.entry(round).or_default().push(value);
+    }
+    rounds.into_iter()
+}
+
 /// The median of a criterion benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Criterion {
@@ -154,16 +166,18 @@ impl Results {
             .with_context(|| format!("`{}` cannot be written", path.display()))
     }
 
-    /// A value of each round of a stack.
+    /// A value of each round of a stack: the mean of its processes.
     pub(crate) fn rounds_of(
         &self,
         variant: &Variant,
         value: impl Fn(&Closed) -> f64,
     ) -> Vec<(Round, f64)> {
-        self.closed
+        let of_variant = self
+            .closed
             .iter()
-            .filter(|closed| closed.variant == *variant)
-            .map(|closed| (closed.round, value(closed)))
+            .filter(|closed| closed.variant == *variant);
+        by_round(of_variant.map(|closed| (closed.round, value(closed))))
+            .map(|(round, values)| (round, values.iter().sum::<f64>() / values.len() as f64))
             .collect()
     }
 

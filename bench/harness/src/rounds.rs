@@ -116,22 +116,29 @@ fn closed_loop(suite: &Suite, results: &mut Results) -> Result<()> {
     Ok(())
 }
 
-/// Stacks that live at the same time and are asked in turns.
+/// Stacks that live at the same time and are asked in turns. Of those with several processes each turn is another's.
 fn visit(
     suite: &Suite,
     group: &[Variant],
     round: usize,
     allowance: &mut Allowance,
 ) -> Result<Vec<Closed>> {
-    let mut contenders = Vec::new();
-    for (place, variant) in rotated(group, round).enumerate() {
-        let contender = Contender::start(suite, variant, place).with_context(|| variant.label())?;
-        contenders.push(contender);
+    let mut stacks: Vec<Vec<Contender>> = Vec::new();
+    for variant in rotated(group, round) {
+        let place = stacks.iter().map(Vec::len).sum::<usize>();
+        let processes = (place..place + suite.processes(variant))
+            .map(|place| Contender::start(suite, variant, place));
+        let processes = processes
+            .collect::<Result<_>>()
+            .with_context(|| variant.label())?;
+        stacks.push(processes);
     }
-    let places: Vec<usize> = (0..contenders.len()).collect();
+    let places: Vec<usize> = (0..stacks.len()).collect();
     for number in 0..suite.extent.turns {
         for place in to_and_fro(&places, number) {
-            let contender = &mut contenders[place];
+            let processes = &mut stacks[place];
+            let own = number % processes.len();
+            let contender = &mut processes[own];
             let label = contender.label();
             let (turn, repeats) = allowance
                 .measure(|| contender.turn(suite), |turn: &Turn| turn.disturbance)
@@ -139,7 +146,7 @@ fn visit(
             contender.keep(turn, repeats);
         }
     }
-    let ended = contenders.into_iter().map(|contender| {
+    let ended = stacks.into_iter().flatten().map(|contender| {
         let label = contender.label();
         contender.end(round).with_context(|| label)
     });
@@ -263,6 +270,11 @@ pub(crate) fn megabytes(kilobytes: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arguments::Arguments;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
 
     #[test]
     fn every_round_visits_all_and_begins_elsewhere() {
@@ -284,11 +296,20 @@ mod tests {
     }
 
     #[test]
+    fn every_process_of_a_stack_has_as_many_turns() {
+        for line in ["", "--quick"] {
+            let suite = Suite::new(Arguments::parse(&words(line)).unwrap()).unwrap();
+            for variant in suite.variants() {
+                let processes = suite.processes(&variant);
+                assert!(processes > 1 || variant.is_node(), "{variant:?}");
+                assert_eq!(suite.extent.turns % processes, 0, "{variant:?}");
+            }
+        }
+    }
+
+    #[test]
     fn every_stack_has_what_it_is_compared_with_in_its_group() {
-        let suite = |line: &str| {
-            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-            Suite::new(crate::arguments::Arguments::parse(&words).unwrap()).unwrap()
-        };
+        let suite = |line: &str| Suite::new(Arguments::parse(&words(line)).unwrap()).unwrap();
         let all = suite("").variants();
         let groups = groups(&suite(""));
         assert!(groups.len() > 2);

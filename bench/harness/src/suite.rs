@@ -153,6 +153,8 @@ pub(crate) struct Extent {
     pub(crate) warm_up_node: u32,
     /// Turns of a second each in the closed loop.
     pub(crate) turns: usize,
+    /// Processes of a stack at a time, which have as many turns each; see [`Suite::processes`].
+    processes: usize,
     pub(crate) open: u32,
     pub(crate) backlog_rows: u64,
 }
@@ -163,6 +165,7 @@ impl Extent {
         warm_up: 2,
         warm_up_node: 5,
         turns: 6,
+        processes: 3,
         open: 5,
         backlog_rows: 1_000_000,
     };
@@ -170,7 +173,8 @@ impl Extent {
         rounds: 2,
         warm_up: 1,
         warm_up_node: 3,
-        turns: 3,
+        turns: 4,
+        processes: 2,
         open: 3,
         backlog_rows: 200_000,
     };
@@ -215,6 +219,16 @@ impl Suite {
             programs,
             scratch,
         })
+    }
+
+    /// How many processes of a stack live at a time. Two of one program differ by up to a fifth for as long as they live.
+    /// One of Node has to do, because it is slow to warm up.
+    pub(crate) fn processes(&self, variant: &Variant) -> usize {
+        if variant.is_node() {
+            1
+        } else {
+            self.extent.processes
+        }
     }
 
     /// With the programs and all else in one directory.

@@ -160,7 +160,10 @@ const METHOD: &str = "\
   line and best-effort with delivery among its stacks. Ratios and differences are made within one visit to a group; then the
   median of the visits is taken. The open loop visits all its cases in each round.
 * Authentication, which takes the caller from headers, is the service's own: every axum stack has it, bare included.
-* Closed loop: wrk, 64 connections, a warm-up, then six turns (a quick run: three). A turn begins when the service is at
+* Two processes of one program differ by up to a fifth for as long as they live. So a stack has three at a time (a quick run:
+  two), which take its turns one after the other, and their mean is its figure in a visit. NestJS has one: it takes long
+  to warm up.
+* Closed loop: wrk, 64 connections, a warm-up, then six turns (a quick run: four). A turn begins when the service is at
   rest and ends when it has come to rest again.
 * CPU per request: user and system time of the service's process, all threads, in its turns and at its end, until it has
   drained everything and has exited, divided by the requests it answered in that time. The count is exact to 64 requests
@@ -183,7 +186,7 @@ const METHOD: &str = "\
   does: durable for 25 %, fail-closed for 10 %, and are compared with bare at that rate.
 * A turn, or a measurement of the open loop, is disturbed if other processes used more than 3 % of a core or the hypervisor
   took more than 1 %. It is repeated up to twice, a fifth of all at most; what stays disturbed is kept. A stack is marked
-  with `*` if the turns of a visit to it together are disturbed.
+  with `*` if the turns of one of its processes together are disturbed.
 ";
 
 /// What a reader might think was measured.
