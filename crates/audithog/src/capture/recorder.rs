@@ -26,8 +26,8 @@ pub(crate) trait RowSink: Send + Sync + 'static {
     /// Takes a row, or counts its loss. `waiter` is told once what became of it.
     fn accept(&self, row: Row, waiter: Option<Waiter>);
 
-    /// Takes a row of a response that can wait out of its place, or counts its loss. Where the full-queue policy is to wait, a
-    /// row without room comes back, and what `room` makes is called once there may be some.
+    /// Takes the row of a response that can wait, which leaves none in `row`; or counts its loss. Where the full-queue policy is
+    /// to wait, a row without room comes back, and what `room` makes is called once there may be some.
     fn offer(
         &self,
         row: &mut Option<Row>,

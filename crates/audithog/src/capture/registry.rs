@@ -51,7 +51,7 @@ impl Registry {
     ) -> Arc<Watch> {
         let shard = home();
         let slots = &mut *self.lock(shard);
-        let free = slots.free.pop();
+        let free = slots.free.last().copied();
         let index = free.unwrap_or(slots.entries.len());
         let ticket = Ticket { shard, index };
         let mut watch = slots.idle.pop().unwrap_or_else(|| Arc::new(idle()));
@@ -66,9 +66,10 @@ impl Registry {
             }
         }
         let entry = Some(Arc::clone(&watch));
-        match slots.entries.get_mut(index) {
-            Some(place) => *place = entry,
-            None => slots.entries.push(entry),
+        if slots.free.pop().is_some() {
+            slots.entries[index] = entry;
+        } else {
+            slots.entries.push(entry);
         }
         watch
     }

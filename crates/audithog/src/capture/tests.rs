@@ -475,6 +475,20 @@ fn a_request_that_somebody_still_holds_keeps_its_memory() {
     );
 }
 
+/// Escapes make a path longer than what was sent.
+#[test]
+fn a_path_is_bounded_as_it_is_stored() {
+    let fixture = fixture(CaptureSettings::default());
+    for (piece, fits) in [("a", true), ("\u{85}", false), ("\u{61c}", false)] {
+        let path = format!("/{}", piece.repeat(900));
+        drop(fixture.start(&path, Some("/{rest}")));
+        let rows = fixture.sink.rows();
+        let stored = &exchange(rows.last().unwrap()).path;
+        assert!(stored.len() <= 2_048, "{}", stored.len());
+        assert_eq!(stored.ends_with('…'), !fits);
+    }
+}
+
 /// The row leaves without a copy only where nobody can ask any more.
 #[test]
 fn whoever_holds_a_handle_can_ask_after_the_end() {

@@ -43,8 +43,8 @@ pub(super) struct Watch {
     request_id: RequestId,
     /// Made when somebody asks for it.
     request_id_text: OnceLock<Box<str>>,
-    /// Its memory is worth keeping for another request: no long path is in it.
-    reuse: bool,
+    /// The path is no longer than a row's may be. So the memory is worth keeping for another request, too.
+    path_fits: bool,
     /// 0 before the head of the response.
     status: AtomicU16,
     /// The one flag: the row was made. Set under the lock of `state`, so that what is learnt before it is in the row.
@@ -55,8 +55,9 @@ pub(super) struct Watch {
 /// What is learnt on the way.
 #[derive(Default)]
 struct State {
-    /// The request's row, as far as it is known. Its path is not masked yet: the route may still be unknown. None once the
-    /// row was made, if nobody was left then who could ask for what is in it.
+    /// The request's row, as far as it is known. Its path is not masked yet: the route may still be unknown. Once the
+    /// row was made: none, if nobody was left who could ask for what is in it; else what it was made from, for events
+    /// and the close of the connection.
     row: Option<Row>,
     /// A parameter of the route is never stored.
     has_secret: bool,
@@ -231,7 +232,7 @@ impl Watch {
             started: Duration::ZERO,
             request_id: RequestId::Uuid(Uuid::nil()),
             request_id_text: OnceLock::new(),
-            reuse: false,
+            path_fits: false,
             status: AtomicU16::new(0),
             finished: AtomicBool::new(true),
             state: Mutex::default(),
@@ -257,7 +258,9 @@ impl Watch {
         self.ticket = ticket;
         self.started = started;
         self.request_id_text.take();
-        self.reuse = arrival.path.len() <= limits::PATH;
+        // Escapes make it longer.
+        let path = sanitize::text(arrival.path, RAW_PATH);
+        self.path_fits = path.len() <= limits::PATH;
         *self.status.get_mut() = 0;
         *self.finished.get_mut() = false;
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -279,7 +282,7 @@ impl Watch {
             actor: Actor::default(),
             exchange: Some(Exchange {
                 method: method(arrival.method),
-                path: sanitize::text(arrival.path, RAW_PATH),
+                path,
                 route,
                 status_code: None,
                 outcome: Outcome::Open,
@@ -417,7 +420,7 @@ impl Watch {
 
     /// Only now that its row is accepted, or a loss: until then the request is in progress.
     fn leave(&self) {
-        self.inner.registry.remove(self.ticket, self.reuse);
+        self.inner.registry.remove(self.ticket, self.path_fits);
     }
 
     /// Ends the request from outside. True if this made its row.
@@ -500,7 +503,7 @@ impl Watch {
 
     /// Puts the path into the form in which it is stored.
     fn mask(&self, http: &mut Exchange, state: &State) {
-        if !state.has_secret && state.said.masked.is_empty() && self.reuse {
+        if !state.has_secret && state.said.masked.is_empty() && self.path_fits {
             return;
         }
         let (settings, route) = (&self.inner.settings, http.route.as_deref());

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::hint::cold_path;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -199,32 +198,25 @@ where
                     let Some(inner) = this.inner.as_mut().as_pin_mut() else {
                         return Poll::Pending;
                     };
+                    let polled = watching.guard.try_run(|| inner.poll(cx));
+                    if let Ok(Poll::Pending) = polled {
+                        return Poll::Pending;
+                    }
+                    let Some(watching) = take_watching(this.stage) else {
+                        return Poll::Pending;
+                    };
                     // A response is large, and so is the code that moves one.
-                    let answer = match watching.guard.try_run(|| inner.poll(cx)) {
-                        Ok(Poll::Pending) => return Poll::Pending,
-                        Ok(Poll::Ready(Ok(mut response))) => {
-                            let Some(watching) = take_watching(this.stage) else {
-                                return Poll::Pending;
-                            };
-                            match watching.head(&mut response) {
-                                Following::Body(watching) => {
-                                    let body = |body| ResponseBody::watched(body, watching);
-                                    return Poll::Ready(Ok(response.map(body)));
-                                }
-                                Following::Wait(wait) => wait.begin(response, cx),
+                    let answer = match polled {
+                        Ok(Poll::Ready(Ok(mut response))) => match watching.head(&mut response) {
+                            Following::Body(watching) => {
+                                let body = |body| ResponseBody::watched(body, watching);
+                                return Poll::Ready(Ok(response.map(body)));
                             }
-                        }
-                        Ok(Poll::Ready(Err(error))) => {
-                            cold_path();
-                            let Some(watching) = take_watching(this.stage) else {
-                                return Poll::Pending;
-                            };
-                            watching.failed(error)
-                        }
-                        Err(panic) => {
-                            cold_path();
-                            Head::Held(hold_panic(&watching.guard, panic))
-                        }
+                            Following::Wait(wait) => wait.begin(response, cx),
+                        },
+                        Ok(Poll::Ready(Err(error))) => watching.failed(error),
+                        Ok(Poll::Pending) => return Poll::Pending,
+                        Err(panic) => Head::Held(hold_panic(&watching.guard, panic)),
                     };
                     match answer {
                         Head::Ready(result) => return Poll::Ready(result),

@@ -46,8 +46,8 @@ pub(super) struct Names {
 #[derive(Debug)]
 struct Seen {
     hashes: Box<[u64; SEEN]>,
-    /// Which of a text's places is overwritten next, where both are taken.
-    second: bool,
+    /// Decides which of a text's places is overwritten, where both are taken.
+    dice: u64,
 }
 
 impl Names {
@@ -106,7 +106,7 @@ impl Default for Seen {
     fn default() -> Self {
         Self {
             hashes: Box::new([0; SEEN]),
-            second: false,
+            dice: 1,
         }
     }
 }
@@ -124,8 +124,13 @@ impl Seen {
         }
         let free = places.iter().find(|place| self.hashes[**place] == 0);
         let place = *free.unwrap_or_else(|| {
-            self.second = !self.second;
-            &places[usize::from(self.second)]
+            // Not by turns: two texts that come by turns could have the same one for ever. Knuth's multiplier of a
+            // linear congruential generator, whose highest bit is its best.
+            self.dice = self
+                .dice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            &places[usize::from(self.dice >> 63 == 1)]
         });
         self.hashes[place] = hash;
         false
@@ -190,12 +195,25 @@ mod tests {
     #[test]
     fn texts_that_share_a_place_are_seen_again() {
         let shared = [1, 2, 3].map(|other_place: u64| other_place << 32 | 7);
-        // With all places free, and with none.
-        for held in [0, u64::MAX] {
+        let mut seen = Seen::default();
+        assert_eq!(shared.map(|hash| seen.again(hash)), [false; 3]);
+        assert_eq!(shared.map(|hash| seen.again(hash)), [true; 3]);
+        // Where no place is free, each of two may overwrite the other, but not for ever.
+        let crossed = [1 << 32 | 2, 2 << 32 | 1];
+        for others in 0..3_u64 {
             let mut seen = Seen::default();
-            seen.hashes.fill(held);
-            assert_eq!(shared.map(|hash| seen.again(hash)), [false; 3]);
-            assert_eq!(shared.map(|hash| seen.again(hash)), [true; 3]);
+            seen.hashes.fill(u64::MAX);
+            let mut other = 5;
+            let mut row = || {
+                crossed.map(|hash| {
+                    for _ in 0..others {
+                        other += 1 << 32;
+                        seen.again(other);
+                    }
+                    seen.again(hash)
+                })
+            };
+            assert!((0..100).any(|_| row() == [true; 2]), "{others}");
         }
     }
 
