@@ -10,7 +10,7 @@ use crate::setup;
 
 /// What `cargo xtask bench …` takes, for the help text.
 pub(crate) const HELP: &str =
-    "    cargo xtask bench              measures audithog beside its peers, about 40 minutes; writes bench/RESULTS.md
+    "    cargo xtask bench              measures audithog beside its peers, about an hour; writes bench/RESULTS.md
     cargo xtask bench --quick      less of it, for before and after a change
                                    (--only GROUP,… --stacks STACK,… --rounds N --report; `bench --help` explains)
     cargo xtask bench --check      the suite compiles without a warning, and its tests pass

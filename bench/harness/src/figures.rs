@@ -310,6 +310,30 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_visit_is_marked_by_all_its_processes_together() {
+        let process = |round, others, rested| {
+            let mut process = closed("bare", false, round, 7.0, 1.0);
+            process.disturbance.others = others;
+            process.rested = rested;
+            process
+        };
+        let results = Results {
+            closed: vec![
+                process(0, 0.05, true),
+                process(0, 0.0, true),
+                process(1, 0.05, true),
+                process(1, 0.02, true),
+                process(2, 0.0, true),
+                process(2, 0.0, false),
+            ],
+            ..Results::default()
+        };
+        let visits = results.visits();
+        let marked: Vec<_> = visits.iter().map(|v| (v.round, v.is_marked())).collect();
+        assert_eq!(marked, [(0, false), (1, true), (2, true)]);
+    }
+
+    #[test]
     fn lines_in_a_file_are_delivered_rows_too() {
         let mut file = closed("json-line", false, 0, 11.0, 1.0);
         file.lines = Some(500_000);

@@ -56,11 +56,11 @@ pub(crate) struct Machine {
 pub(crate) struct Closed {
     pub(crate) round: Round,
     pub(crate) variant: Variant,
-    /// Requests a second at saturation, of all turns.
+    /// Requests a second at saturation, of its turns.
     pub(crate) rate: f64,
     /// In the turns.
     pub(crate) answered: u64,
-    /// In the turns and at the end.
+    /// In the turns, and their part of the end.
     pub(crate) cpu_seconds: f64,
     pub(crate) idle_kb: u64,
     pub(crate) peak_kb: u64,
@@ -97,7 +97,18 @@ impl Closed {
         };
         Some((made, arrived))
     }
+}
 
+/// A stack's processes in one visit together.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Visit {
+    pub(crate) round: Round,
+    pub(crate) variant: Variant,
+    pub(crate) rested: bool,
+    pub(crate) disturbance: Disturbance,
+}
+
+impl Visit {
     /// Something is wrong with the machine or the start, not with the stack.
     pub(crate) fn is_marked(&self) -> bool {
         self.disturbance.is_too_much() || !self.rested
@@ -164,6 +175,26 @@ impl Results {
         text.push('\n');
         std::fs::write(path, text)
             .with_context(|| format!("`{}` cannot be written", path.display()))
+    }
+
+    /// In the order in which they were made.
+    pub(crate) fn visits(&self) -> Vec<Visit> {
+        let of_a_visit = |one: &Closed, other: &Closed| {
+            (one.round, &one.variant) == (other.round, &other.variant)
+        };
+        let visits = self.closed.chunk_by(of_a_visit);
+        visits
+            .filter_map(|processes| {
+                let disturbances: Vec<_> = processes.iter().map(|one| one.disturbance).collect();
+                let first = processes.first()?;
+                Some(Visit {
+                    round: first.round,
+                    variant: first.variant.clone(),
+                    rested: processes.iter().all(|one| one.rested),
+                    disturbance: Disturbance::mean(&disturbances),
+                })
+            })
+            .collect()
     }
 
     /// A value of each round of a stack: the mean of its processes.

@@ -164,7 +164,7 @@ fn to_and_fro(places: &[usize], turn: usize) -> Vec<usize> {
 }
 
 fn closed_progress(closed: &Closed) -> String {
-    let mark = if closed.is_marked() {
+    let mark = if closed.disturbance.is_too_much() || !closed.rested {
         "  disturbed"
     } else {
         ""
@@ -246,8 +246,11 @@ fn saturation(suite: &Suite, results: &Results) -> Result<f64> {
         None => {
             println!("measuring the saturation of bare");
             let mut allowance = Allowance::for_measurements(suite.extent.turns);
-            let visited = visit(suite, std::slice::from_ref(&bare), 0, &mut allowance)?;
-            let rates: Vec<_> = visited.iter().map(|closed| (0, closed.rate)).collect();
+            let alone = Results {
+                closed: visit(suite, std::slice::from_ref(&bare), 0, &mut allowance)?,
+                ..Results::default()
+            };
+            let rates = alone.rounds_of(&bare, |closed| closed.rate);
             let spread = stats::spread(&rates).context("bare was not measured")?;
             Ok(spread.median)
         }

@@ -162,7 +162,7 @@ pub(crate) struct Extent {
 impl Extent {
     const FULL: Self = Self {
         rounds: 5,
-        warm_up: 2,
+        warm_up: 1,
         warm_up_node: 5,
         turns: 6,
         processes: 3,

@@ -166,9 +166,9 @@ const METHOD: &str = "\
 * Closed loop: wrk, 64 connections, a warm-up, then six turns (a quick run: four). A turn begins when the service is at
   rest and ends when it has come to rest again.
 * CPU per request: user and system time of the service's process, all threads, in its turns and at its end, until it has
-  drained everything and has exited, divided by the requests it answered in that time. The count is exact to 64 requests
-  a turn. What a timer makes a stack do while others have their turns is charged to nobody: posthog-node may keep up to 99
-  events for 30 seconds.
+  drained everything and has exited, divided by the requests it answered in that time. The end is shared among all requests that
+  the process answered, those of the warm-up too. The count is exact to 64 requests a turn. What a timer makes a stack do while
+  others have their turns is charged to nobody: posthog-node may keep up to 99 events for 30 seconds.
 * What a stack adds is its cost less that of the same framework without an audit: bare axum, or bare NestJS.
 * Peak memory is the process's largest resident size, drain included. Idle is its resident size before the first request.
 * Delivered: different rows at the receiver, or lines in the file, against requests answered (audithog: its own rows on
@@ -186,7 +186,7 @@ const METHOD: &str = "\
   does: durable for 25 %, fail-closed for 10 %, and are compared with bare at that rate.
 * A turn, or a measurement of the open loop, is disturbed if other processes used more than 3 % of a core or the hypervisor
   took more than 1 %. It is repeated up to twice, a fifth of all at most; what stays disturbed is kept. A stack is marked
-  with `*` if the turns of one of its processes together are disturbed.
+  with `*` if all its turns of a visit together are disturbed, or one of its processes did not come to rest.
 ";
 
 /// What a reader might think was measured.

@@ -4,7 +4,7 @@ use super::{name_of, table};
 use crate::goals::thousands;
 use crate::read::programs::{Latency, Part};
 use crate::read::wrk::count_as_f64;
-use crate::results::{Closed, Results};
+use crate::results::{Closed, Results, Visit};
 use crate::rounds::megabytes;
 use crate::stats::{Spread, spread};
 use crate::suite::{OpenCase, Variant};
@@ -50,11 +50,9 @@ pub(super) fn closed(results: &Results) -> String {
 }
 
 fn marked_label(results: &Results, variant: &Variant) -> String {
-    let mut of_variant = results
-        .closed
-        .iter()
-        .filter(|closed| closed.variant == *variant);
-    let mark = if of_variant.any(Closed::is_marked) {
+    let visits = results.visits();
+    let mut of_variant = visits.iter().filter(|visit| visit.variant == *variant);
+    let mark = if of_variant.any(Visit::is_marked) {
         " *"
     } else {
         ""
@@ -296,17 +294,18 @@ pub(super) fn disturbed(results: &Results) -> String {
         )
     };
     let mut lines = Vec::new();
-    for closed in results.closed.iter().filter(|closed| closed.is_marked()) {
-        let rest = if closed.rested {
+    let visits = results.visits();
+    for visit in visits.iter().filter(|visit| visit.is_marked()) {
+        let rest = if visit.rested {
             ""
         } else {
             ", did not come to rest"
         };
         lines.push(format!(
             "* round {}, {}: {}{rest}\n",
-            closed.round + 1,
-            closed.variant.label(),
-            share(&closed.disturbance)
+            visit.round + 1,
+            visit.variant.label(),
+            share(&visit.disturbance)
         ));
     }
     for open in results
@@ -321,7 +320,7 @@ pub(super) fn disturbed(results: &Results) -> String {
             share(&open.disturbance)
         ));
     }
-    let all = results.closed.len() + results.open.len();
+    let all = visits.len() + results.open.len();
     if all == 0 {
         return String::new();
     }

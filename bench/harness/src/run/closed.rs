@@ -5,10 +5,10 @@
 //!
 //! CPU per request is the process's own user and system time, of all its threads. A turn's time begins when the process
 //! is at rest, so that rows of an earlier turn are not charged to it, and ends when it has come to rest again: what it
-//! still has to write and to send is part of the price, and so is its end, from the signal to the exit. What a timer makes
-//! it do while others have their turns is charged to nobody. The time is divided by the requests that the service itself
-//! counted, less what wrk counted in warm-up. wrk does not count what is under way when it stops: at most 64 requests a
-//! turn.
+//! still has to write and to send is part of the price. So is the process's end, from the signal to the exit, which is shared
+//! among all requests that it answered. What a timer makes it do while others have their turns is charged to nobody. The
+//! time is divided by the requests that the service itself counted, less what wrk counted in warm-up. wrk does not count
+//! what is under way when it stops: at most 64 requests a turn.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -33,7 +33,7 @@ const CONNECTIONS: u64 = 64;
 /// The shortest that wrk can do.
 const TURN_SECONDS: u32 = 1;
 
-/// A stack under test, from its start to its exit.
+/// A process of a stack under test, from its start to its exit.
 #[derive(Debug)]
 pub(crate) struct Contender {
     variant: Variant,
@@ -136,13 +136,20 @@ impl Contender {
         let kept: u64 = turns.iter().map(|turn| turn.requests).sum();
         let seconds: f64 = turns.iter().map(|turn| turn.seconds).sum();
         let cpu: Duration = turns.iter().map(|turn| turn.cpu).sum();
+        let answered = share(since, kept, self.asked);
+        // What a process leaves for its end it leaves of the warm-up too.
+        let of_end = part(
+            ended.cpu.saturating_sub(before),
+            answered,
+            ended.last.answered,
+        );
         let disturbances: Vec<_> = turns.iter().map(|turn| turn.disturbance).collect();
         Ok(Closed {
             round,
             variant: self.variant,
             rate: count_as_f64(kept) / seconds,
-            answered: share(since, kept, self.asked),
-            cpu_seconds: (cpu + ended.cpu.saturating_sub(before)).as_secs_f64(),
+            answered,
+            cpu_seconds: (cpu + of_end).as_secs_f64(),
             idle_kb: self.idle_kb,
             peak_kb: ended.peak_kb,
             last: ended.last,
@@ -189,6 +196,11 @@ fn answered_since(by_service: u64, warm_up: u64, asked: u64, runs: u64) -> Resul
 fn share(all: u64, kept: u64, asked: u64) -> u64 {
     let part = u128::from(all) * u128::from(kept) / u128::from(asked.max(1));
     u64::try_from(part).unwrap_or(u64::MAX)
+}
+
+/// The part of a time that falls to `answered` of `all` requests.
+fn part(time: Duration, answered: u64, all: u64) -> Duration {
+    time.mul_f64(count_as_f64(answered.min(all)) / count_as_f64(all.max(1)))
 }
 
 /// Answers that take longer end the run.
@@ -252,6 +264,14 @@ mod tests {
             let problem = since(wrong).unwrap_err().to_string();
             assert!(problem.contains(&wrong.to_string()), "{problem}");
         }
+    }
+
+    #[test]
+    fn the_end_is_shared_among_all_requests() {
+        let second = Duration::from_secs(1);
+        assert_eq!(part(second, 3, 4), Duration::from_millis(750));
+        assert_eq!(part(second, 4, 4), second);
+        assert_eq!(part(second, 0, 0), Duration::ZERO);
     }
 
     #[test]
