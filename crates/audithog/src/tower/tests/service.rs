@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::normalize_path::NormalizePathLayer;
 use tower_http::request_id::{
     MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
@@ -615,6 +616,29 @@ async fn errors_of_the_service_and_of_the_body_are_told_apart() {
     );
 }
 
+/// No answer gets out after a panic that the row tells of, even if somebody asks again.
+#[tokio::test]
+async fn a_request_that_panicked_is_at_its_end() {
+    let (sink, layer) = audit();
+    let inner = service_fn(|_: Request<Body>| {
+        let mut asked = false;
+        poll_fn(move |_| {
+            assert!(std::mem::replace(&mut asked, true), "the first time");
+            Poll::Ready(Ok::<_, Infallible>(Response::new(Body::empty())))
+        })
+    });
+    let mut answer = Box::pin(layer.layer(inner).call(Request::new(Body::empty())));
+    assert!(
+        AssertUnwindSafe(answer.as_mut())
+            .catch_unwind()
+            .await
+            .is_err()
+    );
+    assert!(answer.as_mut().now_or_never().is_none());
+    drop(answer);
+    assert_eq!(verdict(only(&sink.rows())), "- failure PANIC");
+}
+
 #[tokio::test]
 async fn panics_are_recorded_and_raised_again_wherever_they_happen() {
     // In `call`, before there is a future.
@@ -690,14 +714,14 @@ async fn a_future_that_is_dropped_is_a_row_also_if_it_was_never_polled() {
         std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>()
     });
     let mut service = layer.layer(pending);
-    let never_polled = tower::Service::call(&mut service, Request::new(()));
+    let never_polled = service.call(Request::new(()));
     assert_eq!(sink.seen(), 1);
     drop(never_polled);
     assert_eq!(
         verdict(only(&sink.rows())),
         "- failure CLIENT_CLOSED_BEFORE_RESPONSE"
     );
-    let mut polled = Box::pin(tower::Service::call(&mut service, Request::new(())));
+    let mut polled = Box::pin(service.call(Request::new(())));
     assert!(polled.as_mut().now_or_never().is_none());
     drop(polled);
     assert_eq!(sink.rows().len(), 2);
