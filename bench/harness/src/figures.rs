@@ -51,11 +51,7 @@ impl Results {
     /// The share of rows that arrived, of each round the process with the smallest. All is 1, also where audithog's own
     /// rows come on top.
     pub(crate) fn delivered(&self, variant: &Variant) -> Rounds {
-        let of_variant = self
-            .closed
-            .iter()
-            .filter(|closed| closed.variant == *variant);
-        let shares = of_variant.filter_map(|closed| {
+        let shares = self.processes_of(variant).filter_map(|closed| {
             let (made, arrived) = closed.delivery()?;
             let share = count_as_f64(arrived) / count_as_f64(made.max(1));
             Some((closed.round, share.min(1.0)))

@@ -97,6 +97,11 @@ impl Closed {
         };
         Some((made, arrived))
     }
+
+    /// Like [`Visit::is_marked`], by this process alone.
+    pub(crate) fn is_marked(&self) -> bool {
+        is_marked(&self.disturbance, self.rested)
+    }
 }
 
 /// A stack's processes in one visit together.
@@ -111,8 +116,12 @@ pub(crate) struct Visit {
 impl Visit {
     /// Something is wrong with the machine or the start, not with the stack.
     pub(crate) fn is_marked(&self) -> bool {
-        self.disturbance.is_too_much() || !self.rested
+        is_marked(&self.disturbance, self.rested)
     }
+}
+
+fn is_marked(disturbance: &Disturbance, rested: bool) -> bool {
+    disturbance.is_too_much() || !rested
 }
 
 /// One open-loop measurement.
@@ -197,19 +206,23 @@ impl Results {
             .collect()
     }
 
+    pub(crate) fn processes_of(&self, variant: &Variant) -> impl Iterator<Item = &Closed> {
+        let closed = self.closed.iter();
+        closed.filter(move |closed| closed.variant == *variant)
+    }
+
     /// A value of each round of a stack: the mean of its processes.
     pub(crate) fn rounds_of(
         &self,
         variant: &Variant,
         value: impl Fn(&Closed) -> f64,
     ) -> Vec<(Round, f64)> {
-        let of_variant = self
-            .closed
-            .iter()
-            .filter(|closed| closed.variant == *variant);
-        by_round(of_variant.map(|closed| (closed.round, value(closed))))
-            .map(|(round, values)| (round, values.iter().sum::<f64>() / values.len() as f64))
-            .collect()
+        by_round(
+            self.processes_of(variant)
+                .map(|one| (one.round, value(one))),
+        )
+        .map(|(round, values)| (round, values.iter().sum::<f64>() / values.len() as f64))
+        .collect()
     }
 
     /// A value of each round of a case in which the service kept up.

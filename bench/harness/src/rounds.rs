@@ -164,7 +164,7 @@ fn to_and_fro(places: &[usize], turn: usize) -> Vec<usize> {
 }
 
 fn closed_progress(closed: &Closed) -> String {
-    let mark = if closed.disturbance.is_too_much() || !closed.rested {
+    let mark = if closed.is_marked() {
         "  disturbed"
     } else {
         ""

@@ -76,7 +76,7 @@ impl Places {
             if self.0.is_empty() {
                 self.0.resize(PLACES + TRIED, None);
             }
-            self.0[free] = Some(make());
+            self.0[free] = None;
             free
         });
         self.0[at].get_or_insert_with(make)

@@ -198,24 +198,23 @@ where
                     let Some(inner) = this.inner.as_mut().as_pin_mut() else {
                         return Poll::Pending;
                     };
-                    let polled = watching.guard.try_run(|| inner.poll(cx));
-                    if let Ok(Poll::Pending) = polled {
-                        return Poll::Pending;
-                    }
+                    let result = match watching.guard.try_run(|| inner.poll(cx)) {
+                        Ok(polled) => Ok(ready!(polled)),
+                        Err(panic) => Err(panic),
+                    };
                     let Some(watching) = take_watching(this.stage) else {
                         return Poll::Pending;
                     };
                     // A response is large, and so is the code that moves one.
-                    let answer = match polled {
-                        Ok(Poll::Ready(Ok(mut response))) => match watching.head(&mut response) {
+                    let answer = match result {
+                        Ok(Ok(mut response)) => match watching.head(&mut response) {
                             Following::Body(watching) => {
                                 let body = |body| ResponseBody::watched(body, watching);
                                 return Poll::Ready(Ok(response.map(body)));
                             }
                             Following::Wait(wait) => wait.begin(response, cx),
                         },
-                        Ok(Poll::Ready(Err(error))) => watching.failed(error),
-                        Ok(Poll::Pending) => return Poll::Pending,
+                        Ok(Err(error)) => watching.failed(error),
                         Err(panic) => Head::Held(hold_panic(&watching.guard, panic)),
                     };
                     match answer {
