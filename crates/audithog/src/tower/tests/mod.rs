@@ -1,7 +1,9 @@
-//! Through the layer's door: [`service`] calls it directly, [`socket`] over real connections.
+//! Through the layer's door: [`service`] calls it directly and [`ends`] asks when and how a request ends then, [`socket`] goes over real
+//! connections.
 #![cfg(feature = "axum")]
 
 mod connection;
+mod ends;
 mod grpc;
 mod service;
 mod socket;
