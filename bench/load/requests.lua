@@ -21,7 +21,7 @@ function init(args)
     count = count + 1
     texts[count] = "GET " .. path .. " HTTP/1.1\r\nHost: " .. wrk.headers["Host"]
       .. "\r\nx-user-id: " .. user .. "\r\nx-user-role: " .. role .. "\r\nx-org-id: " .. org
-      .. "\r\nuser-agent: " .. agent .. "\r\nx-forwarded-for: " .. ip .. "\r\n\r\n"
+      .. "\r\nuser-agent: " .. agent .. "\r\naccept: */*\r\nx-forwarded-for: " .. ip .. "\r\n\r\n"
   end
   at = (number * 7919) % count
 end

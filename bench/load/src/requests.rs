@@ -80,11 +80,11 @@ impl Request {
         }
     }
 
-    /// The bytes of the request, for a connection that is kept.
+    /// The bytes of the request, for a connection that is kept. With `accept`, as every client's.
     #[must_use]
     pub fn to_bytes(&self, host: &str) -> Vec<u8> {
         format!(
-            "GET {} HTTP/1.1\r\nHost: {host}\r\nx-user-id: {}\r\nx-user-role: {}\r\nx-org-id: {}\r\nuser-agent: {}\r\nx-forwarded-for: {}\r\n\r\n",
+            "GET {} HTTP/1.1\r\nHost: {host}\r\nx-user-id: {}\r\nx-user-role: {}\r\nx-org-id: {}\r\nuser-agent: {}\r\naccept: */*\r\nx-forwarded-for: {}\r\n\r\n",
             self.path, self.user, self.role, self.org, self.agent, self.ip
         )
         .into_bytes()
@@ -239,6 +239,20 @@ mod tests {
         assert_eq!(list(), list());
         // A change of the list makes all earlier results incomparable: it must be seen.
         assert_eq!(fingerprint(&to_text(&list())), 3_709_580_007_760_679_403);
+    }
+
+    /// The generator and wrk send the same headers, each as its own text.
+    #[test]
+    fn wrk_sends_the_same_headers() {
+        let sent = String::from_utf8(list()[0].to_bytes("host")).unwrap();
+        let names = |text: &str, end: &str| -> Vec<String> {
+            let lines = text.split(end).skip(1);
+            let names = lines.filter_map(|line| line.split_once(": "));
+            names.map(|(name, _)| name.to_lowercase()).collect()
+        };
+        let ours = names(&sent, "\r\n");
+        assert_eq!(ours.len(), 7);
+        assert_eq!(names(include_str!("../requests.lua"), r"\r\n"), ours);
     }
 
     #[test]
