@@ -14,8 +14,8 @@ use super::packed::{Numbers, Place};
 use super::schema::flag;
 use crate::ledger::StoreError;
 use crate::record::{
-    Actor, ActorType, Exchange, Measured, Micros, Outcome, RequestId, Row, Run, SharedRow,
-    SharedText, StoredRow, Text,
+    ActorType, Exchange, Micros, Outcome, RequestId, Row, Run, SharedRow, SharedText, StoredRow,
+    Text,
 };
 
 /// Texts known to a reader; beyond this the memory starts afresh.
@@ -102,18 +102,6 @@ struct Columns<'a, 'stmt> {
     next: usize,
 }
 
-/// A row's columns, those of the exchange and what few rows have aside.
-struct Parts {
-    event: Text,
-    user_id: Option<Text>,
-    user_role: Option<Text>,
-    org_id: Option<Text>,
-    kind: Option<ActorType>,
-    exchange: Option<Exchange>,
-    trace_id: Option<[u8; 16]>,
-    rare: [Option<SharedText>; 4],
-}
-
 impl Decoder {
     /// A row whose columns are all there.
     pub(super) fn row(
@@ -122,11 +110,12 @@ impl Decoder {
         row: &rusqlite::Row<'_>,
     ) -> Result<StoredRow, StoreError> {
         let flags = flags(row)?;
-        let ((seq, run), row) = self.parts(connection, row, flags, Selected::All)?;
+        let mut into = nothing();
+        let (seq, run) = self.fill(connection, row, flags, Selected::All, &mut into)?;
         Ok(StoredRow {
             seq,
             run,
-            row: row.into(),
+            row: into.into(),
         })
     }
 
@@ -139,21 +128,30 @@ impl Decoder {
         selected: Selected,
         into: &mut Gathered,
     ) -> Result<(), StoreError> {
-        let (number, row) = self.parts(connection, row, flags, selected)?;
-        into.numbers.push(number);
-        into.rows.push(row);
-        Ok(())
+        let Gathered { numbers, rows } = into;
+        let at = rows.len();
+        // A row is large: it is filled where it stays.
+        rows.push(nothing());
+        match self.fill(connection, row, flags, selected, &mut rows[at]) {
+            Ok(number) => {
+                numbers.push(number);
+                Ok(())
+            }
+            Err(error) => {
+                rows.truncate(at);
+                Err(error)
+            }
+        }
     }
 
-    // In the callers, so that a row is made where it stays: it is large.
-    #[inline(always)]
-    fn parts(
+    fn fill(
         &mut self,
         connection: &Connection,
         row: &rusqlite::Row<'_>,
         flags: i64,
         selected: Selected,
-    ) -> Result<((i64, Arc<Run>), Row), StoreError> {
+        into: &mut Row,
+    ) -> Result<(i64, Arc<Run>), StoreError> {
         let mut columns = Columns { row, next: 0 };
         let seq = columns.int()?;
         let run = columns.int()?;
@@ -163,90 +161,63 @@ impl Decoder {
         }
         columns.next += 1;
         let id = columns.uuid()?.ok_or_else(|| damaged("a row has no id"))?;
-        let ts = Micros(columns.int()?);
+        into.id = id;
+        into.caller_id = flags & flag::CALLER_ID != 0;
+        into.trace_trusted = flags & flag::TRACE_TRUSTED != 0;
+        into.ts = Micros(columns.int()?);
         let event = columns.value()?;
-        let request_id = if flags & flag::REQUEST_IS_ID != 0 {
+        into.request_id = if flags & flag::REQUEST_IS_ID != 0 {
             columns.next += 1;
             Some(RequestId::Uuid(id))
         } else {
             request_id(columns.value()?)?
         };
-        let parts = if flags & flag::PACKED != 0 {
-            self.packed_parts(connection, flags, event, row, selected)?
+        if flags & flag::PACKED != 0 {
+            self.packed(connection, flags, event, row, selected, into)?;
         } else {
-            self.whole_parts(connection, flags, event, &mut columns)?
-        };
-        let mut exchange = parts.exchange;
-        let [upstream_request_id, on_behalf_of, distinct_id, properties] = parts.rare;
-        if let Some(exchange) = &mut exchange {
-            exchange.upstream_request_id = upstream_request_id;
+            self.whole(connection, flags, event, &mut columns, into)?;
         }
-        let row = Row {
-            id,
-            caller_id: flags & flag::CALLER_ID != 0,
-            ts,
-            event: parts.event,
-            request_id,
-            actor: Actor {
-                user_id: parts.user_id,
-                user_role: parts.user_role,
-                org_id: parts.org_id,
-                kind: parts.kind,
-                on_behalf_of,
-            },
-            exchange,
-            trace_id: parts.trace_id,
-            trace_trusted: flags & flag::TRACE_TRUSTED != 0,
-            distinct_id,
-            properties,
-            on_request_of: None,
-            measured: Measured::default(),
-        };
-        Ok(((seq, run), row))
+        Ok((seq, run))
     }
 
-    #[inline(always)]
-    fn whole_parts(
+    fn whole(
         &mut self,
         connection: &Connection,
         flags: i64,
         event: ValueRef<'_>,
         columns: &mut Columns<'_, '_>,
-    ) -> Result<Parts, StoreError> {
+        into: &mut Row,
+    ) -> Result<(), StoreError> {
         let event = self.text(connection, event)?;
-        let user_id = self.text(connection, columns.value()?)?;
-        let user_role = self.text(connection, columns.value()?)?;
-        let org_id = self.text(connection, columns.value()?)?;
-        let kind = columns.opt_int()?.map(actor_type).transpose()?;
-        let exchange = self.exchange(connection, flags, columns)?;
-        let trace_id = columns.uuid()?.map(Uuid::into_bytes);
-        let rare = if flags & flag::PLAIN != 0 {
-            [const { None }; 4]
-        } else {
+        into.event = event.ok_or_else(|| damaged("a row has no event"))?;
+        into.actor.user_id = self.text(connection, columns.value()?)?;
+        into.actor.user_role = self.text(connection, columns.value()?)?;
+        into.actor.org_id = self.text(connection, columns.value()?)?;
+        into.actor.kind = columns.opt_int()?.map(actor_type).transpose()?;
+        into.exchange = self.exchange(connection, flags, columns)?;
+        into.trace_id = columns.uuid()?.map(Uuid::into_bytes);
+        if flags & flag::PLAIN == 0 {
             let mut next = || self.shared(connection, columns.value()?);
-            [next()?, next()?, next()?, next()?]
-        };
-        Ok(Parts {
-            event: event.ok_or_else(|| damaged("a row has no event"))?,
-            user_id,
-            user_role,
-            org_id,
-            kind,
-            exchange,
-            trace_id,
-            rare,
-        })
+            let upstream = next()?;
+            if let Some(exchange) = &mut into.exchange {
+                exchange.upstream_request_id = upstream;
+            }
+            into.actor.on_behalf_of = next()?;
+            into.distinct_id = next()?;
+            into.properties = next()?;
+        }
+        Ok(())
     }
 
-    #[inline(always)]
-    fn packed_parts(
+    fn packed(
         &mut self,
         connection: &Connection,
         flags: i64,
         packed: ValueRef<'_>,
         row: &rusqlite::Row<'_>,
         selected: Selected,
-    ) -> Result<Parts, StoreError> {
+        into: &mut Row,
+    ) -> Result<(), StoreError> {
         let ValueRef::Text(packed) = packed else {
             return Err(damaged("a packed row has no text"));
         };
@@ -254,43 +225,72 @@ impl Decoder {
             .ok_or_else(|| damaged("a packed row has a text of another kind"))?;
         let [user_id, org_id, path, status, duration, address, trace_id] = selected.of_packed();
         let at = |next| Columns { row, next };
-        let event = self.numbered(connection, numbers.at(Place::Event))?;
-        let user_id = self.text(connection, at(user_id).value()?)?;
-        let org_id = self.text(connection, at(org_id).value()?)?;
-        let kind = numbers.at(Place::ActorType).map(actor_type).transpose()?;
-        let exchange = if flags & (flag::HTTP | flag::OPEN) == 0 {
-            None
+        let number = |place| numbers.at(place);
+        // Into their places, each by itself: whatever is carried around first is copied, and read before it is written.
+        let has_event = self.number(connection, number(Place::Event), |name| {
+            into.event = name.text.clone();
+        })?;
+        if !has_event {
+            return Err(damaged("a row has no event"));
+        }
+        let actor = &mut into.actor;
+        self.put(connection, at(user_id).value()?, |id| {
+            actor.user_id = Some(id);
+        })?;
+        self.number(connection, number(Place::UserRole), |name| {
+            actor.user_role = Some(name.text.clone());
+        })?;
+        self.put(connection, at(org_id).value()?, |id| {
+            actor.org_id = Some(id);
+        })?;
+        actor.kind = number(Place::ActorType).map(actor_type).transpose()?;
+        into.trace_id = at(trace_id).uuid()?.map(Uuid::into_bytes);
+        if flags & (flag::HTTP | flag::OPEN) == 0 {
+            return Ok(());
+        }
+        let exchange = into.exchange.insert(Exchange {
+            method: Text::default(),
+            path: Text::default(),
+            route: None,
+            status_code: None,
+            outcome: outcome(flags),
+            error_code: None,
+            duration_us: 0,
+            user_agent: None,
+            ip: None,
+            upstream_request_id: None,
+        });
+        let has_method = self.number(connection, number(Place::Method), |name| {
+            exchange.method = name.text.clone();
+        })?;
+        if !has_method {
+            return Err(damaged("a row has no method"));
+        }
+        self.number(connection, number(Place::Route), |name| {
+            exchange.route = Some(name.text.clone());
+        })?;
+        let has_path = if flags & flag::PATH_IS_ROUTE != 0 {
+            if let Some(route) = &exchange.route {
+                exchange.path = route.clone();
+            }
+            exchange.route.is_some()
         } else {
-            let method = self.numbered(connection, numbers.at(Place::Method))?;
-            let route = self.numbered(connection, numbers.at(Place::Route))?;
-            let path = if flags & flag::PATH_IS_ROUTE != 0 {
-                route.clone()
-            } else {
-                self.text(connection, at(path).value()?)?
-            };
-            Some(Exchange {
-                method: method.ok_or_else(|| damaged("a row has no method"))?,
-                path: path.ok_or_else(|| damaged("a row has no path"))?,
-                route,
-                status_code: at(status).opt_int()?.map(status_code).transpose()?,
-                outcome: outcome(flags),
-                error_code: self.numbered_shared(connection, numbers.at(Place::ErrorCode))?,
-                duration_us: u64::try_from(at(duration).opt_int()?.unwrap_or(0)).unwrap_or(0),
-                user_agent: self.numbered_shared(connection, numbers.at(Place::UserAgent))?,
-                ip: ip(at(address).value()?)?,
-                upstream_request_id: None,
-            })
+            self.put(connection, at(path).value()?, |path| exchange.path = path)?
         };
-        Ok(Parts {
-            event: event.ok_or_else(|| damaged("a row has no event"))?,
-            user_id,
-            user_role: self.numbered(connection, numbers.at(Place::UserRole))?,
-            org_id,
-            kind,
-            exchange,
-            trace_id: at(trace_id).uuid()?.map(Uuid::into_bytes),
-            rare: [const { None }; 4],
-        })
+        if !has_path {
+            return Err(damaged("a row has no path"));
+        }
+        exchange.status_code = at(status).opt_int()?.map(status_code).transpose()?;
+        let duration = at(duration).opt_int()?.unwrap_or(0);
+        exchange.duration_us = u64::try_from(duration).unwrap_or(0);
+        self.number(connection, number(Place::ErrorCode), |name| {
+            exchange.error_code = Some(name.share());
+        })?;
+        self.number(connection, number(Place::UserAgent), |name| {
+            exchange.user_agent = Some(name.share());
+        })?;
+        exchange.ip = ip(at(address).value()?)?;
+        Ok(())
     }
 
     fn exchange(
@@ -335,43 +335,50 @@ impl Decoder {
         }))
     }
 
-    /// The text with this number.
-    fn numbered(
+    /// Hands out the text with this number. False if there is no number.
+    fn number(
         &mut self,
         connection: &Connection,
         number: Option<i64>,
-    ) -> Result<Option<Text>, StoreError> {
-        number
-            .map(|number| self.name(connection, number, |name| name.text.clone()))
-            .transpose()
+        take: impl FnOnce(&mut Name),
+    ) -> Result<bool, StoreError> {
+        let Some(number) = number else {
+            return Ok(false);
+        };
+        self.name(connection, number, take)?;
+        Ok(true)
     }
 
-    /// Like [`Decoder::numbered`], and not copied.
-    fn numbered_shared(
+    /// Puts text where it belongs: text as it is, by number, or as a UUID. False if there is none.
+    fn put(
         &mut self,
         connection: &Connection,
-        number: Option<i64>,
-    ) -> Result<Option<SharedText>, StoreError> {
-        number
-            .map(|number| self.name(connection, number, Name::share))
-            .transpose()
+        value: ValueRef<'_>,
+        put: impl FnOnce(Text),
+    ) -> Result<bool, StoreError> {
+        match value {
+            ValueRef::Null => return Ok(false),
+            ValueRef::Text(bytes) => put(utf8(bytes)?.into()),
+            ValueRef::Integer(name) => {
+                self.name(connection, name, |name| put(name.text.clone()))?;
+            }
+            ValueRef::Blob(bytes) => put(blob_uuid(bytes)?.as_hyphenated().to_string().into()),
+            ValueRef::Real(_) => {
+                return Err(damaged("a row has a number in place of a text"));
+            }
+        }
+        Ok(true)
     }
 
-    /// Text as it is, by number, or as a UUID.
+    /// Like [`Decoder::put`].
     fn text(
         &mut self,
         connection: &Connection,
         value: ValueRef<'_>,
     ) -> Result<Option<Text>, StoreError> {
-        match value {
-            ValueRef::Null => Ok(None),
-            ValueRef::Text(bytes) => Ok(Some(utf8(bytes)?.into())),
-            ValueRef::Integer(name) => self
-                .name(connection, name, |name| name.text.clone())
-                .map(Some),
-            ValueRef::Blob(bytes) => Ok(Some(blob_uuid(bytes)?.as_hyphenated().to_string().into())),
-            ValueRef::Real(_) => Err(damaged("a row has a number in place of a text")),
-        }
+        let mut found = None;
+        self.put(connection, value, |text| found = Some(text))?;
+        Ok(found)
     }
 
     /// Like [`Decoder::text`]; one that has a number is not copied.
@@ -456,12 +463,17 @@ impl Name {
 }
 
 impl<'a> Columns<'a, '_> {
+    #[inline(always)]
     fn value(&mut self) -> Result<ValueRef<'a>, StoreError> {
         let at = self.next;
         self.next += 1;
-        self.row.get_ref(at).map_err(failed("read a column"))
+        match self.row.get_ref(at) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(unread(error)),
+        }
     }
 
+    #[inline(always)]
     fn opt_int(&mut self) -> Result<Option<i64>, StoreError> {
         match self.value()? {
             ValueRef::Null => Ok(None),
@@ -470,11 +482,13 @@ impl<'a> Columns<'a, '_> {
         }
     }
 
+    #[inline(always)]
     fn int(&mut self) -> Result<i64, StoreError> {
         self.opt_int()?
             .ok_or_else(|| damaged("a row lacks a number"))
     }
 
+    #[inline(always)]
     fn uuid(&mut self) -> Result<Option<Uuid>, StoreError> {
         match self.value()? {
             ValueRef::Null => Ok(None),
@@ -482,6 +496,16 @@ impl<'a> Columns<'a, '_> {
             _ => Err(damaged("a row has something else in place of an id")),
         }
     }
+}
+
+/// A row of which nothing was read yet.
+fn nothing() -> Row {
+    Row::event(Uuid::nil(), Micros(0), Text::default())
+}
+
+#[cold]
+fn unread(error: rusqlite::Error) -> StoreError {
+    failed("read a column")(error)
 }
 
 fn outcome(flags: i64) -> Outcome {

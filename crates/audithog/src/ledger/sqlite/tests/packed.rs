@@ -3,6 +3,8 @@
 use rusqlite::Connection;
 
 use super::Place;
+use crate::ledger::sqlite::decode::{Decoder, Gathered, Selected, flags};
+use crate::ledger::sqlite::encode::PACKED_COLUMNS;
 use crate::ledger::tests::{commit_rows, full_row};
 use crate::ledger::{Reader, SqliteStore, Store, StoreErrorKind};
 use crate::record::{Actor, ActorType, Exchange, Outcome, Row, StoredRow};
@@ -104,6 +106,32 @@ fn a_row_is_packed_once_its_texts_have_numbers() {
         [2, 4, 6, 8, 9, 10, 11, 12, 13, 14, 15]
     );
     assert_eq!(read(&mut store, 0, 100), written);
+}
+
+#[test]
+fn nothing_is_gathered_of_a_row_that_is_damaged() {
+    let place = Place::new();
+    let mut store = place.open();
+    let written = [1, 2, 3, 4].map(|n| with(n, |exchange| exchange.route = None));
+    commit_rows(&mut store, &written);
+    let raw = place.raw();
+    assert_eq!(packed(&raw), [2, 3, 4]);
+    let columns = PACKED_COLUMNS.replace("path", "iif(seq = 3, NULL, path)");
+    let sql = format!("SELECT {columns} FROM audit_rows WHERE seq > 1 ORDER BY seq");
+    let mut statement = raw.prepare(&sql).unwrap();
+    let mut found = statement.query([]).unwrap();
+    let (mut decoder, mut gathered) = (Decoder::default(), Gathered::default());
+    let mut read = Vec::new();
+    while let Some(row) = found.next().unwrap() {
+        let flags = flags(row).unwrap();
+        let tried = decoder.gather(&raw, row, flags, Selected::Packed, &mut gathered);
+        read.push(tried.is_ok());
+    }
+    assert_eq!(read, [true, false, true]);
+    let stored = gathered.into_rows();
+    let numbers: Vec<i64> = stored.iter().map(|stored| stored.seq).collect();
+    assert_eq!(numbers, [2, 4]);
+    assert_eq!(rows(&stored), [written[1].clone(), written[3].clone()]);
 }
 
 /// Whatever a reader expects after the rows before.
