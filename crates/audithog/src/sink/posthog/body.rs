@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
 #[cfg(feature = "zstd")]
@@ -51,12 +52,18 @@ impl Encoding {
     }
 }
 
-/// Bytes that are written before they go through the compressor, and the core is offered: about 100 µs of work. The kernel lets
+/// Bytes that are written before they go through the compressor, and the core is offered: 35 to 100 µs of work. The kernel lets
 /// a thread that computes keep its core for milliseconds, whoever wakes up meanwhile; a request shall not wait so long.
 const SLICE: usize = 32 * 1024;
-/// The same while rows come faster than they are sent: about a millisecond. Whoever else computes on the core then has
+/// The same while rows come faster than they are sent: up to a millisecond. Whoever else computes on the core then has
 /// it for milliseconds each time it is offered, and with slices of 100 µs a sink would never come near the head again.
 const LONG_SLICE: usize = 256 * 1024;
+/// The same while nobody takes the core when it is offered: a block of zstd's, which has tables of its own, is never larger.
+const QUIET_SLICE: usize = 128 * 1024;
+/// Offers in a row that nobody took before slices grow: about half a millisecond without a request.
+const QUIET_OFFERS: u32 = 16;
+/// An offer that lasts longer was taken. Without a taker it is a call of the kernel, of a microsecond.
+const TAKEN: Duration = Duration::from_micros(10);
 /// As a power of two: a whole body fits, most often. Once the window is full and begins anew, every match is looked for in
 /// two places, which takes half as long again. Decoders shall take windows up to 8 MiB (RFC 8878, 3.1.1.1.2).
 #[cfg(feature = "zstd")]
@@ -70,6 +77,8 @@ const ROOM: usize = 8 * 1024;
 pub(super) struct Press {
     plain: Vec<u8>,
     hurry: bool,
+    /// Offers of the core that nobody took, since the last one that somebody did.
+    untaken: u32,
     #[cfg(feature = "zstd")]
     zstd: Option<CCtx<'static>>,
     /// Where a body is compressed in one go: as much room as the worst case needs, of which rows touch a tenth.
@@ -84,7 +93,19 @@ impl Press {
     }
 
     fn slice(&self) -> usize {
-        if self.hurry { LONG_SLICE } else { SLICE }
+        match self.hurry {
+            true => LONG_SLICE,
+            false if self.untaken >= QUIET_OFFERS => QUIET_SLICE,
+            false => SLICE,
+        }
+    }
+
+    /// The core was offered, and was back after `away`.
+    fn offered(&mut self, away: Duration) {
+        self.untaken = match away > TAKEN {
+            true => 0,
+            false => self.untaken.saturating_add(1),
+        };
     }
 }
 
@@ -152,7 +173,9 @@ impl<'a> Body<'a> {
             self.compress()?;
         }
         // Requests go first.
+        let since = Instant::now();
         std::thread::yield_now();
+        self.press.offered(since.elapsed());
         Ok(())
     }
 
@@ -283,7 +306,9 @@ fn failed(code: usize) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{Body, Encoding, LONG_SLICE, Press, SLICE};
+    use std::time::Duration;
+
+    use super::{Body, Encoding, LONG_SLICE, Press, QUIET_OFFERS, QUIET_SLICE, SLICE, TAKEN};
 
     /// How much gathers in a body before it goes through the compressor.
     fn slice(hurry: bool) -> usize {
@@ -305,5 +330,19 @@ mod tests {
     fn a_sink_in_a_hurry_holds_its_core_for_longer() {
         assert_eq!(slice(false), SLICE);
         assert_eq!(slice(true), LONG_SLICE);
+    }
+
+    #[test]
+    fn the_core_is_held_for_longer_while_nobody_takes_it() {
+        let mut press = Press::default();
+        for _ in 0..QUIET_OFFERS {
+            assert_eq!(press.slice(), SLICE);
+            press.offered(TAKEN);
+        }
+        assert_eq!(press.slice(), QUIET_SLICE);
+        press.offered(TAKEN + Duration::from_nanos(1));
+        assert_eq!(press.slice(), SLICE);
+        press.hurry(true);
+        assert_eq!(press.slice(), LONG_SLICE);
     }
 }
