@@ -67,7 +67,7 @@ const TAKEN: Duration = Duration::from_micros(10);
 /// As a power of two: a whole body fits, most often. Once the window is full and begins anew, every match is looked for in
 /// two places, which takes half as long again. Decoders shall take windows up to 8 MiB (RFC 8878, 3.1.1.1.2).
 #[cfg(feature = "zstd")]
-const WINDOW: u32 = 20;
+const WINDOW: u32 = 21;
 /// Least room for what the compressor has to say.
 #[cfg(feature = "zstd")]
 const ROOM: usize = 8 * 1024;
