@@ -226,7 +226,7 @@ impl Decoder {
         let [user_id, org_id, path, status, duration, address, trace_id] = selected.of_packed();
         let at = |next| Columns { row, next };
         let number = |place| numbers.at(place);
-        // Into their places, each by itself: whatever is carried around first is copied, and read before it is written.
+        // Each into its place: a copy of a short text that was just written, byte by byte, has to wait for those bytes.
         let has_event = self.number(connection, number(Place::Event), |name| {
             into.event = name.text.clone();
         })?;
