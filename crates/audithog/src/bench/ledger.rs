@@ -83,7 +83,7 @@ impl Ledger {
     /// The file cannot be written.
     pub fn append(&mut self, rows: &[Row], sync: bool) -> Result<(), Error> {
         self.append_rows(rows, sync)?;
-        self.0.digest(false)?;
+        while self.0.digest(false)? {}
         Ok(())
     }
 

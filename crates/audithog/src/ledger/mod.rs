@@ -267,7 +267,7 @@ pub(crate) trait Store: Send {
         Ok(())
     }
 
-    /// Keeps a full stretch of rows by column, for questions. With `reads` also one whose rows have to be read, which takes some ten
+    /// Keeps a part of a full stretch of rows by column, for questions. With `reads` also a whole one whose rows have to be read, which takes some ten
     /// milliseconds. True if there may be another.
     fn digest(&mut self, _reads: bool) -> Result<bool, StoreError> {
         Ok(false)

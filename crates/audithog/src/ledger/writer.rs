@@ -68,6 +68,8 @@ pub(crate) struct Writer {
     next_chores: Duration,
     /// When stretches that nobody kept by column are looked for.
     next_digest: Duration,
+    /// Parts of a stretch may be left, which need no rows to be read.
+    digests: bool,
     removing: Option<chores::Removing>,
     /// The ledger is above its limit, and nothing may be removed; said once.
     too_large: bool,
@@ -158,6 +160,7 @@ impl Writer {
             last_sync: now,
             next_chores,
             next_digest: next_chores,
+            digests: false,
             removing: None,
             too_large: false,
             last_sign: now,
@@ -213,6 +216,9 @@ impl Writer {
         }
         if self.sync_wished {
             at = at.min(self.last_sync + SYNC_REST);
+        }
+        if self.digests {
+            at = at.min(Instant::now() + LINGER);
         }
         let chores = self.next_chores.min(self.next_digest);
         let chores = chores.saturating_sub(self.clock.monotonic());

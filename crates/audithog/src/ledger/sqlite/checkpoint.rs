@@ -106,6 +106,12 @@ impl Checkpointer {
         }
     }
 
+    /// The next commit logs so much besides its rows.
+    pub(super) fn expect(&mut self, bytes: u64) {
+        self.grown += bytes;
+        self.logged += bytes;
+    }
+
     /// After each commit: `rows` were added, and the log file has `wal_bytes`.
     pub(super) fn after_commit(
         &mut self,

@@ -53,7 +53,8 @@ impl Writer {
         self.note_unclean();
     }
 
-    /// Keeps full stretches by column. A stretch that this process did not write itself is read for it, one at a time.
+    /// Keeps a part of a full stretch by column: between two of them other things have their turn. A stretch that this process did
+    /// not write itself is read for it, one at a time.
     pub(super) fn digest(&mut self) {
         if self.board.progress().failing {
             return;
@@ -65,8 +66,9 @@ impl Writer {
             // Questions read the rows instead.
             tracing::debug!(%error, "rows could not be kept by column; tried again in a minute");
         }
+        let more = matches!(found, Ok(true));
+        self.digests = more && !reads;
         if reads {
-            let more = matches!(found, Ok(true));
             self.next_digest = now + if more { DIGEST_REST } else { CHORES_EVERY };
         }
     }

@@ -115,6 +115,10 @@ impl Store for Failing {
         self.store.prune(before, limit)
     }
 
+    fn digest(&mut self, reads: bool) -> Result<bool, StoreError> {
+        self.store.digest(reads)
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         self.store.reader()
     }
@@ -289,6 +293,24 @@ fn the_file_says_what_the_process_counted_and_why_it_could_not_write() {
         json!({"requestsSeen": 2, "requestsInProgress": 0, "requestsAccepted": 2,
             "requestsExcluded": 0, "accepted": 3, "stored": 3, "queued": 0, "lost": {}, "late": 3})
     );
+}
+
+/// In several transactions, for which no row and no sign of life has to wake the writer.
+#[test]
+fn a_full_stretch_is_kept_by_column_although_nothing_follows() {
+    let mut desk = Desk::new();
+    let signs = || ask(&desk, "SELECT CAST(signs AS TEXT) FROM audit_runs");
+    let before = signs();
+    for n in 1..=1_024 {
+        desk.push(full_row(n));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while ask(&desk, "SELECT CAST(count(*) AS TEXT) FROM audit_digests") != "16" {
+        assert!(Instant::now() < deadline, "the stretch is not kept whole");
+        std::thread::yield_now();
+    }
+    assert_eq!(signs(), before);
+    assert!(desk.close());
 }
 
 #[test]

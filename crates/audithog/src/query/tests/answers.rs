@@ -148,7 +148,7 @@ fn an_empty_log_has_empty_answers() {
 /// What is derived may be damaged or gone; the rows are the log.
 #[test]
 fn a_damaged_digest_is_no_digest() {
-    let place = Place::holding(&traffic(4_000, 1_000));
+    let place = Place::holding(&traffic(5_000, 1_000));
     let raw = rusqlite::Connection::open(place.path()).unwrap();
     raw.execute_batch("DROP TRIGGER audit_digests_update")
         .unwrap();
@@ -157,6 +157,9 @@ fn a_damaged_digest_is_no_digest() {
         let sql = format!("UPDATE audit_digests SET data = {data} WHERE piece = {piece}");
         assert_eq!(raw.execute(&sql, []).unwrap(), 1);
     }
+    // The second half of the fourth was never written.
+    let half = "DELETE FROM audit_digests WHERE piece BETWEEN 96 + 10 AND 96 + 31";
+    assert!(raw.execute(half, []).unwrap() > 0);
     drop(raw);
     for named in [Named::Users, Named::Traffic, Named::Failures] {
         let filter = Filter::all().since(before_now(HOUR));

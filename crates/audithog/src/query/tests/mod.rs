@@ -45,7 +45,7 @@ impl Place {
         let mut store = place.store();
         for group in rows.chunks(700) {
             commit_rows(&mut store, group);
-            store.digest(false).unwrap();
+            while store.digest(false).unwrap() {}
         }
         store.close().unwrap();
         place

@@ -1,6 +1,6 @@
 //! The numbers of the rows that this process has appended, until their stretch is full.
 
-use super::{Line, STRETCH};
+use super::{Line, PARTS, STRETCH};
 
 /// One stretch under way. Nothing is kept of a stretch that it did not see from its first row on.
 #[derive(Debug, Default)]
@@ -8,6 +8,8 @@ pub(in super::super) struct Collector {
     lines: Vec<Line>,
     /// The number of the next row; None: nothing was added yet.
     next: Option<i64>,
+    /// Parts of the full stretch that are in the file.
+    parts: usize,
 }
 
 impl Collector {
@@ -18,7 +20,7 @@ impl Collector {
         };
         if self.next.is_some_and(|next| next != first) {
             // Somebody else wrote between: this stretch is read from its rows.
-            self.lines.clear();
+            self.drop_lines();
         }
         self.next = Some(head + 1);
         for (seq, line) in (first..).zip(lines) {
@@ -31,20 +33,30 @@ impl Collector {
 
     /// What is collected may not be in the file.
     pub(in super::super) fn forget(&mut self) {
-        self.lines.clear();
+        self.drop_lines();
         self.next = None;
     }
 
-    /// The stretch that is full, and its rows' numbers.
-    pub(in super::super) fn full(&self) -> Option<(i64, &[Line])> {
+    fn drop_lines(&mut self) {
+        self.lines.clear();
+        self.parts = 0;
+    }
+
+    /// The stretch that is full, which of its parts is to be written, and its rows' numbers.
+    pub(in super::super) fn full(&self) -> Option<(i64, usize, &[Line])> {
         let stretch = usize::try_from(STRETCH).ok()?;
         let lines = self.lines.get(..stretch)?;
         let first = self.next? - i64::try_from(self.lines.len()).ok()?;
-        Some(((first - 1) / STRETCH, lines))
+        Some(((first - 1) / STRETCH, self.parts, lines))
     }
 
-    /// The full stretch is in the file.
+    /// That part is in the file.
     pub(in super::super) fn saved(&mut self) {
+        self.parts += 1;
+        if self.parts < PARTS {
+            return;
+        }
+        self.parts = 0;
         let stretch = usize::try_from(STRETCH).unwrap_or(usize::MAX);
         self.lines.drain(..stretch.min(self.lines.len()));
     }
@@ -69,13 +81,19 @@ mod tests {
         let mut collector = Collector::default();
         let mut add = |first: i64, rows: i64| {
             collector.add(&lines(first, rows), first + rows - 1);
-            let full = collector
-                .full()
-                .map(|(stretch, lines)| (stretch, lines[0].ts, lines.len()));
-            if full.is_some() {
+            let full = |collector: &Collector| {
+                let full = collector.full();
+                full.map(|(stretch, part, lines)| (stretch, part, lines[0].ts, lines.len()))
+            };
+            let found = full(&collector);
+            let mut part = 0;
+            while let Some((_, next, ..)) = full(&collector) {
+                assert_eq!(next, part);
                 collector.saved();
+                part += 1;
             }
-            full
+            assert!(part == 0 || part == PARTS);
+            found.map(|(stretch, _, first, rows)| (stretch, first, rows))
         };
         // Begun in the middle of the first one.
         assert_eq!(add(101, STRETCH - 100), None);

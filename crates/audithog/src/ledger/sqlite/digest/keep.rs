@@ -2,21 +2,19 @@
 
 use super::super::error::failed;
 use super::super::store::SqliteStore;
-use super::{STRETCH, build, is_there, save};
+use super::{Line, PARTS, Part, STRETCH, build, is_there};
 use crate::ledger::StoreError;
 
 impl SqliteStore {
-    /// Keeps the next full stretch by column: the one that was collected, or with `reads` one whose rows are read.
+    /// Keeps a part of the stretch by column that was collected; or with `reads` a whole one whose rows are read.
     pub(in super::super) fn digest_next(&mut self, reads: bool) -> Result<bool, StoreError> {
         if !reads && self.collector.full().is_none() {
             return Ok(false);
         }
         self.check_room()?;
         let collector = std::mem::take(&mut self.collector);
-        if let Some((stretch, lines)) = collector.full() {
-            self.transact("keep rows by column", false, |connection, _, _| {
-                save(connection, stretch, lines)
-            })?;
+        if let Some((stretch, part, lines)) = collector.full() {
+            self.keep_part(stretch, part, lines)?;
             self.collector = collector;
             self.collector.saved();
             return Ok(true);
@@ -31,12 +29,22 @@ impl SqliteStore {
         let lines =
             build(&self.opened()?.connection, stretch).map_err(failed("be read by column"))?;
         if let Some(lines) = lines {
-            self.transact("keep rows by column", false, |connection, _, _| {
-                save(connection, stretch, &lines)
-            })?;
+            for part in 0..PARTS {
+                self.keep_part(stretch, part, &lines)?;
+            }
         }
         self.digested = stretch + 1;
         Ok(true)
+    }
+
+    fn keep_part(&mut self, stretch: i64, part: usize, lines: &[Line]) -> Result<(), StoreError> {
+        let part = Part::of(stretch, part, lines);
+        if let Some(open) = &mut self.open {
+            open.checkpointer.expect(part.bytes());
+        }
+        self.transact("keep rows by column", false, |connection, _, _| {
+            part.save(connection)
+        })
     }
 
     /// The file may be another one.

@@ -40,8 +40,10 @@ const ODD_PIECE: i64 = PIECES - 1;
 
 /// Lines that stay in the fastest cache while columns are made of them: 16 KiB.
 const FEW: usize = 256;
-/// Columns that are made at once: all would take a megabyte.
+/// Columns that are made at once, and written in one transaction: all would take a megabyte, and rows wait meanwhile.
 const TOGETHER: usize = 5;
+/// Transactions that write a digest.
+const PARTS: usize = KEPT.len().div_ceil(TOGETHER);
 
 /// The columns that are kept.
 pub(super) const KEPT: [Column; 15] = [
@@ -62,22 +64,43 @@ pub(super) const KEPT: [Column; 15] = [
     Column::TraceId,
 ];
 
-/// Writes the digest of a stretch, unless somebody has.
-fn save(connection: &Connection, stretch: i64, lines: &[Line]) -> rusqlite::Result<()> {
-    let mut insert = connection
-        .prepare_cached("INSERT OR IGNORE INTO audit_digests (piece, data) VALUES (?1, ?2)")?;
-    for columns in KEPT.chunks(TOGETHER) {
-        for (column, bytes) in columns.iter().zip(pack(columns, lines)) {
-            insert.execute(params![piece(stretch, *column), bytes])?;
+/// Some pieces of a digest, to be written in one transaction.
+struct Part(Vec<(i64, Vec<u8>)>);
+
+impl Part {
+    /// The digest of a stretch has [`PARTS`] of them. The last one has what readers look for first.
+    fn of(stretch: i64, part: usize, lines: &[Line]) -> Self {
+        let columns = KEPT.chunks(TOGETHER).nth(part).unwrap_or_default();
+        let numbers = columns.iter().map(|column| piece(stretch, *column));
+        let mut pieces: Vec<_> = numbers.zip(pack(columns, lines)).collect();
+        if part == PARTS - 1 {
+            pieces.push((stretch * PIECES + ODD_PIECE, odd(lines)));
         }
+        Self(pieces)
     }
+
+    fn bytes(&self) -> u64 {
+        self.0.iter().map(|(_, data)| data.len() as u64).sum()
+    }
+
+    /// Each piece, unless somebody has written it.
+    fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut insert = connection
+            .prepare_cached("INSERT OR IGNORE INTO audit_digests (piece, data) VALUES (?1, ?2)")?;
+        for (piece, data) in &self.0 {
+            insert.execute(params![piece, data])?;
+        }
+        Ok(())
+    }
+}
+
+/// The positions of odd rows.
+fn odd(lines: &[Line]) -> Vec<u8> {
     let odd = lines.iter().enumerate().filter(|(_, line)| line.odd);
     let mut odd: Vec<u64> = odd.map(|(at, _)| at as u64).collect();
     // So that one alone is not taken for any number of equal ones.
     odd.push(STRETCH.cast_unsigned());
-    let odd = lane::pack(&odd, |at| *at);
-    insert.execute(params![stretch * PIECES + ODD_PIECE, odd])?;
-    Ok(())
+    lane::pack(&odd, |at| *at)
 }
 
 /// The pieces of some columns. The lines do not fit into a core's cache, so all of the columns take what they want of a
@@ -131,7 +154,7 @@ pub(super) fn load_odd<T>(
     with(connection, WHOLE, stretch * PIECES + ODD_PIECE, read)
 }
 
-/// Whether the stretch has a digest: all its pieces come in one transaction.
+/// Whether the stretch has a digest: this piece comes with the last ones.
 fn is_there(connection: &Connection, stretch: i64) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM audit_digests WHERE piece = ?1)")?

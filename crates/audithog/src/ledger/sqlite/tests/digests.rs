@@ -30,6 +30,7 @@ fn append(store: &mut SqliteStore, rows: &[Row]) {
         commit_rows(store, group);
         store.digest(false).unwrap();
     }
+    while store.digest(false).unwrap() {}
 }
 
 /// The pieces, made from what the file has.
@@ -88,6 +89,26 @@ fn rows_that_were_not_committed_are_not_counted() {
     let noted = pieces(&place.raw());
     assert_eq!(noted.len(), 16);
     assert_eq!(made_anew(&place), noted);
+}
+
+/// A part of a digest is written at a time, and what is written is no digest before the last one.
+#[test]
+fn a_digest_that_was_begun_is_finished_by_whoever_comes_next() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &traffic(stretches(1), 1_000));
+    assert!(store.digest(false).unwrap());
+    let begun = pieces(&place.raw());
+    assert!((1..16).contains(&begun.len()));
+    // Rows of the next stretch come between its parts.
+    commit_rows(&mut store, &traffic(100, 1_000));
+    assert!(store.digest(false).unwrap());
+    // A crash: what was collected is gone.
+    let mut other = place.open();
+    digest_all(&mut other);
+    let finished = pieces(&place.raw());
+    assert_eq!((finished.len(), &finished[..begun.len()]), (16, &*begun));
+    assert_eq!(made_anew(&place), finished);
 }
 
 #[test]

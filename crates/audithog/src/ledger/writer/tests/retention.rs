@@ -26,6 +26,8 @@ impl Desk {
 
     /// Lets the chores of a minute be done, to their end.
     fn minute(&self) {
+        // What was settled is committed before the chores look.
+        self.flushed();
         self.clock.advance(CHORES_EVERY);
         let mut pruned = -1;
         while pruned != self.pruned() {
