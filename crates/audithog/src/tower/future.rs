@@ -14,6 +14,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::ahead::{Ahead, Called};
 use super::body::{MAX_SLICE, ResponseBody, Said, Streaming};
 use super::held::{BoxError, Panic, Unavailable};
 use super::service::X_REQUEST_ID;
@@ -58,8 +59,8 @@ pin_project! {
 enum Stage<S, B, R, E> {
     /// Another layer watches the request.
     PassedThrough,
-    /// Its arrival is being committed.
-    Announced(Box<Announced<S, B>>),
+    /// The service was not called yet.
+    Ahead(Box<Ahead<S, B>>),
     /// The service works on it.
     Running(Watching),
     /// Its answer waits for its row.
@@ -68,13 +69,6 @@ enum Stage<S, B, R, E> {
     Refused(RequestHandle),
     /// The response was handed over.
     Done,
-}
-
-struct Announced<S, B> {
-    announcement: Announcement,
-    watching: Watching,
-    service: S,
-    request: Request<B>,
 }
 
 struct Held<R, E> {
@@ -132,18 +126,12 @@ where
         }
     }
 
-    pub(super) fn announced(
-        announcement: Announcement,
-        watching: Watching,
-        service: S,
-        request: Request<B>,
+    pub(super) fn ahead(
+        ahead: Ahead<S, B>,
+        watching: Option<Watching>,
+        announcement: Option<Announcement>,
     ) -> Self {
-        Self::at(Stage::Announced(Box::new(Announced {
-            announcement,
-            watching,
-            service,
-            request,
-        })))
+        Self::at(Stage::Ahead(Box::new(ahead.of(watching, announcement))))
     }
 
     pub(super) fn refused(handle: RequestHandle) -> Self {
@@ -177,19 +165,25 @@ where
                         result.map(|response| response.map(ResponseBody::pass_through)),
                     );
                 }
-                Stage::Announced(announced) => {
-                    let kept = ready!(announced.announcement.poll(cx));
-                    let Stage::Announced(announced) = std::mem::replace(this.stage, Stage::Done)
-                    else {
-                        return Poll::Pending;
-                    };
-                    match announced.handled(kept) {
-                        Handled::Called(inner, watching) => {
+                Stage::Ahead(ahead) => {
+                    let called = ready!(ahead.poll(cx));
+                    *this.stage = Stage::Done;
+                    match called {
+                        Called::Watched(inner, watching) => {
                             this.inner.set(Some(inner));
                             Stage::Running(watching)
                         }
-                        Handled::Panicked(held) => Stage::Held(held),
-                        Handled::Not(watching) => {
+                        Called::PassedThrough(inner) => {
+                            this.inner.set(Some(inner));
+                            Stage::PassedThrough
+                        }
+                        Called::Panicked(guard, panic) => Stage::Held(hold_panic(&guard, panic)),
+                        Called::Failed(None, error) => return Poll::Ready(Err(error)),
+                        Called::Failed(Some(watching), error) => match watching.failed(error) {
+                            Head::Ready(result) => return Poll::Ready(result),
+                            Head::Held(held) => Stage::Held(held),
+                        },
+                        Called::Not(watching) => {
                             return Poll::Ready(Ok(watching.unhandled()));
                         }
                     }
@@ -237,33 +231,6 @@ where
                 Stage::Done => return Poll::Pending,
             };
             *this.stage = next;
-        }
-    }
-}
-
-/// What became of a request whose arrival was announced.
-enum Handled<F, R, E> {
-    Called(F, Watching),
-    Panicked(Box<Held<R, E>>),
-    Not(Watching),
-}
-
-impl<S: Service<Request<B>>, B> Announced<S, B> {
-    /// Calls the service, if the announcement was `kept`.
-    fn handled(self, kept: bool) -> Handled<S::Future, S::Response, S::Error> {
-        let Self {
-            mut watching,
-            mut service,
-            request,
-            ..
-        } = self;
-        // Ended by a shutdown meanwhile: no row would tell of what the handler does.
-        if !kept || watching.guard.is_finished() {
-            return Handled::Not(watching);
-        }
-        match watching.guard.try_run(|| service.call(request)) {
-            Ok(inner) => Handled::Called(inner, watching),
-            Err(panic) => Handled::Panicked(hold_panic(&watching.guard, panic)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The middleware for everything that speaks tower: axum, hyper, tonic. When a row is made: see [`AuditLayer`].
 
+mod ahead;
 #[cfg(feature = "axum")]
 mod axum;
 mod body;

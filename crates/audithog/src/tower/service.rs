@@ -1,5 +1,6 @@
 //! The service: where a request is seen.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use super::ahead::Ahead;
 use super::facts::{Facts, route};
 use super::future::{ResponseFuture, Watching};
 use super::held::BoxError;
@@ -16,15 +18,30 @@ use crate::capture::{Arrival, Headers, Recorder, Refused, RequestHandle};
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A service whose requests get a row. Made by [`AuditLayer`](super::AuditLayer).
-#[derive(Clone, Debug)]
+///
+/// It takes a request at once, also while the service inside is not ready. A request that waits for that is watched already: it has its row
+/// and its whole duration, and so have those whose client does not wait that long, or whose service fails to become ready.
+#[derive(Debug)]
 pub struct AuditService<S> {
     inner: S,
     recorder: Recorder,
+    /// `inner` may be called.
+    ready: bool,
+}
+
+impl<S: Clone> Clone for AuditService<S> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), self.recorder.clone())
+    }
 }
 
 impl<S> AuditService<S> {
     pub(super) fn new(inner: S, recorder: Recorder) -> Self {
-        Self { inner, recorder }
+        Self {
+            inner,
+            recorder,
+            ready: false,
+        }
     }
 
     /// Counts the request and puts its handle and its id on it.
@@ -64,6 +81,16 @@ impl<S> AuditService<S> {
     }
 }
 
+impl<S: Clone> AuditService<S> {
+    /// The call of a service that cannot be called yet: of the one that was asked, which may have a place in a queue.
+    #[cold]
+    fn ahead<B>(&mut self, ready: bool, request: Request<B>) -> Ahead<S, B> {
+        let next = self.inner.clone();
+        let service = std::mem::replace(&mut self.inner, next);
+        Ahead::new(service, ready, request)
+    }
+}
+
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for AuditService<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
@@ -74,25 +101,37 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, ReqBody>;
 
+    /// Ready at once: servers ask within the request's own future, and what waits here is no request yet that anybody sees.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+        let asked = catch_unwind(AssertUnwindSafe(|| self.inner.poll_ready(cx)));
+        self.ready = match asked {
+            Ok(Poll::Ready(Ok(()))) => true,
+            Ok(Poll::Pending) => false,
+            Ok(Poll::Ready(Err(_))) | Err(_) => {
+                // One that failed must not be asked again. The request meets the failure of another, and its row says so.
+                self.inner = self.inner.clone();
+                false
+            }
+        };
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let ready = std::mem::take(&mut self.ready);
         if is_watched(&request) {
-            return ResponseFuture::pass_through(self.inner.call(request));
+            return match ready {
+                true => ResponseFuture::pass_through(self.inner.call(request)),
+                false => ResponseFuture::ahead(self.ahead(ready, request), None, None),
+            };
         }
         let mut watching = self.start(&mut request);
         match watching.guard.admit() {
-            Ok(None) => match watching.guard.try_run(|| self.inner.call(request)) {
+            Ok(None) if ready => match watching.guard.try_run(|| self.inner.call(request)) {
                 Ok(inner) => ResponseFuture::watched(inner, watching),
                 Err(panic) => ResponseFuture::panicked(&watching.guard, panic),
             },
-            Ok(Some(announcement)) => {
-                // The one that was found ready is the one that is called.
-                let next = self.inner.clone();
-                let ready = std::mem::replace(&mut self.inner, next);
-                ResponseFuture::announced(announcement, watching, ready, request)
+            Ok(announcement) => {
+                ResponseFuture::ahead(self.ahead(ready, request), Some(watching), announcement)
             }
             Err(Refused) => ResponseFuture::refused(watching.guard.handle()),
         }

@@ -2,6 +2,7 @@
 //! connections.
 #![cfg(feature = "axum")]
 
+mod ahead;
 mod connection;
 mod ends;
 mod grpc;
@@ -23,9 +24,14 @@ fn audit() -> (Arc<Collector>, AuditLayer) {
 }
 
 fn audit_with(settings: CaptureSettings) -> (Arc<Collector>, AuditLayer) {
+    let (sink, recorder) = recorder(settings);
+    (sink, AuditLayer::new(recorder))
+}
+
+fn recorder(settings: CaptureSettings) -> (Arc<Collector>, Recorder) {
     let sink = Collector::new(Clock::system());
     let recorder = Recorder::new(settings, Arc::clone(&sink) as _);
-    (sink, AuditLayer::new(recorder))
+    (sink, recorder)
 }
 
 /// The documented place of the layer: the last one.

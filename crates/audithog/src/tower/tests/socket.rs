@@ -27,11 +27,15 @@ use crate::record::Actor;
 /// Serves until the test's runtime ends.
 async fn serve(router: Router) -> (Arc<Collector>, SocketAddr) {
     let (sink, app) = audited(router);
+    (sink, listen(app).await)
+}
+
+pub(super) async fn listen(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    (sink, address)
+    address
 }
 
 async fn http1(address: SocketAddr) -> http1::SendRequest<Empty<Bytes>> {
