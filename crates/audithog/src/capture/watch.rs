@@ -179,6 +179,11 @@ impl Guard {
         self.watch.lock().said.grpc_status = Some(status);
     }
 
+    /// The call ended without one.
+    pub(crate) fn set_grpc_status_if_none(&self, status: u32) {
+        self.watch.lock().said.grpc_status.get_or_insert(status);
+    }
+
     /// The response says why it is a failure.
     pub(crate) fn set_error_code(&self, code: Text) {
         self.watch.set_error_code(code);
@@ -213,6 +218,11 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if !self.watch.is_finished() {
+            if std::thread::panicking() {
+                // Of what the server, or the layer, asked a body outside of its polls.
+                self.watch.finish_for(Holder::Nobody, End::Panic, false);
+                return;
+            }
             self.watch.abandon();
         } else if !self.watch.inner.holds_none && self.watch.lock().wait.is_some() {
             // Made while the response was dropped: nobody will hold it.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::future::grpc_status;
+use super::future::{GRPC_UNKNOWN, grpc_status};
 use super::held::{BoxError, NotAudited, Panic};
 use crate::capture::{Guard, Instead, Promise, Release};
 use crate::record::End;
@@ -458,6 +458,11 @@ fn finish_body(watching: &mut Option<Streaming>) -> Option<Promise> {
     let short = watching
         .as_ref()
         .is_some_and(|streaming| streaming.remaining.is_some_and(|left| left > 0));
+    if let Some(streaming) = watching
+        && streaming.grpc
+    {
+        streaming.guard.set_grpc_status_if_none(GRPC_UNKNOWN);
+    }
     let end = if short {
         End::ResponseBodyError
     } else {

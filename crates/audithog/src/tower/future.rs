@@ -22,8 +22,9 @@ use super::{AuditConnectInfo, ErrorCode};
 use crate::capture::{Announcement, Guard, Instead, Promise, Release, RequestHandle};
 use crate::record::End;
 
-/// gRPC's UNKNOWN, which clients assume for a status that they cannot read (grpc/grpc: doc/PROTOCOL-HTTP2.md).
-const GRPC_UNKNOWN: u32 = 2;
+/// gRPC's UNKNOWN, which clients assume where they find no status, or none that they can read (grpc/grpc: doc/PROTOCOL-HTTP2.md
+/// and doc/http-grpc-status-mapping.md).
+pub(super) const GRPC_UNKNOWN: u32 = 2;
 
 pin_project! {
     /// The future of an [`AuditService`](super::AuditService).
@@ -370,23 +371,35 @@ impl Watching {
             // Replaces what a propagating layer inside set: one header, not two.
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
-        let Content { grpc, length } = Content::of(response);
-        if grpc && let Some(status) = grpc_status(response.headers()) {
+        let Content { kind, length } = Content::of(response);
+        if kind != Kind::Other
+            && let Some(status) = grpc_status(response.headers())
+        {
             guard.set_grpc_status(status);
         }
+        // Over HTTP/1.1 a body of known length has none, and nothing is asked for after its last byte.
+        let trailers = kind == Kind::Grpc && version >= Version::HTTP_2;
         let sends_no_body = match asked_for {
             AskedFor::Head => true,
             AskedFor::Tunnel if response.status().is_success() => true,
             _ => has_no_body(response.status()),
         };
         // A gRPC response ends with its trailers, whatever length it announced.
-        let is_empty = response.body().is_end_stream() || (length == Some(0) && !grpc);
+        let is_empty = response.body().is_end_stream() || (length == Some(0) && !trailers);
         if sends_no_body || is_empty {
             guard.set_status(status);
+            if kind == Kind::Grpc {
+                guard.set_grpc_status_if_none(GRPC_UNKNOWN);
+            }
+            let end = match length {
+                _ if is_no_answer(response.status(), version) => End::ResponseBodyError,
+                Some(1..) if !sends_no_body => End::ResponseBodyError,
+                _ => End::Complete,
+            };
             let connection = connection
                 .filter(|_| ends_http(response.status(), asked_for))
                 .map(|connection| (connection, guard.handle()));
-            if let Some(promise) = guard.finish(End::Complete) {
+            if let Some(promise) = guard.finish(end) {
                 return Following::Wait(ToWait::Head(promise, connection.map(|(of, _)| of)));
             }
             if let Some((connection, handle)) = connection {
@@ -400,8 +413,8 @@ impl Watching {
             waits,
             unmarked: unmarked.then(Box::default),
             guard,
-            remaining: if grpc { None } else { length },
-            grpc,
+            remaining: if trailers { None } else { length },
+            grpc: kind == Kind::Grpc,
         };
         let is_short = |length: u64| length <= MAX_SLICE as u64;
         if waits && streaming.remaining.is_some_and(is_short) {
@@ -451,6 +464,13 @@ fn ends_with_its_connection<B>(asked: Version, response: &Response<B>) -> bool {
     asked < Version::HTTP_2 && version < Version::HTTP_11 && !is_events
 }
 
+/// An interim status where the last one is wanted: a server sends a 500 in its place, or breaks the stream off. Over HTTP/1.1
+/// a 101 is the last one.
+fn is_no_answer(status: StatusCode, version: Version) -> bool {
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS && version < Version::HTTP_2;
+    status.is_informational() && !switches
+}
+
 /// RFC 9110 §6.4.1.
 fn has_no_body(status: StatusCode) -> bool {
     status.is_informational()
@@ -460,7 +480,7 @@ fn has_no_body(status: StatusCode) -> bool {
 
 /// What a response says of its body.
 struct Content {
-    grpc: bool,
+    kind: Kind,
     /// How long the body will be on the wire. Over HTTP/1.1 a server stops asking for frames after so many bytes.
     length: Option<u64>,
 }
@@ -478,16 +498,33 @@ impl Content {
         }
         let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
         Self {
-            grpc: kind.is_some_and(|kind| is_grpc(kind.as_bytes())),
+            kind: kind.map_or(Kind::Other, |kind| Kind::of(kind.as_bytes())),
             length: announced.or_else(|| response.body().size_hint().exact()),
         }
     }
 }
 
-/// `application/grpc`, `application/grpc+proto`; not `application/grpc-web`, which has its trailers in the body.
-fn is_grpc(content_type: &[u8]) -> bool {
-    let rest = content_type.strip_prefix(b"application/grpc");
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+/// Where a response says how its call ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// In its trailers, or in its headers if it has no body: `application/grpc`, `application/grpc+proto`.
+    Grpc,
+    /// In its headers if it has no body, else in the body, which is not read: `application/grpc-web`, `application/grpc-web-text`.
+    GrpcWeb,
+    Other,
+}
+
+impl Kind {
+    fn of(content_type: &[u8]) -> Self {
+        let Some(rest) = content_type.strip_prefix(b"application/grpc") else {
+            return Self::Other;
+        };
+        match rest.first() {
+            None | Some(b'+' | b';') => Self::Grpc,
+            Some(_) if rest.starts_with(b"-web") => Self::GrpcWeb,
+            Some(_) => Self::Other,
+        }
+    }
 }
 
 /// `grpc-status` in headers or trailers.
