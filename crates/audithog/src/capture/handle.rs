@@ -54,8 +54,9 @@ impl RequestHandle {
     /// secrets whose name does not say so; `token`, `code`, `secret`, `key`, `password`, `email` and names
     /// like `reset_token` are masked without.
     ///
-    /// A request that is refused before this is called keeps its path: the logger's builder
-    /// masks by route for all requests.
+    /// A request that is refused before this is called keeps its path, and so does the `api_request_started` row of a
+    /// fail-closed request, which is committed before the handler runs. The logger's builder masks by route for all
+    /// requests and rows.
     ///
     /// Returns false if the row was made before.
     pub fn mask_path_param(&self, name: impl Into<Cow<'static, str>>) -> bool {
@@ -111,6 +112,11 @@ impl RequestHandle {
     /// The row was made.
     pub(crate) fn is_finished(&self) -> bool {
         self.0.is_finished()
+    }
+
+    /// A shutdown has made the row, and the request goes on.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.0.is_shut_down()
     }
 
     /// Tells the route template, for layers that learn it later than the outermost one. The first one counts: it is

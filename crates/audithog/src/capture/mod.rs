@@ -48,7 +48,7 @@ pub(crate) use promise::{Instead, Promise, Release};
 pub(crate) use recorder::{Arrival, Recorder, RowSink};
 pub(crate) use settings::{CaptureSettings, Exclusion, MaskedParam, RequestIdPolicy};
 pub(crate) use waits::Answers;
-pub(crate) use watch::{Announcement, Guard, Refused};
+pub(crate) use watch::{Announcement, Guard};
 
 #[cfg(test)]
 pub(crate) mod collector;

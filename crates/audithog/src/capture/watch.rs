@@ -9,7 +9,7 @@ use waiting::{Parked, wish};
 use std::any::Any;
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -47,10 +47,17 @@ pub(super) struct Watch {
     path_fits: bool,
     /// 0 before the head of the response.
     status: AtomicU16,
-    /// The one flag: the row was made. Set under the lock of `state`, so that what is learnt before it is in the row.
-    finished: AtomicBool,
+    /// The one flag: whether the row was made, and whether its guard has to hear of that. Set under the lock of `state`, so
+    /// that what is learnt before it is in the row.
+    finished: AtomicU8,
     state: Mutex<State>,
 }
+
+/// The row was not made yet.
+const OPEN: u8 = 0;
+const FINISHED: u8 = 1;
+/// A shutdown has made the row, while the guard lives: whatever comes with a handle of it is still the same request.
+const SHUT_DOWN: u8 = 2;
 
 /// What is learnt on the way.
 #[derive(Default)]
@@ -74,6 +81,8 @@ struct Said {
     error_code: Option<SharedText>,
     masked: Vec<Text>,
     grpc_status: Option<u32>,
+    /// An `api_request_started` row was made, which has to be followed by the row of the end.
+    announced: bool,
     /// The connection's stream will tell of its close.
     close_is_seen: bool,
     /// The `api_connection_closed` row was made.
@@ -146,11 +155,17 @@ impl Guard {
     /// Whether the request may be handled. `Ok` with what the handler has to wait for.
     ///
     /// A request that is refused has ended: it is counted and gets no row of its own.
-    pub(crate) fn admit(&self) -> Result<Option<Announcement>, Refused> {
+    ///
+    /// `is_call` says whether the path is the name of a remote procedure. Any other path may have a secret in it, as long as its route
+    /// is unknown.
+    pub(crate) fn admit(
+        &self,
+        is_call: impl FnOnce() -> bool,
+    ) -> Result<Option<Announcement>, Refused> {
         if self.watch.inner.admits_all {
             return Ok(None);
         }
-        self.watch.admit()
+        self.watch.admit(is_call)
     }
 
     /// A response without a body, or the end of a body, waits for the row now.
@@ -217,6 +232,9 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if self.watch.is_shut_down() {
+            self.watch.finished.store(FINISHED, Ordering::Release);
+        }
         if !self.watch.is_finished() {
             if std::thread::panicking() {
                 // Of what the server, or the layer, asked a body outside of its polls.
@@ -244,7 +262,7 @@ impl Watch {
             request_id_text: OnceLock::new(),
             path_fits: false,
             status: AtomicU16::new(0),
-            finished: AtomicBool::new(true),
+            finished: AtomicU8::new(FINISHED),
             state: Mutex::default(),
         }
     }
@@ -272,7 +290,7 @@ impl Watch {
         let path = sanitize::text(arrival.path, RAW_PATH);
         self.path_fits = path.len() <= limits::PATH;
         *self.status.get_mut() = 0;
-        *self.finished.get_mut() = false;
+        *self.finished.get_mut() = OPEN;
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.said = Said::default();
         state.wait = None;
@@ -357,7 +375,11 @@ impl Watch {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
+        self.finished.load(Ordering::Acquire) != OPEN
+    }
+
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.finished.load(Ordering::Acquire) == SHUT_DOWN
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -393,10 +415,15 @@ impl Watch {
         let mut row;
         let (waiter, guarantee) = {
             let mut state = self.lock();
-            if self.finished.load(Ordering::Relaxed) {
+            if self.finished.load(Ordering::Relaxed) != OPEN {
                 return false;
             }
-            self.finished.store(true, Ordering::Release);
+            let how = if end == End::ServerShutdown {
+                SHUT_DOWN
+            } else {
+                FINISHED
+            };
+            self.finished.store(how, Ordering::Release);
             let guarantee = self.guarantee_in(&state);
             row = if unasked {
                 state.row.take()
@@ -495,7 +522,7 @@ impl Watch {
             return;
         };
         let settings = &self.inner.settings;
-        if settings.excludes(|| (&http.method, http.route.as_deref())) {
+        if !state.said.announced && settings.excludes(|| (&http.method, http.route.as_deref())) {
             *row = None;
             return;
         }
@@ -531,7 +558,7 @@ impl Watch {
     fn update(&self, change: impl FnOnce(&mut State)) -> bool {
         let mut state = self.lock();
         change(&mut state);
-        !self.finished.load(Ordering::Relaxed)
+        self.finished.load(Ordering::Relaxed) == OPEN
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

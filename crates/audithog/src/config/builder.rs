@@ -220,6 +220,9 @@ impl Builder {
     /// Gives requests of a route no row at all. Only code can do this, and `audit_started` lists
     /// every exclusion. `route` is the route template, compared as a whole; `method` none means any.
     /// Prefer a sampling rule: it keeps the row in the ledger.
+    ///
+    /// A fail-closed request whose route is known only after its `api_request_started` row (the layer is outside of the
+    /// router) keeps both of its rows.
     pub fn exclude(mut self, method: Option<&str>, route: impl Into<String>) -> Self {
         let method = method.map(str::to_ascii_uppercase);
         self.exclusions.push(Exclusion {

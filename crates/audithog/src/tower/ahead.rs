@@ -34,21 +34,19 @@ pub(super) enum Called<F, E> {
 }
 
 impl<S, B> Ahead<S, B> {
-    pub(super) fn new(service: S, ready: bool, request: Request<B>) -> Self {
+    pub(super) fn new(
+        service: S,
+        ready: bool,
+        request: Request<B>,
+        watching: Option<Watching>,
+        announcement: Option<Announcement>,
+    ) -> Self {
         Self {
             service,
             ready,
             request: Some(request),
-            watching: None,
-            announcement: None,
-        }
-    }
-
-    pub(super) fn of(self, watching: Option<Watching>, announcement: Option<Announcement>) -> Self {
-        Self {
             watching,
             announcement,
-            ..self
         }
     }
 }

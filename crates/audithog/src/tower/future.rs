@@ -19,7 +19,7 @@ use super::body::{MAX_SLICE, ResponseBody, Said, Streaming};
 use super::held::{BoxError, Panic, Unavailable};
 use super::service::X_REQUEST_ID;
 use super::{AuditConnectInfo, ErrorCode};
-use crate::capture::{Announcement, Guard, Instead, Promise, Release, RequestHandle};
+use crate::capture::{Guard, Instead, Promise, Release, RequestHandle};
 use crate::record::End;
 
 /// gRPC's UNKNOWN, which clients assume where they find no status, or none that they can read (grpc/grpc: doc/PROTOCOL-HTTP2.md
@@ -127,12 +127,8 @@ where
         }
     }
 
-    pub(super) fn ahead(
-        ahead: Ahead<S, B>,
-        watching: Option<Watching>,
-        announcement: Option<Announcement>,
-    ) -> Self {
-        Self::at(Stage::Ahead(Box::new(ahead.of(watching, announcement))))
+    pub(super) fn ahead(ahead: Ahead<S, B>) -> Self {
+        Self::at(Stage::Ahead(Box::new(ahead)))
     }
 
     pub(super) fn refused(handle: RequestHandle) -> Self {

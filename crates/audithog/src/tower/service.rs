@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
@@ -13,7 +13,7 @@ use super::ahead::Ahead;
 use super::facts::{Facts, route};
 use super::future::{ResponseFuture, Watching};
 use super::held::BoxError;
-use crate::capture::{Arrival, Headers, Recorder, Refused, RequestHandle};
+use crate::capture::{Announcement, Arrival, Headers, Recorder, RequestHandle};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -84,10 +84,20 @@ impl<S> AuditService<S> {
 impl<S: Clone> AuditService<S> {
     /// The call of a service that cannot be called yet: of the one that was asked, which may have a place in a queue.
     #[cold]
-    fn ahead<B>(&mut self, ready: bool, request: Request<B>) -> Ahead<S, B> {
+    #[inline(never)]
+    fn ahead<B>(
+        &mut self,
+        ready: bool,
+        request: Request<B>,
+        watching: Option<Watching>,
+        announcement: Option<Announcement>,
+    ) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
         let next = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, next);
-        Ahead::new(service, ready, request)
+        ResponseFuture::ahead(Ahead::new(service, ready, request, watching, announcement))
     }
 }
 
@@ -119,36 +129,44 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let ready = std::mem::take(&mut self.ready);
         if is_watched(&request) {
-            return match ready {
-                true => ResponseFuture::pass_through(self.inner.call(request)),
-                false => ResponseFuture::ahead(self.ahead(ready, request), None, None),
-            };
+            if !ready {
+                return self.ahead(ready, request, None, None);
+            }
+            return ResponseFuture::pass_through(self.inner.call(request));
         }
         let mut watching = self.start(&mut request);
-        match watching.guard.admit() {
-            Ok(None) if ready => match watching.guard.try_run(|| self.inner.call(request)) {
-                Ok(inner) => ResponseFuture::watched(inner, watching),
-                Err(panic) => ResponseFuture::panicked(&watching.guard, panic),
-            },
-            Ok(announcement) => {
-                ResponseFuture::ahead(self.ahead(ready, request), Some(watching), announcement)
-            }
-            Err(Refused) => ResponseFuture::refused(watching.guard.handle()),
+        let Ok(announcement) = watching.guard.admit(|| is_call(&request)) else {
+            return ResponseFuture::refused(watching.guard.handle());
+        };
+        if !ready || announcement.is_some() {
+            return self.ahead(ready, request, Some(watching), announcement);
+        }
+        match watching.guard.try_run(|| self.inner.call(request)) {
+            Ok(inner) => ResponseFuture::watched(inner, watching),
+            Err(panic) => ResponseFuture::panicked(&watching.guard, panic),
         }
     }
 }
 
 /// True if a layer further out watches this request. Tells it the route if it could not know it.
 fn is_watched<B>(request: &Request<B>) -> bool {
-    // A handle whose row was made came with extensions that someone kept: this is another request.
+    // A handle whose row was made came with extensions that someone kept: this is another request. Not so where a shutdown made
+    // the row while the request was between two layers.
     let watched = request.extensions().get::<RequestHandle>();
-    let Some(handle) = watched.filter(|handle| !handle.is_finished()) else {
+    let goes_on = |handle: &&RequestHandle| !handle.is_finished() || handle.is_shut_down();
+    let Some(handle) = watched.filter(goes_on) else {
         return false;
     };
     if let Some(route) = route(request.extensions()) {
         handle.set_route_if_unknown(route);
     }
     true
+}
+
+/// gRPC names the procedure in the path (grpc/grpc: doc/PROTOCOL-HTTP2.md).
+fn is_call<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 pub(super) fn request_id_header(handle: &RequestHandle) -> Option<HeaderValue> {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use super::{State, Watch};
+use super::{FINISHED, OPEN, State, Watch};
 use crate::capture::guarantee::Guarantee;
 use crate::capture::ids;
 use crate::capture::waits::{Signal, Verdict, Wait};
@@ -26,10 +26,13 @@ impl Announcement {
 }
 
 impl Watch {
-    pub(super) fn admit(&self) -> Result<Option<Announcement>, Refused> {
+    pub(super) fn admit(
+        &self,
+        is_call: impl FnOnce() -> bool,
+    ) -> Result<Option<Announcement>, Refused> {
         let sink = &self.inner.sink;
         let (row, guarantee) = {
-            let state = self.lock();
+            let mut state = self.lock();
             let settings = &self.inner.settings;
             if settings.excludes(|| state.method_and_route()) {
                 return Ok(None);
@@ -45,7 +48,8 @@ impl Watch {
                 settings.guarantees.announces(method, route)
             };
             let row = if fails_closed && announces() {
-                self.started_row(&state)
+                state.said.announced = true;
+                self.started_row(&state, is_call)
             } else {
                 None
             };
@@ -75,7 +79,7 @@ impl Watch {
         // By a shutdown: it has a row then.
         let ended = {
             let _state = self.lock();
-            self.finished.swap(true, Ordering::AcqRel)
+            self.finished.swap(FINISHED, Ordering::AcqRel) != OPEN
         };
         if ended {
             return Refused;
@@ -85,12 +89,15 @@ impl Watch {
         Refused
     }
 
-    /// What is known before the handler runs.
-    fn started_row(&self, state: &State) -> Option<Row> {
+    /// What is known before the handler runs. A row never changes, so nothing is in it that the route may show to be a secret.
+    fn started_row(&self, state: &State, is_call: impl FnOnce() -> bool) -> Option<Row> {
         let mut row = state.row.clone()?;
         row.id = ids::next(row.ts);
         row.event = Text::constant("api_request_started");
         if let Some(http) = &mut row.exchange {
+            if http.route.is_none() && !is_call() {
+                http.path = Text::default();
+            }
             self.mask(http, state);
         }
         Some(row)

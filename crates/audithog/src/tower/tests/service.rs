@@ -19,9 +19,10 @@ use tower_http::request_id::{
     MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
 };
 
-use super::{audit, audited, exchange, only, verdict};
-use crate::record::{Actor, Row};
-use crate::tower::{ErrorCode, PeerAddr, RouteTapLayer};
+use super::{audit, audited, exchange, only, recorder, verdict};
+use crate::capture::CaptureSettings;
+use crate::record::{Actor, End, Row};
+use crate::tower::{AuditLayer, ErrorCode, PeerAddr, RouteTapLayer};
 use crate::{RequestHandle, current};
 
 fn request(method: &str, uri: &str) -> Request<Body> {
@@ -203,6 +204,37 @@ async fn two_layers_make_one_row() {
     assert_eq!(row.actor.user_id(), Some("u1"));
     assert_eq!(inner_sink.seen(), 0);
     assert_eq!(response.headers().get_all("x-request-id").iter().count(), 1);
+}
+
+/// Also where a shutdown ends the request between the two: it is one request.
+#[tokio::test]
+async fn a_request_that_a_shutdown_ended_passes_the_layer_inside() {
+    let (sink, recorder) = recorder(CaptureSettings::default());
+    let layer = AuditLayer::new(recorder.clone());
+    let kept: Arc<std::sync::Mutex<Option<RequestHandle>>> = Arc::default();
+    let slot = Arc::clone(&kept);
+    let shut_down = move |request: axum::extract::Request, next: Next| {
+        *slot.lock().unwrap() = request.extensions().get().cloned();
+        recorder.finish_all(End::ServerShutdown);
+        next.run(request)
+    };
+    let app = Router::new()
+        .route("/", get(|| async {}))
+        .layer(layer.clone())
+        .layer(middleware::from_fn(shut_down))
+        .layer(layer.clone());
+    let response = app.oneshot(request("GET", "/")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    drop(response);
+    assert_eq!(sink.seen(), 1);
+    assert_eq!(verdict(only(&sink.rows())), "- failure SERVER_SHUTDOWN");
+    // Another request, whose extensions someone took over from it.
+    let mut next = request("GET", "/");
+    next.extensions_mut()
+        .insert(kept.lock().unwrap().clone().unwrap());
+    let app = Router::new().route("/", get(|| async {})).layer(layer);
+    app.oneshot(next).await.unwrap();
+    assert_eq!((sink.seen(), sink.rows().len()), (2, 2));
 }
 
 #[tokio::test]

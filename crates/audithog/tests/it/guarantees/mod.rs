@@ -9,6 +9,7 @@ mod fail_closed;
 mod full_queue;
 mod process;
 mod service;
+mod started;
 mod trace;
 
 use std::path::Path;
