@@ -1,14 +1,14 @@
 //! Which names say that their value is a secret: of route parameters and of business properties.
 //!
-//! A name is read as words: `resetToken`, `reset_token` and `Reset-Token` are "reset token". It is
-//! secret if
+//! A name is read as words: `resetToken`, `reset_token` and `Reset-Token` are "reset token". Digits that
+//! end a word tell names apart and say nothing of the value: `token2` and `token_2` are "token". A name is secret if
 //!
 //! * it is one of the words of design: `token`, `code`, `secret`, `key`, `password`, `email`, or of
 //!   the same family (`passwd`, `passphrase`, `pwd`, `otp`, `jwt`, `apikey`, `authorization`, `cookie`, `credential`);
-//! * its last word is `token`, `secret`, `email` or `credential` (`reset_token`, `clientSecret`), also
-//!   when nothing separates the words (`accesstoken`), or one of these is followed by `value`,
-//!   `hash` or `address` (`email_address`);
-//! * any of its words is `password` or of its family (`password_confirmation`);
+//! * its last word is `token`, `secret`, `email` or `credential` (`reset_token`, `clientSecret`), or one of
+//!   these is followed by `value`, `hash` or `address` (`email_address`), also when nothing separates the words
+//!   (`accesstoken`, `emailaddress`);
+//! * `password` or one of its family is anywhere in it (`password_confirmation`, `newpasswordhash`, `passWord`);
 //! * it ends in `key` or `code` after a word that makes it a credential (`api_key`, `private-key`,
 //!   `inviteCode`, `verification_code`).
 //!
@@ -36,7 +36,7 @@ const LAST: &[&str] = &["token", "secret", "email", "credential"];
 /// ... also in front of one of these.
 const AFTER_LAST: &[&str] = &["value", "hash", "address"];
 
-/// The value is a secret when any word is one of these.
+/// The value is a secret when one of these is anywhere in a word.
 const ANY: &[&str] = &["password", "passwd", "passphrase", "pwd"];
 
 /// The words that make the `key` after them a credential.
@@ -76,7 +76,7 @@ const BEFORE_CODE: &[&str] = &[
 pub(crate) fn is_secret_name(name: &str) -> bool {
     let words = words(name);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if words.iter().any(|word| ANY.contains(&singular(word))) {
+    if has_password(&words) {
         return true;
     }
     match words.as_slice() {
@@ -92,12 +92,25 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
     }
 }
 
-/// `accesstoken`: lower case without a separator.
+/// Whether one of [`ANY`] is anywhere, also as two words: `passWord`.
+fn has_password(words: &[&str]) -> bool {
+    let in_one = |word: &&str| ANY.iter().any(|secret| word.contains(secret));
+    let in_two = |pair: &[&str]| match pair {
+        ["pass", second] => matches!(singular(second), "word" | "wd" | "phrase"),
+        _ => false,
+    };
+    words.iter().any(in_one) || words.windows(2).any(in_two)
+}
+
+/// `accesstoken`, `emailaddress`: lower case without a separator.
 fn is_glued(word: &str) -> bool {
-    LAST.iter()
-        .chain(ANY)
-        .chain(&["apikey"])
-        .any(|secret| word.ends_with(secret))
+    let ends_in_secret = |word: &str| LAST.iter().any(|secret| word.ends_with(secret));
+    let mut followed = AFTER_LAST
+        .iter()
+        .filter_map(|after| word.strip_suffix(after));
+    word.ends_with("apikey")
+        || ends_in_secret(word)
+        || followed.any(|word| ends_in_secret(without_number(word)))
 }
 
 fn singular(word: &str) -> &str {
@@ -113,7 +126,12 @@ fn singular_unless_count(word: &str) -> &str {
     }
 }
 
-/// The words of a name in lower case: split at everything but letters and digits, and where a
+/// `password2` beside `password1` is a password.
+fn without_number(word: &str) -> &str {
+    word.trim_end_matches(char::is_numeric)
+}
+
+/// The words of a name in lower case and without their numbers: split at everything but letters and digits, and where a
 /// capital follows a small letter (`apiKey`) or starts a word after capitals (`APIKey`).
 fn words(name: &str) -> Vec<String> {
     let mut words = Vec::new();
@@ -139,6 +157,7 @@ fn words(name: &str) -> Vec<String> {
 }
 
 fn take_into(words: &mut Vec<String>, word: &mut String) {
+    word.truncate(without_number(word).len());
     if !word.is_empty() {
         words.push(std::mem::take(word));
     }
@@ -182,6 +201,39 @@ mod tests {
             "verification_code",
             "otp",
             "JWT",
+            "password1",
+            "password_2",
+            "passwordhash",
+            "newpassword2",
+            "oldPasswordHash3",
+            "passwords",
+            "mypwd2old",
+            "userpasswd_1",
+            "passWord",
+            "pass_phrase",
+            "db-pass-wd2",
+            "token2",
+            "token_2",
+            "TOKEN2",
+            "resetToken2",
+            "reset2_token",
+            "accesstoken2",
+            "email1",
+            "emailaddress",
+            "email2address",
+            "userEmailaddress",
+            "email_address_2",
+            "tokenhash",
+            "apiKey2",
+            "api_key_2",
+            "api2key_token",
+            "apikey2",
+            "key1",
+            "1_key",
+            "code2",
+            "inviteCode2",
+            "otp1",
+            "credentials2",
         ] {
             assert!(is_secret_name(name), "{name}");
         }
@@ -208,6 +260,27 @@ mod tests {
             "email_verified",
             "secretary",
             "codec",
+            "2",
+            "123_456",
+            "tokens_used",
+            "tokens_used2",
+            "tokens2",
+            "max_tokens_2",
+            "token_2_count",
+            "status_code2",
+            "zipcode2",
+            "codes_per_user",
+            "sort_key_2",
+            "s3_key",
+            "monkey2",
+            "email_2_verified",
+            "ipaddress",
+            "md5hash",
+            "bypass",
+            "pass_count",
+            "bypass_words",
+            "tmp_wd",
+            "word",
         ] {
             assert!(!is_secret_name(name), "{name}");
         }

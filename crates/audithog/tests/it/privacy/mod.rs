@@ -39,7 +39,7 @@ fn key_secret(label: &str) -> String {
 }
 
 /// The labels of every secret that the application below meets.
-const LABELS: [&str; 41] = [
+const LABELS: [&str; 43] = [
     "query",
     "request-body",
     "response-body",
@@ -58,6 +58,7 @@ const LABELS: [&str; 41] = [
     "path-code",
     "path-nested",
     "path-rest",
+    "path-numbered",
     "path-marked-by-code",
     "path-marked-by-handler",
     "path-405",
@@ -65,6 +66,7 @@ const LABELS: [&str; 41] = [
     "path-head",
     "property-password",
     "property-nested",
+    "property-numbered",
     "property-list",
     "property-below-secret",
     "property-of-struct",
@@ -109,6 +111,7 @@ async fn invite(handle: RequestHandle, body: String) -> Response {
         .event("invited")
         .property("note", CANARY)
         .property("password", secret("property-password"))
+        .property("newpassword2", secret("property-numbered"))
         .property(
             "login",
             json!({"session": {"authToken": secret("property-nested")}}),
@@ -178,6 +181,7 @@ fn app(logger: &Logger) -> Router {
         .route("/reset/{token}", get(ok))
         .route("/magic/{code}", get(ok))
         .route("/files/{*key}", get(ok))
+        .route("/confirm/{password2}", get(ok))
         .route("/links/{link}", get(ok))
         .route("/doors/{door}", get(open_door))
         .route("/panic/{password}", get(panics))
@@ -206,6 +210,7 @@ async fn use_it(app: &Router) {
             format!("/orgs/7/invites/{}/accept", part("path-nested")),
         ),
         ("GET", format!("/files/a/{}/b", part("path-rest"))),
+        ("GET", format!("/confirm/{}", part("path-numbered"))),
         ("GET", format!("/links/{}", part("path-marked-by-code"))),
         ("GET", format!("/doors/{}", part("path-marked-by-handler"))),
         ("GET", format!("/panic/{}", part("path-panic"))),
