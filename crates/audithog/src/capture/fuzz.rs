@@ -8,9 +8,10 @@ use super::client_ip::fuzz::client_ip_from_bytes;
 use super::client_ip::{ClientIpHeader, TrustedProxies};
 use super::known::Known;
 use super::lines::{self, Headers};
+use super::path::{self, Alignment};
 use super::recorder::Sent;
 use super::settings::{CaptureSettings, RequestIdPolicy};
-use super::{path, trace_context};
+use super::trace_context;
 use crate::fuzz::{Input, is_clean};
 use crate::record::{RequestId, limits, mask, sanitize};
 
@@ -173,7 +174,9 @@ pub(crate) fn path_mask(data: &[u8]) {
     if made.path.matches(SECRET).count() != made.secrets {
         return;
     }
-    let stored = path::stored(&made.path, Some(&made.route), |name| name == "link");
+    let stored = path::stored(&made.path, Some(&made.route), Alignment::Known, |name| {
+        name == "link"
+    });
     assert!(
         stored.len() <= limits::PATH && is_clean(&stored),
         "{stored:?}"

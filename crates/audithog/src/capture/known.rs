@@ -7,7 +7,7 @@
 
 use std::hint::cold_path;
 
-use super::path;
+use super::path::{self, Alignment};
 use super::settings::CaptureSettings;
 use crate::record::{SharedText, Text, limits, sanitize};
 
@@ -33,14 +33,16 @@ struct Entry {
     text: SharedText,
     /// Of a route: see [`Route`].
     has_secret: bool,
+    alignment: Alignment,
 }
 
 /// A route template, fit for a row.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
     pub(super) text: Text,
-    /// A parameter of it is never stored.
+    /// A parameter of the whole template, however much of it fits, is never stored.
     pub(super) has_secret: bool,
+    pub(super) alignment: Alignment,
 }
 
 impl Known {
@@ -49,22 +51,29 @@ impl Known {
         let make = || Entry {
             text: sanitize::bytes(raw, limits::USER_AGENT).into(),
             has_secret: false,
+            alignment: Alignment::default(),
         };
         self.agents.get(raw, &make).text.clone()
     }
 
     pub(super) fn route(&mut self, template: &str, settings: &CaptureSettings) -> Route {
         let make = || {
-            let Route { text, has_secret } = Route::new(template, settings);
+            let route = Route::new(template, settings);
             Entry {
-                text: text.into(),
-                has_secret,
+                text: route.text.into(),
+                has_secret: route.has_secret,
+                alignment: route.alignment,
             }
         };
         let entry = self.routes.get(template.as_bytes(), &make);
+        if entry.alignment == Alignment::Cut {
+            // It may be there for another one, which reads like this one where it was cut.
+            return Route::new(template, settings);
+        }
         Route {
             text: (&entry.text).into(),
             has_secret: entry.has_secret,
+            alignment: entry.alignment,
         }
     }
 }
@@ -103,8 +112,17 @@ impl Places {
 impl Route {
     pub(super) fn new(template: &str, settings: &CaptureSettings) -> Self {
         let text = sanitize::text(template, limits::ROUTE);
-        let has_secret = path::has_secret(&text, |name| settings.masks(&text, name));
-        Self { text, has_secret }
+        let has_secret = path::has_secret(template, |name| settings.masks(template, name));
+        let alignment = if text == *template {
+            Alignment::Known
+        } else {
+            Alignment::Cut
+        };
+        Self {
+            text,
+            has_secret,
+            alignment,
+        }
     }
 }
 
@@ -127,7 +145,9 @@ fn home(raw: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Known, PLACES};
-    use crate::capture::CaptureSettings;
+    use crate::capture::path::Alignment;
+    use crate::capture::{CaptureSettings, MaskedParam};
+    use crate::record::limits;
 
     #[test]
     fn a_text_reads_the_same_however_often_and_among_however_many_it_comes() {
@@ -159,6 +179,35 @@ mod tests {
             assert!(!known.route("/agents/{id}", &settings).has_secret);
             assert!(known.route("/reset/{token}", &settings).has_secret);
             assert!(!known.route("/token", &settings).has_secret);
+        }
+    }
+
+    #[test]
+    fn a_route_that_is_cut_knows_what_the_whole_one_has() {
+        let long = format!("/{}", "a".repeat(600));
+        let by_route = format!("{long}/{{link}}");
+        let settings = CaptureSettings {
+            masked_params: vec![MaskedParam {
+                route: Some(by_route.clone()),
+                name: "link".to_owned(),
+            }],
+            ..CaptureSettings::default()
+        };
+        let mut known = Known::default();
+        let cut = known.route(&long, &settings).text.to_string();
+        assert!(cut.len() <= limits::ROUTE && cut.ends_with('…'));
+        for _ in 0..2 {
+            for (template, expected) in [
+                (format!("{long}/{{token}}"), (true, Alignment::Cut)),
+                (format!("{long}/{{id}}"), (false, Alignment::Cut)),
+                (format!("{long}/{{id}}/{{link}}"), (false, Alignment::Cut)),
+                (by_route.clone(), (true, Alignment::Cut)),
+                (cut.clone(), (false, Alignment::Known)),
+                ("/{token}".to_owned(), (true, Alignment::Known)),
+            ] {
+                let route = known.route(&template, &settings);
+                assert_eq!((route.has_secret, route.alignment), expected, "{template}");
+            }
         }
     }
 }

@@ -5,7 +5,8 @@
 //! secret segment is replaced as a whole by its part of the template, percent-encoded or not.
 //!
 //! Where they cannot be aligned (something rewrote the path between the layer and the router), and the template has a
-//! secret parameter, the template is stored in place of the path: nothing is known about where the secret is.
+//! secret parameter, the template is stored in place of the path: nothing is known about where the secret is. So it is with a
+//! template that was cut, because it is longer than a row's may be.
 //!
 //! Templates of axum (`{id}`, `{*rest}`, formerly `:id`, `*rest`) and of actix (`{id}`, `{id:regex}`, `{rest}*`) are understood.
 
@@ -14,10 +15,27 @@ use std::ops::Range;
 
 use crate::record::{Text, limits, mask, sanitize};
 
-/// The path to store. `is_masked` names the secrets besides [`mask::is_secret_name`].
-pub(super) fn stored(path: &str, route: Option<&str>, is_masked: impl Fn(&str) -> bool) -> Text {
+/// How a template that was kept fits the path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Alignment {
+    /// Segment by segment.
+    #[default]
+    Known,
+    /// Not at all: it is not the whole template, and the secret may be in what is missing.
+    Cut,
+}
+
+/// The path to store. `route` is none if no parameter can be a secret. `is_masked` names the secrets besides
+/// [`mask::is_secret_name`].
+pub(super) fn stored(
+    path: &str,
+    route: Option<&str>,
+    alignment: Alignment,
+    is_masked: impl Fn(&str) -> bool,
+) -> Text {
     let is_secret = |name: &str| mask::is_secret_name(name) || is_masked(name);
     let masked = match route {
+        Some(route) if alignment == Alignment::Cut => as_path(route).into(),
         Some(route) => masked(path, route, is_secret),
         None => path.into(),
     };
@@ -45,7 +63,7 @@ fn masked<'a>(path: &'a str, route: &str, is_secret: impl Fn(&str) -> bool) -> C
     }
     let found = path_segments(path);
     let Some(skipped) = align(path, &found, &template) else {
-        return template.iter().map(|s| format!("/{}", s.shown)).collect();
+        return as_path(route).into();
     };
     let mut out = String::with_capacity(path.len());
     let mut copied = 0;
@@ -58,6 +76,13 @@ fn masked<'a>(path: &'a str, route: &str, is_secret: impl Fn(&str) -> bool) -> C
     }
     out.push_str(&path[copied..]);
     out.into()
+}
+
+/// The template, to be stored in place of a path.
+fn as_path(route: &str) -> String {
+    template_segments(route)
+        .map(|text| format!("/{}", Segment::parse(text).shown))
+        .collect()
 }
 
 /// How many segments of the path come before the template's first: none, or a prefix that something between the layer and the
@@ -226,12 +251,12 @@ fn path_segments(path: &str) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::stored;
+    use super::{Alignment, stored};
 
     fn check(path: &str, route: &str, expected: &str) {
         let masked = |name: &str| name == "link";
         assert_eq!(
-            stored(path, Some(route), masked),
+            stored(path, Some(route), Alignment::Known, masked),
             expected,
             "{path} by {route}"
         );
@@ -250,7 +275,8 @@ mod tests {
         check("/token/abc", "/token/{id}", "/token/abc");
         check("/reset/a%2Fb%20c", "/reset/{token}", "/reset/{token}");
         check("/Reset/abc", "/Reset/{Token}", "/Reset/{Token}");
-        assert_eq!(stored("/reset/abc", None, |_| false), "/reset/abc");
+        let no_route = stored("/reset/abc", None, Alignment::Known, |_| false);
+        assert_eq!(no_route, "/reset/abc");
     }
 
     #[test]
@@ -299,9 +325,20 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_replaced_by_a_template_that_was_cut() {
+        for (route, expected) in [
+            ("/a/{id}/b…", "/a/{id}/b…"),
+            ("/a/{id:[0-9]+}/{to…", "/a/{id}/{to…}"),
+        ] {
+            let shown = stored("/a/7/b/abc", Some(route), Alignment::Cut, |_| false);
+            assert_eq!(shown, expected);
+        }
+    }
+
+    #[test]
     fn long_and_odd_paths_are_cut_after_masking() {
         let long = format!("/{}/abc", "x".repeat(5_000));
-        let shown = stored(&long, Some("/{id}/{token}"), |_| false);
+        let shown = stored(&long, Some("/{id}/{token}"), Alignment::Known, |_| false);
         assert!(shown.len() <= 2_048 && shown.ends_with('…'));
         let secret = format!("/reset/{}", "s".repeat(5_000));
         check(&secret, "/reset/{token}", "/reset/{token}");
@@ -309,7 +346,9 @@ mod tests {
             for route in [
                 "", "/", "{", "}", "/{", "/{token", "/}token", "/{*", "/{}", "*", ":",
             ] {
-                let _ = stored(odd, Some(route), |_| true);
+                for alignment in [Alignment::Known, Alignment::Cut] {
+                    let _ = stored(odd, Some(route), alignment, |_| true);
+                }
             }
         }
     }

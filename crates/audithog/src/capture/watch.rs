@@ -19,11 +19,12 @@ use uuid::Uuid;
 use super::guarantee::Guarantee;
 use super::handle::{RequestHandle, Snapshot};
 use super::known::{Known, Route};
+use super::path::{self, Alignment};
 use super::promise::Promise;
 use super::recorder::{Arrival, Inner, Sent};
 use super::registry::Ticket;
 use super::waits::Wait;
-use super::{context, ids, path};
+use super::{context, ids};
 use crate::record::{
     API_REQUEST, Actor, End, Exchange, Measured, Micros, Outcome, RequestId, Row, SharedText, Text,
     derived_error_code, limits, sanitize,
@@ -68,6 +69,7 @@ struct State {
     row: Option<Row>,
     /// A parameter of the route is never stored.
     has_secret: bool,
+    alignment: Alignment,
     said: Said,
     /// The response waits for the row; taken by whoever holds the response.
     wait: Option<(Wait, Guarantee)>,
@@ -296,11 +298,12 @@ impl Watch {
         state.wait = None;
         state.parked = None;
         let route = arrival.route.map(|route| known.route(route, settings));
-        let (route, has_secret) = match route {
-            Some(route) => (Some(route.text), route.has_secret),
-            None => (None, false),
+        let (route, has_secret, alignment) = match route {
+            Some(route) => (Some(route.text), route.has_secret, route.alignment),
+            None => (None, false, Alignment::default()),
         };
         state.has_secret = has_secret;
+        state.alignment = alignment;
         state.row = Some(Row {
             id,
             caller_id: false,
@@ -356,6 +359,7 @@ impl Watch {
                 let route = Route::new(template, &self.inner.settings);
                 http.route = Some(route.text);
                 state.has_secret = route.has_secret;
+                state.alignment = route.alignment;
             }
         });
     }
@@ -540,11 +544,13 @@ impl Watch {
 
     /// Puts the path into the form in which it is stored.
     fn mask(&self, http: &mut Exchange, state: &State) {
-        if !state.has_secret && state.said.masked.is_empty() && self.path_fits {
+        let may_hide = state.has_secret || !state.said.masked.is_empty();
+        if !may_hide && self.path_fits {
             return;
         }
-        let (settings, route) = (&self.inner.settings, http.route.as_deref());
-        http.path = path::stored(&http.path, route, |name| {
+        let settings = &self.inner.settings;
+        let route = http.route.as_deref().filter(|_| may_hide);
+        http.path = path::stored(&http.path, route, state.alignment, |name| {
             state.said.masked.iter().any(|masked| *masked == *name)
                 || route.is_some_and(|route| settings.masks(route, name))
         });

@@ -1,11 +1,12 @@
-//! Through the layer's door: [`service`] calls it directly and [`ends`] asks when and how a request ends then, [`socket`] goes over real
-//! connections.
+//! Through the layer's door: [`service`] calls it directly, [`paths`] asks which secrets are masked and [`ends`] when and how a request
+//! ends then, [`socket`] goes over real connections.
 #![cfg(feature = "axum")]
 
 mod ahead;
 mod connection;
 mod ends;
 mod grpc;
+mod paths;
 mod service;
 mod socket;
 
