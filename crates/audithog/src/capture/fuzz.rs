@@ -161,20 +161,25 @@ const NAMES: [&str; 8] = [
 pub(crate) fn path_mask(data: &[u8]) {
     let mut input = Input::new(data);
     let mut made = Made::default();
-    if input.byte() & 1 == 1 {
+    let choice = input.byte();
+    if choice & 1 == 1 {
         // Something took a prefix away between the layer and the router.
         made.path.push_str("/v1/api");
     }
-    let stripped = !made.path.is_empty();
+    let alignment = if choice & 3 == 0 {
+        Alignment::Known
+    } else {
+        Alignment::Late
+    };
     for _ in 0..8 {
-        if input.is_empty() || made.closed || !made.segment(&mut input, stripped) {
+        if input.is_empty() || made.closed || !made.segment(&mut input) {
             break;
         }
     }
     if made.path.matches(SECRET).count() != made.secrets {
         return;
     }
-    let stored = path::stored(&made.path, Some(&made.route), Alignment::Known, |name| {
+    let stored = path::stored(&made.path, Some(&made.route), alignment, |name| {
         name == "link"
     });
     assert!(
@@ -204,7 +209,7 @@ struct Made {
 
 impl Made {
     /// Adds a segment to both; false if the bytes make none.
-    fn segment(&mut self, input: &mut Input<'_>, stripped: bool) -> bool {
+    fn segment(&mut self, input: &mut Input<'_>) -> bool {
         let kind = input.byte() % 8;
         if input.byte() & 0x3f == 0 {
             // Routers and normalisers disagree about empty segments.
@@ -243,8 +248,6 @@ impl Made {
                 self.route.push_str(&format!(":{name}"));
                 self.value(input, name, false);
             }
-            // What a catch-all took cannot be told from a prefix that was taken away.
-            _ if stripped => return false,
             _ => {
                 let name = name(input);
                 let form = ["{*NAME}", "*NAME", "{NAME}*"][usize::from(input.byte() % 3)];

@@ -6,7 +6,8 @@
 //!
 //! Where they cannot be aligned (something rewrote the path between the layer and the router), and the template has a
 //! secret parameter, the template is stored in place of the path: nothing is known about where the secret is. So it is with a
-//! template that was cut, because it is longer than a row's may be.
+//! template that was cut, because it is longer than a row's may be, and with a catch-all that was told from further in, unless its
+//! literal segments leave one way to align it.
 //!
 //! Templates of axum (`{id}`, `{*rest}`, formerly `:id`, `*rest`) and of actix (`{id}`, `{id:regex}`, `{rest}*`) are understood.
 
@@ -18,9 +19,11 @@ use crate::record::{Text, limits, mask, sanitize};
 /// How a template that was kept fits the path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Alignment {
-    /// Segment by segment.
+    /// Segment by segment: whoever saw the one saw the other.
     #[default]
     Known,
+    /// As well, but the route was told from further in: a prefix of the path may have been taken away on the way there.
+    Late,
     /// Not at all: it is not the whole template, and the secret may be in what is missing.
     Cut,
 }
@@ -36,7 +39,7 @@ pub(super) fn stored(
     let is_secret = |name: &str| mask::is_secret_name(name) || is_masked(name);
     let masked = match route {
         Some(route) if alignment == Alignment::Cut => as_path(route).into(),
-        Some(route) => masked(path, route, is_secret),
+        Some(route) => masked(path, route, alignment, is_secret),
         None => path.into(),
     };
     sanitize::text(&masked, limits::PATH)
@@ -52,7 +55,12 @@ pub(super) fn has_secret(route: &str, is_masked: impl Fn(&str) -> bool) -> bool 
             .any(|segment| segment.params.iter().any(|name| is_secret(name)))
 }
 
-fn masked<'a>(path: &'a str, route: &str, is_secret: impl Fn(&str) -> bool) -> Cow<'a, str> {
+fn masked<'a>(
+    path: &'a str,
+    route: &str,
+    alignment: Alignment,
+    is_secret: impl Fn(&str) -> bool,
+) -> Cow<'a, str> {
     if !route.contains(['{', ':', '*']) {
         return path.into();
     }
@@ -62,7 +70,7 @@ fn masked<'a>(path: &'a str, route: &str, is_secret: impl Fn(&str) -> bool) -> C
         return path.into();
     }
     let found = path_segments(path);
-    let Some(skipped) = align(path, &found, &template) else {
+    let Some(skipped) = align(path, &found, &template, alignment) else {
         return as_path(route).into();
     };
     let mut out = String::with_capacity(path.len());
@@ -86,29 +94,31 @@ fn as_path(route: &str) -> String {
 }
 
 /// How many segments of the path come before the template's first: none, or a prefix that something between the layer and the
-/// router took away.
-fn align(path: &str, found: &[Range<usize>], template: &[Segment<'_>]) -> Option<usize> {
+/// router took away. None if that is not certain.
+fn align(
+    path: &str,
+    found: &[Range<usize>],
+    template: &[Segment<'_>],
+    alignment: Alignment,
+) -> Option<usize> {
+    let fits = |skipped: &usize| {
+        let mut pairs = found[*skipped..].iter().zip(template);
+        pairs.all(|(range, segment)| segment.could_be(&path[range.clone()]))
+    };
+    let longest = found.len().checked_sub(template.len())?;
     let rest = template.last().is_some_and(|segment| segment.rest);
-    let fits = |skipped: usize| {
-        let found = &found[skipped..];
-        let enough = if rest {
-            found.len() >= template.len()
-        } else {
-            found.len() == template.len()
-        };
-        enough
-            && found
-                .iter()
-                .zip(template)
-                .all(|(range, segment)| segment.could_be(&path[range.clone()]))
-    };
-    // With a catch-all, more than one prefix could fit: then only none at all is certain.
-    let last = if rest {
-        0
-    } else {
-        found.len().checked_sub(template.len())?
-    };
-    [0, last].into_iter().find(|&skipped| fits(skipped))
+    match alignment {
+        // The last segments belong to each other.
+        _ if !rest => Some(longest).filter(fits),
+        Alignment::Late => {
+            // A catch-all takes any number of segments, of empty ones alone (`//`) too: literal segments have to leave only
+            // one prefix.
+            let mut fitting = (0..=longest + 1).filter(fits);
+            let only = fitting.next().filter(|only| *only <= longest)?;
+            fitting.next().is_none().then_some(only)
+        }
+        Alignment::Known | Alignment::Cut => Some(0).filter(fits),
+    }
 }
 
 /// One segment of a template.
@@ -253,13 +263,16 @@ fn path_segments(path: &str) -> Vec<Range<usize>> {
 mod tests {
     use super::{Alignment, stored};
 
+    #[track_caller]
     fn check(path: &str, route: &str, expected: &str) {
+        check_by(Alignment::Known, path, route, expected);
+    }
+
+    #[track_caller]
+    fn check_by(alignment: Alignment, path: &str, route: &str, expected: &str) {
         let masked = |name: &str| name == "link";
-        assert_eq!(
-            stored(path, Some(route), Alignment::Known, masked),
-            expected,
-            "{path} by {route}"
-        );
+        let shown = stored(path, Some(route), alignment, masked);
+        assert_eq!(shown, expected, "{path} by {route}");
     }
 
     #[test]
@@ -325,6 +338,40 @@ mod tests {
     }
 
     #[test]
+    fn a_catch_all_that_was_told_late_masks_only_what_a_literal_fixes() {
+        let late = |path, route, expected| check_by(Alignment::Late, path, route, expected);
+        // Not even without a prefix is it certain.
+        for path in ["/v1/S3CRET/a/b", "/S3CRET/a/b", "/S3CRET/a", "/v1/S3CRET//"] {
+            late(path, "/{token}/{*rest}", "/{token}/{rest}");
+        }
+        late("/v1/S3CRET/x/y", "/{token}/*rest", "/{token}/{rest}");
+        late("/v1/S3CRET/x/y", "/{token}/{rest}*", "/{token}/{rest}");
+        late("/f/abc/x/y", "/f/{token}/{*rest}", "/f/{token}/x/y");
+        late("/v1/f/abc/x/y", "/f/{token}/{*rest}", "/v1/f/{token}/x/y");
+        late("/v1/abc/f/x/y", "/{token}/f/{*rest}", "/v1/{token}/f/x/y");
+        late("/v1/a-abc/x/y", "/a-{token}/{*rest}", "/v1/a-{token}/x/y");
+        late("/v1/k/a/b", "/k/{*key}", "/v1/k/{key}");
+        // It comes twice.
+        late("/f/f/abc/x", "/f/{token}/{*rest}", "/f/{token}/{rest}");
+        late("/abc/f/x/f/y", "/{token}/f/{*rest}", "/{token}/f/{rest}");
+        late("/v1/f/abc//", "/f/{token}/{*rest}", "/f/{token}/{rest}");
+        late("/x/y/z", "/f/{token}/{*rest}", "/f/{token}/{rest}");
+        late("/x", "/{token}/{*rest}", "/{token}/{rest}");
+        // Nothing is secret.
+        late("/v1/7/a/b", "/{id}/{*rest}", "/v1/7/a/b");
+    }
+
+    #[test]
+    fn without_a_catch_all_it_does_not_matter_when_the_route_was_told() {
+        for alignment in [Alignment::Known, Alignment::Late] {
+            let check = |path, route, expected| check_by(alignment, path, route, expected);
+            check("/abc/7", "/{token}/{id}", "/{token}/7");
+            check("/v1/abc/7", "/{token}/{id}", "/v1/{token}/7");
+            check("/legacy/abc", "/reset/{token}", "/reset/{token}");
+        }
+    }
+
+    #[test]
     fn a_path_is_replaced_by_a_template_that_was_cut() {
         for (route, expected) in [
             ("/a/{id}/b…", "/a/{id}/b…"),
@@ -346,7 +393,7 @@ mod tests {
             for route in [
                 "", "/", "{", "}", "/{", "/{token", "/}token", "/{*", "/{}", "*", ":",
             ] {
-                for alignment in [Alignment::Known, Alignment::Cut] {
+                for alignment in [Alignment::Known, Alignment::Late, Alignment::Cut] {
                     let _ = stored(odd, Some(route), alignment, |_| true);
                 }
             }

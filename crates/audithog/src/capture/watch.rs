@@ -359,7 +359,10 @@ impl Watch {
                 let route = Route::new(template, &self.inner.settings);
                 http.route = Some(route.text);
                 state.has_secret = route.has_secret;
-                state.alignment = route.alignment;
+                state.alignment = match route.alignment {
+                    Alignment::Known => Alignment::Late,
+                    other => other,
+                };
             }
         });
     }

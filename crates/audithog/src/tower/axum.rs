@@ -109,7 +109,9 @@ impl IntoResponse for ErrorCode {
 
 /// Tells an audit layer around the whole service which route a request took: `router.layer(RouteTapLayer)`.
 ///
-/// Needed only there. A layer added with `Router::layer` sees the route itself.
+/// Needed only there. A layer added with `Router::layer` sees the route itself, and knows more: around the service nothing tells
+/// whether a prefix of the path was taken away on the way. With a secret parameter and a catch-all (`/{token}/{*rest}`) the template
+/// is stored in place of the path then.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteTapLayer;
 

@@ -2,9 +2,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
+use tower::util::MapRequest;
 use tower::{Layer, ServiceExt};
 
-use super::{audit_with, exchange, only};
+use super::{audit, audit_with, exchange, only};
 use crate::RequestHandle;
 use crate::capture::{CaptureSettings, MaskedParam};
 use crate::tower::RouteTapLayer;
@@ -60,5 +61,59 @@ async fn a_secret_is_masked_however_long_the_template_before_it_is() {
                     .is_some_and(|route| route.ends_with('…'))
             );
         }
+    }
+}
+
+/// Takes `/v1` away, as a gateway in front of a router does.
+fn without_prefix(mut request: Request<Body>) -> Request<Body> {
+    let path = request.uri().path();
+    let inner = path.strip_prefix("/v1").unwrap_or(path).parse();
+    *request.uri_mut() = inner.unwrap();
+    request
+}
+
+#[tokio::test]
+async fn behind_a_prefix_that_was_taken_away_no_secret_is_taken_for_another_segment() {
+    for (route, path, expected) in [
+        ("/{token}/{*rest}", "/v1/S3CRET/a/b", "/{token}/{rest}"),
+        ("/{token}/{*rest}", "/S3CRET/a/b", "/{token}/{rest}"),
+        ("/{token}/{*rest}", "/v1/S3CRET//", "/{token}/{rest}"),
+        (
+            "/f/{token}/{*rest}",
+            "/v1/f/S3CRET/a/b",
+            "/v1/f/{token}/a/b",
+        ),
+        ("/{token}/{id}", "/v1/S3CRET/7", "/v1/{token}/7"),
+        ("/{id}/{*rest}", "/v1/7/a/b", "/v1/7/a/b"),
+    ] {
+        let router = Router::new().route(route, get(|| async {}));
+        for router in [router.clone().layer(RouteTapLayer), router.layer(audit().1)] {
+            let (sink, layer) = audit();
+            let app = layer.layer(MapRequest::new(router, without_prefix));
+            let response = app.oneshot(request(path)).await.unwrap();
+            assert_eq!(response.status(), 200, "{path}");
+            let rows = sink.rows();
+            assert_eq!(&*exchange(only(&rows)).path, expected, "{path} by {route}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_catch_all_is_masked_exactly_where_the_layer_sees_the_route() {
+    let ok = || get(|| async {});
+    let nested = Router::new().route("/{token}/{*rest}", ok());
+    let router = Router::new()
+        .route("/{token}/{*rest}", ok())
+        .nest("/v1/{org}", nested);
+    for (path, expected) in [
+        ("/S3CRET/a/b", "/{token}/a/b"),
+        ("/v1/7/S3CRET/a/b", "/v1/7/{token}/a/b"),
+    ] {
+        let (sink, layer) = audit();
+        let app = router.clone().layer(layer);
+        let response = app.oneshot(request(path)).await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        let rows = sink.rows();
+        assert_eq!(&*exchange(only(&rows)).path, expected);
     }
 }
