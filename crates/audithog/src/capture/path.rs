@@ -6,7 +6,7 @@
 //!
 //! Where they cannot be aligned (something rewrote the path between the layer and the router), and the template has a
 //! secret parameter, the template is stored in place of the path: nothing is known about where the secret is. So it is with a
-//! template that was cut, because it is longer than a row's may be, and with a catch-all that was told from further in, unless its
+//! template that was cut, because it is longer than a row's may be, and with a catch-all where a prefix may be missing, unless its
 //! literal segments leave one way to align it.
 //!
 //! Templates of axum (`{id}`, `{*rest}`, formerly `:id`, `*rest`) and of actix (`{id}`, `{id:regex}`, `{rest}*`) are understood.
@@ -22,10 +22,20 @@ pub(super) enum Alignment {
     /// Segment by segment: whoever saw the one saw the other.
     #[default]
     Known,
-    /// As well, but the route was told from further in: a prefix of the path may have been taken away on the way there.
+    /// As well, but the router may have seen the path without a prefix.
     Late,
     /// Not at all: it is not the whole template, and the secret may be in what is missing.
     Cut,
+}
+
+impl Alignment {
+    /// Something may have taken a prefix of the path away, on its way to the router.
+    pub(super) fn behind_a_prefix(self) -> Self {
+        match self {
+            Self::Known | Self::Late => Self::Late,
+            Self::Cut => Self::Cut,
+        }
+    }
 }
 
 /// The path to store. `route` is none if no parameter can be a secret. `is_masked` names the secrets besides

@@ -90,6 +90,8 @@ pub(crate) struct Arrival<'a, H> {
     pub(crate) path: &'a str,
     /// The route template, if routing has happened.
     pub(crate) route: Option<&'a str>,
+    /// The router may have seen less of the path than `path`.
+    pub(crate) is_stripped: bool,
     /// The other end of the connection.
     pub(crate) peer: Option<IpAddr>,
     pub(crate) headers: &'a H,

@@ -73,6 +73,7 @@ impl Fixture {
             method: "GET",
             path,
             route,
+            is_stripped: false,
             peer: peer.map(|peer| peer.parse::<IpAddr>().unwrap()),
             headers,
         })

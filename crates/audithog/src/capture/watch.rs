@@ -303,7 +303,11 @@ impl Watch {
             None => (None, false, Alignment::default()),
         };
         state.has_secret = has_secret;
-        state.alignment = alignment;
+        state.alignment = if arrival.is_stripped {
+            alignment.behind_a_prefix()
+        } else {
+            alignment
+        };
         state.row = Some(Row {
             id,
             caller_id: false,
@@ -359,10 +363,7 @@ impl Watch {
                 let route = Route::new(template, &self.inner.settings);
                 http.route = Some(route.text);
                 state.has_secret = route.has_secret;
-                state.alignment = match route.alignment {
-                    Alignment::Known => Alignment::Late,
-                    other => other,
-                };
+                state.alignment = route.alignment.behind_a_prefix();
             }
         });
     }

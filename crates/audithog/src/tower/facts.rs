@@ -16,6 +16,8 @@ pub struct PeerAddr(pub SocketAddr);
 pub(super) struct Facts<'a> {
     /// Of the original URI, without the query.
     pub(super) path: &'a str,
+    /// The URI has another path by now: something took a prefix away.
+    pub(super) is_stripped: bool,
     pub(super) route: Option<&'a str>,
     pub(super) peer: Option<IpAddr>,
     pub(super) connection: Option<&'a AuditConnectInfo>,
@@ -25,8 +27,11 @@ impl<'a> Facts<'a> {
     pub(super) fn of<B>(request: &'a Request<B>) -> Self {
         let extensions = request.extensions();
         let connection = AuditConnectInfo::of(extensions);
+        let path = path(request);
         Self {
-            path: path(request),
+            path,
+            // Their lengths say enough, and need no look at either.
+            is_stripped: path.len() != request.uri().path().len(),
             route: route(extensions),
             peer: peer(extensions, connection),
             connection,

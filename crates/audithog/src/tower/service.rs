@@ -58,6 +58,7 @@ impl<S> AuditService<S> {
             method: request.method().as_str(),
             path: facts.path,
             route: facts.route,
+            is_stripped: facts.is_stripped,
             peer: facts.peer,
             headers: request.headers(),
         });

@@ -117,3 +117,19 @@ async fn a_catch_all_is_masked_exactly_where_the_layer_sees_the_route() {
         assert_eq!(&*exchange(only(&rows)).path, expected);
     }
 }
+
+#[tokio::test]
+async fn a_layer_within_a_router_knows_that_a_prefix_was_taken_away() {
+    for (route, expected) in [
+        ("/{token}/{*rest}", "/{token}/{rest}"),
+        ("/{token}/a/{*rest}", "/v1/{token}/a/b"),
+    ] {
+        let (sink, layer) = audit();
+        let inner = Router::new().route(route, get(|| async {})).layer(layer);
+        let app = Router::new().fallback_service(MapRequest::new(inner, without_prefix));
+        let response = app.oneshot(request("/v1/S3CRET/a/b")).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let rows = sink.rows();
+        assert_eq!(&*exchange(only(&rows)).path, expected);
+    }
+}
