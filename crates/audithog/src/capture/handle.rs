@@ -28,7 +28,6 @@ pub(crate) struct Snapshot {
     pub(crate) trace_id: Option<[u8; 16]>,
     pub(crate) trace_trusted: bool,
     pub(crate) ip: Option<std::net::IpAddr>,
-    pub(crate) sink: Arc<dyn RowSink>,
 }
 
 impl RequestHandle {
@@ -107,6 +106,11 @@ impl RequestHandle {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.0.snapshot()
+    }
+
+    /// Where the request's own row goes.
+    pub(crate) fn sink(&self) -> &Arc<dyn RowSink> {
+        self.0.sink()
     }
 
     /// The row was made.

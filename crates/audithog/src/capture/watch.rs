@@ -21,7 +21,7 @@ use super::handle::{RequestHandle, Snapshot};
 use super::known::{Known, Route};
 use super::path::{self, Alignment};
 use super::promise::Promise;
-use super::recorder::{Arrival, Inner, Sent};
+use super::recorder::{Arrival, Inner, RowSink, Sent};
 use super::registry::Ticket;
 use super::waits::Wait;
 use super::{context, ids};
@@ -400,8 +400,11 @@ impl Watch {
             trace_id: row.and_then(|row| row.trace_id),
             trace_trusted: row.is_some_and(|row| row.trace_trusted),
             ip: row.and_then(Row::client_ip),
-            sink: Arc::clone(&self.inner.sink),
         }
+    }
+
+    pub(super) fn sink(&self) -> &Arc<dyn RowSink> {
+        &self.inner.sink
     }
 
     /// Makes the `api_request` row, unless it was made before. True if it did.

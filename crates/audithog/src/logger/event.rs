@@ -24,7 +24,8 @@ const UNNAMED: &str = "unnamed_event";
 ///
 /// From [`Logger::event`](crate::Logger::event) it names an actor only if one is set; from
 /// [`RequestHandle::event`](crate::RequestHandle::event), or while a request is being handled on
-/// this task, it carries the request id, the trace id and the actor known at that moment.
+/// this task, it carries the request id, the trace id and the actor known at that moment. It goes to the logger it
+/// was asked from: with a handle, to that of the request.
 #[must_use = "nothing is recorded before `log` or `log_durable`"]
 pub struct Event {
     sink: Arc<dyn RowSink>,
@@ -43,15 +44,14 @@ impl Event {
         }
     }
 
-    /// An event of a request.
-    pub(super) fn within(request: Snapshot, name: Cow<'static, str>) -> Self {
-        let mut this = Self::new(request.sink, name);
-        this.row.request_id = Some(request.request_id);
-        this.row.actor = request.actor;
-        this.row.trace_id = request.trace_id;
-        this.row.trace_trusted = request.trace_trusted;
-        this.row.on_request_of = request.ip.map(Box::new);
-        this
+    /// As part of a request, which may be another logger's.
+    pub(super) fn within(mut self, request: Snapshot) -> Self {
+        self.row.request_id = Some(request.request_id);
+        self.row.actor = request.actor;
+        self.row.trace_id = request.trace_id;
+        self.row.trace_trusted = request.trace_trusted;
+        self.row.on_request_of = request.ip.map(Box::new);
+        self
     }
 
     /// Adds a property. Values under a secret name (`token`, `password`, …) become `***`; a text
@@ -164,10 +164,10 @@ impl Event {
 }
 
 impl RequestHandle {
-    /// A business event of this request: it carries the request's id, trace id and the actor known
-    /// now. Works also after the response, and in spawned tasks.
+    /// A business event of this request, for the logger that watches it: it carries the request's id, trace id and the
+    /// actor known now. Works also after the response, and in spawned tasks.
     pub fn event(&self, name: impl Into<Cow<'static, str>>) -> Event {
-        Event::within(self.snapshot(), name.into())
+        Event::new(Arc::clone(self.sink()), name.into()).within(self.snapshot())
     }
 }
 

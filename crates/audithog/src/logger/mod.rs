@@ -67,12 +67,13 @@ impl Logger {
         AuditLayer::new(self.0.recorder.clone())
     }
 
-    /// A business event. While a request is being handled on this task it carries the request's id
-    /// and actor; otherwise set an actor, or leave it without one.
+    /// A business event of this logger. While a request is being handled on this task it carries the request's id
+    /// and actor, also if another logger watches the request; otherwise set an actor, or leave it without one.
     pub fn event(&self, name: impl Into<Cow<'static, str>>) -> Event {
+        let event = Event::new(Arc::clone(&self.0.intake) as _, name.into());
         match crate::capture::current() {
-            Some(request) => request.event(name),
-            None => Event::new(Arc::clone(&self.0.intake) as _, name.into()),
+            Some(request) => event.within(request.snapshot()),
+            None => event,
         }
     }
 

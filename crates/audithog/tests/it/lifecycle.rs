@@ -5,6 +5,7 @@ mod flush;
 mod ledger;
 mod memory;
 mod processes;
+mod several;
 mod shutdown;
 mod start;
 mod triggers;
