@@ -138,6 +138,10 @@ impl RowSink for Collector {
         &self.answers
     }
 
+    fn tell_of_own_name(&self) -> bool {
+        false
+    }
+
     fn clock(&self) -> &Clock {
         &self.clock
     }

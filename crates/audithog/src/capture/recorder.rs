@@ -58,6 +58,9 @@ pub(crate) trait RowSink: Send + Sync + 'static {
 
     fn answers(&self) -> &Answers;
 
+    /// True for the first caller: an event has a name of audithog's own rows, which is worth one line in the log.
+    fn tell_of_own_name(&self) -> bool;
+
     fn clock(&self) -> &Clock;
 }
 

@@ -26,8 +26,8 @@ use super::registry::Ticket;
 use super::waits::Wait;
 use super::{context, ids};
 use crate::record::{
-    API_REQUEST, Actor, End, Exchange, Measured, Micros, Outcome, RequestId, Row, SharedText, Text,
-    derived_error_code, limits, sanitize,
+    API_CONNECTION_CLOSED, API_REQUEST, Actor, End, Exchange, Measured, Micros, Outcome, RequestId,
+    Row, SharedText, Text, derived_error_code, limits, sanitize,
 };
 
 /// `errorCode` of a request that was not handled.
@@ -519,7 +519,7 @@ impl Watch {
         let mut row = row?;
         row.ts = self.inner.sink.clock().wall();
         row.id = ids::next(row.ts);
-        row.event = Text::constant("api_connection_closed");
+        row.event = Text::constant(API_CONNECTION_CLOSED);
         row.properties = bytes.map(|(received, sent)| {
             format!(r#"{{"bytesReceived":{received},"bytesSent":{sent}}}"#).into()
         });

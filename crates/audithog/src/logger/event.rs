@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::books::{LossReason, Refusal};
 use crate::capture::{RequestHandle, RowSink, Snapshot};
 use crate::error::{Error, Kind};
-use crate::record::{Actor, Micros, Row, Text, limits, properties, sanitize};
+use crate::record::{Actor, Micros, Row, Text, is_own, limits, properties, sanitize};
 
 /// Name of an event that was logged with an empty one.
 const UNNAMED: &str = "unnamed_event";
@@ -34,9 +34,10 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event outside of any request.
+    /// An event outside of any request, unless it is put [`within`](Self::within) one.
     pub(super) fn new(sink: Arc<dyn RowSink>, name: Cow<'static, str>) -> Self {
-        let row = Row::event(Uuid::now_v7(), sink.clock().wall(), event_name(name));
+        let name = event_name(name, &*sink);
+        let row = Row::event(Uuid::now_v7(), sink.clock().wall(), name);
         Self {
             sink,
             row,
@@ -191,12 +192,90 @@ fn refused(refusal: Refusal) -> Error {
     }
 }
 
+/// The name under which an event is kept that would look like one of audithog's own rows: names may come from clients.
+#[cold]
+fn yielded(name: &str, sink: &dyn RowSink) -> Text {
+    let kept: Text = limits::cut(&format!("event:{name}"), limits::EVENT)
+        .into_owned()
+        .into();
+    if sink.tell_of_own_name() {
+        tracing::warn!(
+            name,
+            kept = &*kept,
+            "an event has a name of audithog's own rows: it is kept under another one"
+        );
+    }
+    kept
+}
+
 /// PostHog refuses an empty name; the row is worth more than the complaint.
-fn event_name(name: Cow<'static, str>) -> Text {
+fn event_name(name: Cow<'static, str>, sink: &dyn RowSink) -> Text {
     let name = sanitize::kept(name.into(), limits::EVENT);
     if name.trim().is_empty() {
         Text::constant(UNNAMED)
+    } else if is_own(&name) {
+        yielded(&name, sink)
     } else {
         name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Builder;
+    use crate::record::limits;
+
+    /// The names under which events with these are kept.
+    fn kept(names: &[&str]) -> Vec<String> {
+        let (logger, queue) = Builder::from_environment([]).detached().unwrap();
+        for name in names {
+            logger.event((*name).to_owned()).log();
+        }
+        let rows = queue.rows();
+        rows.iter().map(|row| row.event.to_string()).collect()
+    }
+
+    #[test]
+    fn no_event_looks_like_a_row_of_audithogs_own() {
+        let own = [
+            "api_request",
+            "api_request_started",
+            "api_connection_closed",
+            "audit_loss",
+            "audit_stopped",
+            "audit_of_a_later_version",
+            " audit_loss",
+            "api_request ",
+        ];
+        let expected: Vec<String> = own.iter().map(|name| format!("event:{name}")).collect();
+        assert_eq!(kept(&own), expected);
+        let longest = format!("audit_{}", "x".repeat(limits::EVENT - 6));
+        let kept_longest = kept(&[&longest]).remove(0);
+        assert!(kept_longest.starts_with("event:audit_x") && kept_longest.ends_with('…'));
+        assert!(kept_longest.len() <= limits::EVENT);
+    }
+
+    #[test]
+    fn names_that_only_begin_alike_stay() {
+        let others = [
+            "api_key_created",
+            "api_requests",
+            "auditor_added",
+            "audit",
+            "event:audit_loss",
+        ];
+        assert_eq!(kept(&others), others);
+    }
+
+    #[test]
+    fn an_own_name_is_told_of_once_for_each_logger() {
+        use crate::capture::RowSink as _;
+        let (logger, _) = Builder::from_environment([]).detached().unwrap();
+        logger.event("fine").log();
+        logger.event("audit_loss").log();
+        assert!(!logger.0.intake.tell_of_own_name());
+        let (other, _) = Builder::from_environment([]).detached().unwrap();
+        other.event("fine").log();
+        assert!(other.0.intake.tell_of_own_name());
     }
 }

@@ -2,6 +2,7 @@
 //! to go ends the threads.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ pub(super) struct Intake {
     /// Dropped: that ends the metrics thread.
     pub(super) meter: Mutex<Option<mpsc::Sender<()>>>,
     pub(super) ending: Ending,
+    pub(super) told_of_own_name: AtomicBool,
 }
 
 impl Intake {
@@ -104,6 +106,10 @@ impl RowSink for Intake {
 
     fn answers(&self) -> &Answers {
         &self.answers
+    }
+
+    fn tell_of_own_name(&self) -> bool {
+        !self.told_of_own_name.swap(true, Ordering::Relaxed)
     }
 
     fn clock(&self) -> &Clock {

@@ -69,6 +69,9 @@ impl Logger {
 
     /// A business event of this logger. While a request is being handled on this task it carries the request's id
     /// and actor, also if another logger watches the request; otherwise set an actor, or leave it without one.
+    ///
+    /// A name of audithog's own rows (`api_request`, or what begins with `audit_`) becomes `event:api_request`, and an
+    /// empty one `unnamed_event`: the event is kept in any case.
     pub fn event(&self, name: impl Into<Cow<'static, str>>) -> Event {
         let event = Event::new(Arc::clone(&self.0.intake) as _, name.into());
         match crate::capture::current() {

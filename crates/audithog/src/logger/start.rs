@@ -1,5 +1,6 @@
 //! From settings to a running logger.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -66,6 +67,7 @@ impl Builder {
             delivery: Mutex::default(),
             meter: Mutex::default(),
             ending: Ending::default(),
+            told_of_own_name: AtomicBool::default(),
         };
         Ok((logger(intake, resolved.capture, &resolved.settings), queue))
     }
@@ -142,6 +144,7 @@ pub(super) fn launch(
         delivery: Mutex::default(),
         meter: Mutex::default(),
         ending: Ending::default(),
+        told_of_own_name: AtomicBool::default(),
     };
     for row in first_rows {
         intake.accept(row, None);

@@ -22,6 +22,9 @@ pub use row::Row;
 pub(crate) use field::{FIELD_NAMES, fields, text_of};
 pub(crate) use id::RequestId;
 pub(crate) use outcome::{End, Outcome, derived_error_code};
-pub(crate) use row::{API_REQUEST, Exchange, Measured, Run, SharedRow, StoredRow};
+pub(crate) use row::{
+    API_CONNECTION_CLOSED, API_REQUEST, API_REQUEST_STARTED, Exchange, Measured, Run, SharedRow,
+    StoredRow, is_own,
+};
 pub(crate) use text::{SharedText, Text};
 pub(crate) use time::Micros;

@@ -169,6 +169,20 @@ impl std::ops::DerefMut for SharedRow {
 /// The event name of a request row.
 pub(crate) const API_REQUEST: &str = "api_request";
 
+/// The event names of other rows about requests.
+pub(crate) const API_REQUEST_STARTED: &str = "api_request_started";
+pub(crate) const API_CONNECTION_CLOSED: &str = "api_connection_closed";
+
+/// What all other names of audithog's own rows begin with, also those that a later version adds.
+const OWN: &str = "audit_";
+
+/// No business event has such a name. Spaces around it do not make another one of it.
+pub(crate) fn is_own(event: &str) -> bool {
+    let event = event.trim();
+    event.starts_with(OWN)
+        || [API_REQUEST, API_REQUEST_STARTED, API_CONNECTION_CLOSED].contains(&event)
+}
+
 impl Row {
     /// A row that says only what happened and when.
     pub(crate) fn event(id: Uuid, ts: Micros, event: Text) -> Self {

@@ -7,7 +7,7 @@ use super::{FINISHED, OPEN, State, Watch};
 use crate::capture::guarantee::Guarantee;
 use crate::capture::ids;
 use crate::capture::waits::{Signal, Verdict, Wait};
-use crate::record::{Row, Text};
+use crate::record::{API_REQUEST_STARTED, Row, Text};
 
 /// A request whose arrival is a row, which has to be committed before it is handled.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Watch {
     fn started_row(&self, state: &State, is_call: impl FnOnce() -> bool) -> Option<Row> {
         let mut row = state.row.clone()?;
         row.id = ids::next(row.ts);
-        row.event = Text::constant("api_request_started");
+        row.event = Text::constant(API_REQUEST_STARTED);
         if let Some(http) = &mut row.exchange {
             if http.route.is_none() && !is_call() {
                 http.path = Text::default();

@@ -1,7 +1,7 @@
 //! What a row tells of, for schemas that have different places for it.
 
 use crate::query::LogRow;
-use crate::record::{API_REQUEST, ActorType, Row};
+use crate::record::{API_REQUEST, API_REQUEST_STARTED, ActorType, Row};
 
 /// What a row tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) enum Grade {
 pub(super) fn what(row: &Row) -> What {
     match row.event_name() {
         API_REQUEST if row.method().is_some() => What::Request,
-        "api_request_started" if row.method().is_some() => What::Started,
+        API_REQUEST_STARTED if row.method().is_some() => What::Started,
         _ if row.method().is_some() => What::Closed,
         name if name.starts_with("audit_") && row.actor().kind == Some(ActorType::System) => {
             What::Own

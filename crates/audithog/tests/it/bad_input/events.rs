@@ -37,6 +37,8 @@ fn absurd_events(logger: &Logger) {
     logger.event("deep").property("deep", deep).log();
     logger.event("").log();
     logger.event("   ").log();
+    logger.event("api_request").log();
+    logger.event("audit_loss").log();
     logger.event("n".repeat(5_000)).log();
     logger.event("line\nbreak\0\u{1b}[2J").log();
     logger
@@ -262,6 +264,13 @@ fn each_is_cut_as_documented(events: &[Arc<CapturedEvent>]) {
             .count(),
         2
     );
+    let count = |name: &str| events.iter().filter(|event| event.event == name).count();
+    assert_eq!(
+        (count("event:api_request"), count("event:audit_loss")),
+        (1, 1)
+    );
+    // The one request that was made.
+    assert_eq!((count("api_request"), count("audit_loss")), (1, 0));
     assert_eq!(one("odd_names")["properties"]["token"], "***");
     let odd = one("odd_texts");
     assert_eq!(odd["text"], r"a\u{0}b\u{85}\u{2028}\u{202e}");
