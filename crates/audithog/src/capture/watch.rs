@@ -201,9 +201,11 @@ impl Guard {
         self.watch.lock().said.grpc_status.get_or_insert(status);
     }
 
-    /// The response says why it is a failure.
+    /// The response says why it is a failure. An empty code is none: what was said before stays.
     pub(crate) fn set_error_code(&self, code: Text) {
-        self.watch.set_error_code(code);
+        if !code.trim().is_empty() {
+            self.watch.set_error_code(code);
+        }
     }
 
     /// Ends the request. Only the first end counts. Some if the response has to wait for the row.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 /// it becomes the row's `errorCode`.
 ///
 /// Counts only if the response is a failure, and more than what [`RequestHandle::set_error_code`](crate::RequestHandle::set_error_code)
-/// said. Cut at 128 bytes. With axum it is part of a response: `(StatusCode::CONFLICT, ErrorCode::new("AGENT_LIMIT"), "too many agents")`.
+/// said; an empty one is none. Cut at 128 bytes. With axum it is part of a response: `(StatusCode::CONFLICT, ErrorCode::new("AGENT_LIMIT"), "too many agents")`.
 ///
 /// ```
 /// # let mut response = http::Response::new(());

@@ -122,6 +122,34 @@ async fn handlers_and_inner_middleware_say_who_and_why() {
 }
 
 #[tokio::test]
+async fn an_empty_code_on_a_response_is_none() {
+    let with = |code: &'static str| {
+        move |handle: RequestHandle| async move {
+            handle.set_error_code("FROM_HANDLE");
+            (StatusCode::BAD_REQUEST, ErrorCode::new(code))
+        }
+    };
+    let only = || async { (StatusCode::BAD_REQUEST, ErrorCode::new("")) };
+    let router = Router::new()
+        .route("/empty", get(with("")))
+        .route("/blank", get(with(" \t")))
+        .route("/given", get(with("FROM_RESPONSE")))
+        .route("/only", get(only));
+    for (uri, expected) in [
+        ("/empty", "400 failure FROM_HANDLE"),
+        ("/blank", "400 failure FROM_HANDLE"),
+        ("/given", "400 failure FROM_RESPONSE"),
+        ("/only", "400 failure BAD_REQUEST"),
+    ] {
+        assert_eq!(
+            verdict(&get_row(router.clone(), uri).await),
+            expected,
+            "{uri}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_inner_refusal_has_a_row_with_its_route() {
     let refuse = |_: axum::extract::Request, _: Next| async { StatusCode::UNAUTHORIZED };
     let router = Router::new()
