@@ -83,6 +83,9 @@ impl Event {
 
     /// The event's own id, for imports: a second event with the same id is refused
     /// (`duplicate_id`). Default: a new UUIDv7.
+    ///
+    /// It is compared with the ids that were given like this, and with no other: no row is looked up. So give no id that
+    /// audithog made, as the request's own: the event and the `api_request` row would share it.
     pub fn id(mut self, id: Uuid) -> Self {
         self.row.id = id;
         self.row.caller_id = true;
