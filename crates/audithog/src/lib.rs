@@ -53,7 +53,8 @@
 //!   counted by [`LossReason`] and recorded as an `audit_loss` row.
 //! * With [`Guarantee::Durable`] the end of a response waits until its row is committed with fsync, with
 //!   [`Guarantee::FailClosed`] there is no complete answer without: for all requests ([`Builder::guarantee`]) or by route
-//!   ([`Builder::guarantee_for`]). [`Event::log_durable`] returns after the fsync.
+//!   ([`Builder::guarantee_for`]). [`Event::log_durable`] returns after the fsync. Without a
+//!   ledger (`AUDITHOG_DB=off`) the guarantees are an error at the start, and it returns once the row is in memory.
 //!
 //! # Features
 //!

@@ -137,6 +137,9 @@ impl Event {
 
     /// Records the event and returns once an fsync covers it.
     ///
+    /// Without a ledger (`AUDITHOG_DB=off`) there is nothing to fsync: it returns once the row is in memory, where it
+    /// goes with the process.
+    ///
     /// # Errors
     ///
     /// [`Error::is_duplicate`] when an event with this id exists, [`Error::is_closed`] after

@@ -25,6 +25,23 @@ fn rows_reach_posthog_without_a_file() {
     assert!(!bench.path().exists());
 }
 
+#[tokio::test]
+async fn without_a_ledger_a_durable_event_is_one_that_is_in_memory() {
+    let logger = audithog::Logger::builder()
+        .environment([("AUDITHOG_MEMORY_ROWS", "100")])
+        .memory_only()
+        .start()
+        .unwrap();
+    logger.event("kept").log_durable().await.unwrap();
+    let health = logger.health();
+    // With audit_started.
+    assert_eq!((health.stored, health.ledger.head), (2, 2));
+    log(&logger, 98);
+    let refused = logger.event("more").log_durable().await.unwrap_err();
+    assert!(refused.is_lost(), "{refused}");
+    drop(logger.shutdown(None).await);
+}
+
 #[test]
 fn a_full_memory_counts_what_it_refuses_and_tells_once_there_is_room() {
     let bench = Bench::new();
