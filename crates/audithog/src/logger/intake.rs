@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::lock;
+use super::meter::Meter;
 use super::shutdown::Ending;
 use crate::books::{RoomCall, Unplaced, Waiter};
 use crate::capture::{Answers, Guarantee, RowSink};
@@ -33,7 +34,7 @@ pub(super) struct Intake {
     /// None before the start, once shut down, and for a recording logger.
     pub(super) delivery: Mutex<Option<Delivery>>,
     /// Dropped: that ends the metrics thread.
-    pub(super) meter: Mutex<Option<mpsc::Sender<()>>>,
+    pub(super) meter: Mutex<Option<Meter>>,
     pub(super) ending: Ending,
     pub(super) told_of_own_name: AtomicBool,
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::health::Health;
 use super::report::{Blocked, FlushReport, ShutdownReport};
-use super::{Logger, lock, meter};
+use super::{Logger, lock};
 use crate::delivery::{Delivery, FlushBlock, SinkFlush};
 use crate::queue::Command;
 use crate::record::End;
@@ -173,7 +173,10 @@ impl Logger {
         let requests_cut = self.end_requests(deadline);
         intake.queue.close();
         let delivery = lock(&intake.delivery).take();
-        let ticking = lock(&intake.meter).take().is_some();
+        let meter = lock(&intake.meter).take();
+        if let Some(meter) = &meter {
+            meter.stop();
+        }
         let (blocked, closed) = match &delivery {
             Some(delivery) => self.end_pipeline(delivery, deadline),
             None => (None, true),
@@ -181,9 +184,8 @@ impl Logger {
         let statuses = delivery.as_ref().map(Delivery::status);
         let health = intake.books(statuses.unwrap_or_default());
         intake.ending.end(blocked.clone(), closed);
-        if ticking {
-            // The last word of the metrics is the books at the end.
-            meter::publish(&health);
+        if let Some(meter) = meter {
+            meter.last_word(&health);
         }
         self.report(started, blocked, requests_cut, closed, health)
     }
