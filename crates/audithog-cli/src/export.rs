@@ -122,16 +122,20 @@ pub(crate) fn run(mut args: Args) -> Result<(), Failure> {
         (None, true) => None,
         (None, false) => Some(manifest::beside(&args.output)),
     };
+    let ledger = ledger::find(args.which.db.as_deref())?;
     let (place, before) = if to_output {
         (None, None)
     } else {
-        files::must_be_free(&args.output, args.force)?;
+        files::must_be_free(&args.output, args.force, &ledger)?;
+        for path in place::paths(&args.output) {
+            files::must_not_be_of(&ledger, &path)?;
+        }
         let (place, before) = Place::take(&args.output, args.resume, args.force)?;
         (Some(place), before)
     };
     // An export that was killed at its very end has written its manifest.
     if let Some(path) = &manifest {
-        files::must_be_free(path, args.force || before.is_some()).inspect_err(|_| {
+        files::must_be_free(path, args.force || before.is_some(), &ledger).inspect_err(|_| {
             abandon(&place);
         })?;
     }

@@ -50,11 +50,9 @@ enum Form {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let mut file = ledger::open(
-        args.which.db.as_deref(),
-        Some(access::export("dead-letters export")),
-    )?;
-    files::must_be_free(&args.output, args.force)?;
+    let ledger = ledger::find(args.which.db.as_deref())?;
+    files::must_be_free(&args.output, args.force, &ledger)?;
+    let mut file = ledger::open(Some(&ledger), Some(access::export("dead-letters export")))?;
     let part = files::beside(&args.output, &format!(".{}.part", std::process::id()));
     let letters = write(&mut file, args, &part).inspect_err(|_| {
         // Half an export is none.

@@ -23,6 +23,11 @@ pub(super) struct Place {
     noted: u64,
 }
 
+/// What is written before FILE is there: part, state, notes.
+pub(super) fn paths(file: &Path) -> [PathBuf; 3] {
+    [".part", ".part.state", ".part.notes"].map(|ending| files::beside(file, ending))
+}
+
 impl Place {
     /// Takes the place, and looks for what an interrupted export left there.
     pub(super) fn take(
@@ -30,8 +35,7 @@ impl Place {
         resume: bool,
         force: bool,
     ) -> Result<(Self, Option<State>), Failure> {
-        let path = |ending| files::beside(file, ending);
-        let part = path(".part");
+        let [part, state, notes] = paths(file);
         let cannot = files::cannot_write(file);
         let before = OpenOptions::new().read(true).write(true).open(&part);
         let (locked, is_old) = match before {
@@ -59,8 +63,8 @@ impl Place {
         let place = Self {
             file: file.to_owned(),
             part,
-            state: path(".part.state"),
-            notes: path(".part.notes"),
+            state,
+            notes,
             locked,
             noted: 0,
         };

@@ -18,6 +18,7 @@ mod faults;
 mod formats;
 mod manifest;
 mod memory;
+mod places;
 mod resume;
 
 /// Rows of the view `audit_logs`, as SQL has them.
