@@ -123,6 +123,10 @@ pub(crate) fn run(mut args: Args) -> Result<(), Failure> {
         (None, false) => Some(manifest::beside(&args.output)),
     };
     let ledger = ledger::find(args.which.db.as_deref())?;
+    if let Some(path) = &manifest {
+        must_have_places_of_their_own(path, &args.output)?;
+        files::must_not_be_of(&ledger, &manifest::part(path))?;
+    }
     let (place, before) = if to_output {
         (None, None)
     } else {
@@ -141,6 +145,30 @@ pub(crate) fn run(mut args: Args) -> Result<(), Failure> {
     }
     let export = prepare(&mut args, form, writer, place, before.as_ref())?;
     export.run(&args, manifest.as_deref())
+}
+
+/// The export and its manifest are written one after the other: neither may take what the other has made.
+fn must_have_places_of_their_own(manifest: &Path, output: &Path) -> Result<(), Failure> {
+    if manifest == Path::new("-") {
+        let text = "--manifest needs a file: standard output is for the rows";
+        return Err(Failure::new(2, text));
+    }
+    let mut taken = place::paths(output).to_vec();
+    taken.push(output.to_owned());
+    let taken: Vec<PathBuf> = taken.iter().map(|path| files::place(path)).collect();
+    let wanted = [manifest.to_owned(), manifest::part(manifest)];
+    if wanted
+        .iter()
+        .any(|path| taken.contains(&files::place(path)))
+    {
+        let text = format!(
+            "--manifest {} is a file that -o {} makes: name another one",
+            manifest.display(),
+            output.display()
+        );
+        return Err(Failure::new(2, text));
+    }
+    Ok(())
 }
 
 fn abandon(place: &Option<Place>) -> bool {

@@ -89,7 +89,7 @@ pub(crate) fn must_not_be_of(ledger: &Path, path: &Path) -> Result<(), Failure> 
 }
 
 /// Where a file is or would be, whatever links its directory has.
-fn place(path: &Path) -> PathBuf {
+pub(crate) fn place(path: &Path) -> PathBuf {
     let real = fs::canonicalize(directory(path));
     match (real, path.file_name()) {
         (Ok(directory), Some(name)) => directory.join(name),

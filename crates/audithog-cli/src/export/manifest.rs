@@ -111,7 +111,7 @@ impl<'a> Manifest<'a> {
 
     /// Writes it beside its path and gives it its name.
     pub(super) fn write(&self, path: &Path) -> Result<(), Failure> {
-        let part = files::beside(path, ".part");
+        let part = part(path);
         let written = || {
             // What a killed export left.
             let _ = std::fs::remove_file(&part);
@@ -122,6 +122,11 @@ impl<'a> Manifest<'a> {
         };
         written().map_err(files::cannot_write(path))
     }
+}
+
+/// The manifest until it is complete. No file of an export ends so: neither takes the other's.
+pub(super) fn part(path: &Path) -> PathBuf {
+    files::beside(path, ".manifest")
 }
 
 /// `FILE.manifest.json`

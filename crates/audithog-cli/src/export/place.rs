@@ -23,9 +23,9 @@ pub(super) struct Place {
     noted: u64,
 }
 
-/// What is written before FILE is there: part, state, notes.
-pub(super) fn paths(file: &Path) -> [PathBuf; 3] {
-    [".part", ".part.state", ".part.notes"].map(|ending| files::beside(file, ending))
+/// What is written before FILE is there: part, state, notes, and the state before it has its name.
+pub(super) fn paths(file: &Path) -> [PathBuf; 4] {
+    [".part", ".part.state", ".part.notes", ".part.new"].map(|ending| files::beside(file, ending))
 }
 
 impl Place {
@@ -35,7 +35,7 @@ impl Place {
         resume: bool,
         force: bool,
     ) -> Result<(Self, Option<State>), Failure> {
-        let [part, state, notes] = paths(file);
+        let [part, state, notes, _] = paths(file);
         let cannot = files::cannot_write(file);
         let before = OpenOptions::new().read(true).write(true).open(&part);
         let (locked, is_old) = match before {

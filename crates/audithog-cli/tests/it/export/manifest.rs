@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use super::{export, exported, json_of, names, sql};
+use super::{export, exported, json_of, names, ndjson, sql};
 use crate::{
     program::Demo,
     shop::{Call, Shop},
@@ -153,4 +153,37 @@ fn a_bar_shows_on_a_terminal_only() {
     assert_eq!(on_terminal("--quiet"), "");
     // In a pipe: `export` wants an empty standard error.
     export(shop.home(), &["-o", "piped.ndjson"]);
+}
+
+#[test]
+fn a_manifest_does_not_take_what_the_export_makes() {
+    let shop = Shop::open();
+    shop.call(Call::default());
+    let home = shop.home();
+    std::os::unix::fs::symlink(home, home.join("here")).unwrap();
+    let mine = [
+        ("x", "x"),
+        ("x", "./x"),
+        ("x", "here/x"),
+        ("x", ".x.part"),
+        ("x", ".x.part.state"),
+        ("x", ".x.part.new"),
+        (".m.manifest", "m"),
+    ];
+    for (output, manifest) in mine {
+        let (code, _, complaint) = exported(home, &["-o", output, "--manifest", manifest]);
+        assert_eq!(code, 2, "{output} {manifest}: {complaint}");
+        assert!(
+            complaint.contains("is a file that -o"),
+            "{output} {manifest}: {complaint}"
+        );
+    }
+    let (code, _, complaint) = exported(home, &["-o", "x", "--manifest", "-"]);
+    assert_eq!(code, 2);
+    assert!(complaint.contains("--manifest needs a file"), "{complaint}");
+    assert_eq!(names(home), ["here"]);
+    // A name that only looks like one of them.
+    export(home, &["-o", "m", "--manifest", "m.part"]);
+    assert_eq!(json_of(&home.join("m.part"))["file"], "m");
+    assert!(!ndjson(&home.join("m")).is_empty());
 }
