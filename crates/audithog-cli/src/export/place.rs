@@ -68,9 +68,13 @@ impl Place {
             locked,
             noted: 0,
         };
-        let state = is_old.then(|| State::read(&place.state)).flatten();
-        if resume || !is_old || force {
-            return Ok((place, state.filter(|_| resume)));
+        // A state without its part is of a part that is gone.
+        if resume && is_old {
+            let state = State::read(&place.state).map_err(|why| unusable(file, &why))?;
+            return Ok((place, state));
+        }
+        if !is_old || resume || force {
+            return Ok((place, None));
         }
         let text = format!(
             "an export of {} was interrupted: --resume continues it, --force begins anew",
@@ -145,12 +149,13 @@ impl Place {
 
     /// After a failure: what cannot be continued is not left behind. Says whether it can.
     pub(super) fn abandon(&self) -> bool {
-        let kept = State::read(&self.state).is_some();
-        if !kept {
+        let state = State::read(&self.state);
+        // One that this version cannot go on with is not this version's to remove.
+        if let Ok(None) = state {
             let _ = fs::remove_file(&self.part);
             self.forget();
         }
-        kept
+        matches!(state, Ok(Some(_)))
     }
 
     fn forget(&self) {
@@ -158,6 +163,15 @@ impl Place {
         let _ = fs::remove_file(&self.state);
         let _ = fs::remove_file(&self.notes);
     }
+}
+
+fn unusable(file: &Path, why: &str) -> Failure {
+    let text = format!(
+        "the interrupted export of {} cannot be gone on with: {why}\n\
+         end it with the audithog that began it, or give --force to begin anew",
+        file.display()
+    );
+    Failure::new(1, text)
 }
 
 /// The file still has this name, through no link, and belongs to who runs this: in a directory that others can write, somebody may have put

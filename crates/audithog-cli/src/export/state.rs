@@ -47,6 +47,13 @@ pub(super) struct Request {
     pub(super) conditions: Vec<String>,
 }
 
+/// What every version's state has.
+#[derive(Debug, Deserialize)]
+struct Made {
+    version: u32,
+    audithog: String,
+}
+
 impl State {
     pub(super) fn new(request: Request, began: SystemTime, upto: u64, pruned: u64) -> Self {
         let began = began.duration_since(SystemTime::UNIX_EPOCH);
@@ -64,11 +71,23 @@ impl State {
         }
     }
 
-    /// None: there is none, or it is another version's.
-    pub(super) fn read(path: &Path) -> Option<Self> {
-        let state: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-        let ours = state.version == VERSION && state.audithog == env!("CARGO_PKG_VERSION");
-        ours.then_some(state)
+    /// None: there is none. What cannot be gone on with is an error that says why.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, String> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
+        };
+        let damaged = |_| format!("{} is damaged", path.display());
+        let made: Made = serde_json::from_slice(&text).map_err(damaged)?;
+        if (made.version, &*made.audithog) != (VERSION, env!("CARGO_PKG_VERSION")) {
+            return Err(format!(
+                "audithog {} began it, and this is {}",
+                made.audithog,
+                env!("CARGO_PKG_VERSION")
+            ));
+        }
+        serde_json::from_slice(&text).map(Some).map_err(damaged)
     }
 
     pub(super) fn began(&self) -> SystemTime {

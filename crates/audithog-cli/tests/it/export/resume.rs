@@ -154,6 +154,54 @@ fn an_interrupted_export_is_gone_on_with_or_begun_anew_as_one_says() {
 }
 
 #[test]
+fn a_state_that_cannot_be_used_is_refused_and_left_as_it_is() {
+    let home = interrupted();
+    let (part, state) = (
+        home.path().join(".x.ndjson.part"),
+        home.path().join(".x.ndjson.part.state"),
+    );
+    let whole = fs::read_to_string(&state).unwrap();
+    let changed = |name: &str, value: Value| {
+        let mut changed: Value = serde_json::from_str(&whole).unwrap();
+        changed[name] = value;
+        changed.to_string()
+    };
+    let written = fs::read(&part).unwrap();
+    let db = large().db();
+    let arguments = ["--db", db, "-o", "x.ndjson", "--since", "3000d", "--resume"];
+    for (text, why) in [
+        (
+            changed("audithog", json!("0.0.9")),
+            "audithog 0.0.9 began it",
+        ),
+        (changed("version", json!(2)), "began it, and this is"),
+        (changed("bytes", json!("many")), ".part.state is damaged"),
+        (whole[..40].to_owned(), ".part.state is damaged"),
+        (String::new(), ".part.state is damaged"),
+    ] {
+        fs::write(&state, &text).unwrap();
+        let (code, _, complaint) = exported(home.path(), &arguments);
+        assert_eq!(code, 1, "{text}");
+        assert!(complaint.contains(why), "{complaint}");
+        assert!(complaint.contains("--force to begin anew"), "{complaint}");
+        assert!(fs::read(&part).unwrap() == written);
+        assert_eq!(fs::read_to_string(&state).unwrap(), text);
+    }
+    // Nor is it thrown away by what fails before it is begun anew.
+    let (code, _, _) = exported(
+        home.path(),
+        &["--db", "none.db", "-o", "x.ndjson", "--force"],
+    );
+    assert_eq!(code, 1);
+    assert!(fs::read(&part).unwrap() == written);
+    export(
+        home.path(),
+        &["--db", db, "-o", "x.ndjson", "--force", "--user", "u_1"],
+    );
+    assert_eq!(names(home.path()), ["x.ndjson", "x.ndjson.manifest.json"]);
+}
+
+#[test]
 fn another_ledger_and_another_file_are_not_gone_on_with() {
     let shop = Shop::open();
     shop.call(Call::default());
