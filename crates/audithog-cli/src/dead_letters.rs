@@ -1,11 +1,14 @@
 //! `audithog dead-letters`.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use audithog::inspect::DeadLetters;
+use audithog::inspect::{DeadLetters, LedgerFile};
 use clap::Subcommand;
 
-use crate::{failure::Failure, output::number};
+use crate::{
+    failure::Failure,
+    output::{failed, number, plain, remark},
+};
 
 mod dismiss;
 mod export;
@@ -20,7 +23,7 @@ in the ledger; the letter says why the destination has not got it.
 Examples:
   audithog dead-letters list
   audithog dead-letters show 4711
-  audithog dead-letters replay --reason 'invalid event'
+  audithog dead-letters replay --reason 'drop: event_too_big'
   audithog dead-letters dismiss --pruned
   audithog dead-letters export -o letters.ndjson
 
@@ -72,6 +75,41 @@ impl Which {
             letters = letters.with_reason(reason);
         }
         letters
+    }
+}
+
+/// As many as fit on a screen.
+const MOST_REASONS: usize = 15;
+
+impl Which {
+    /// After nothing was found: if no letter has the reason that was asked for, says which reasons there are.
+    fn hint(&self, file: &mut LedgerFile) -> Result<(), Failure> {
+        let Some(asked) = &self.reason else {
+            return Ok(());
+        };
+        let mut letters = DeadLetters::all();
+        if let Some(sink) = &self.sink {
+            letters = letters.of_sink(sink);
+        }
+        let mut reasons = BTreeMap::<String, u64>::new();
+        for letter in file.dead_letters(letters) {
+            let reason = letter.map_err(failed)?.reason().to_owned();
+            *reasons.entry(reason).or_default() += 1;
+        }
+        if reasons.is_empty() || reasons.contains_key(asked) {
+            return Ok(());
+        }
+        remark(&format!(
+            "no dead letter has the reason '{}'; there are:",
+            plain(asked)
+        ));
+        for (reason, n) in reasons.iter().take(MOST_REASONS) {
+            remark(&format!("  {} ({})", plain(reason), number(*n)));
+        }
+        if let more @ 1.. = reasons.len().saturating_sub(MOST_REASONS) {
+            remark(&format!("  and {} more", number(more as u64)));
+        }
+        Ok(())
     }
 }
 

@@ -63,6 +63,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let mut output = Output::standard();
     output.entry("", 0, &text).map_err(written)?;
     output.end()?;
+    if done.dismissed + done.already == 0 {
+        args.which.hint(&mut file)?;
+    }
     if done.dismissed + done.already < asked.len() as u64 {
         let text = "not all of these rows are dead letters; see `audithog dead-letters list`";
         return Err(Failure::new(1, text));

@@ -65,7 +65,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         args.output.display()
     );
     output.line(&text).map_err(written)?;
-    output.end()
+    output.end()?;
+    if letters == 0 {
+        args.which.hint(&mut file)?;
+    }
+    Ok(())
 }
 
 fn write(file: &mut LedgerFile, args: &Args, part: &Path) -> Result<u64, Failure> {

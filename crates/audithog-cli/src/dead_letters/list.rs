@@ -59,7 +59,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if listed == 0 && args.format == Format::Text {
         output.line("No dead letters.").map_err(written)?;
     }
-    output.end()
+    output.end()?;
+    if listed == 0 {
+        args.which.hint(&mut file)?;
+    }
+    Ok(())
 }
 
 fn line(output: &mut Output, letter: &DeadLetter) -> io::Result<()> {

@@ -66,6 +66,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     };
     output.entry("", 0, &text).map_err(written)?;
     output.end()?;
+    if done.replayed + done.gone == 0 {
+        args.which.hint(&mut file)?;
+    }
     if done.gone > 0 {
         return Err(Failure::new(
             1,

@@ -150,6 +150,39 @@ fn a_letter_is_seen_and_sent_again_by_the_running_service() {
 }
 
 #[test]
+fn a_reason_that_no_letter_has_is_answered_with_those_there_are() {
+    let home = TempDir::new().unwrap();
+    let stand_in = PostHogStandIn::start().unwrap();
+    let (_demo, _) = with_letters(&home, &stand_in);
+    let run = |arguments: &[&str]| ran(home.path(), &[&["dead-letters"], arguments].concat());
+    let hint = format!(
+        "audithog: no dead letter has the reason 'poison\\u{{1b}}'; there are:\n\
+         audithog:   {REASON} (2)\n"
+    );
+    let asked = ["--reason", "poison\u{1b}"];
+    for command in [
+        &["list"][..],
+        &["list", "--format", "json"],
+        &["replay"],
+        &["dismiss"],
+        &["export", "-o", "letters.ndjson"],
+    ] {
+        let (code, _, complaint) = run(&[command, &asked].concat());
+        assert_eq!((code, &complaint), (0, &hint), "{command:?}");
+    }
+    // The example has the form that PostHog's reasons have.
+    let (_, help, _) = run(&["--help"]);
+    assert!(help.contains("replay --reason 'drop: "), "{help}");
+    // There is such a reason, but nothing to be done.
+    let (code, _, complaint) = run(&["dismiss", "--reason", REASON, "--sink", "posthog"]);
+    assert_eq!((code, &*complaint), (0, ""));
+    let (code, _, complaint) = run(&["dismiss", "--reason", REASON]);
+    assert_eq!((code, &*complaint), (0, ""));
+    let (code, _, complaint) = run(&["list", "--reason", "poison", "--sink", "other"]);
+    assert_eq!((code, &*complaint), (0, ""));
+}
+
+#[test]
 fn what_is_replayed_while_no_service_runs_is_sent_by_the_next_start() {
     let home = TempDir::new().unwrap();
     let stand_in = PostHogStandIn::start().unwrap();
