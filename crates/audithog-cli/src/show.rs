@@ -178,7 +178,9 @@ fn text(output: &mut Output, rows: &[LogRow], clock: &Clock) -> std::io::Result<
 }
 
 fn field(output: &mut Output, name: &str, value: &str) -> std::io::Result<()> {
-    output.line(&format!("{:<LABEL$}{}", plain(name), plain(value)))
+    // A name that fills the column does not run into its value.
+    let width = LABEL - 1;
+    output.line(&format!("{:<width$} {}", plain(name), plain(value)))
 }
 
 /// `GET /agents/7: 409 AGENT_LIMIT in 12.3 ms; 3 rows`

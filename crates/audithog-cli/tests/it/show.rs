@@ -76,6 +76,24 @@ fn a_row_of_no_request_is_shown_alone() {
 }
 
 #[test]
+fn a_long_name_is_apart_from_its_value() {
+    let shop = Shop::open();
+    let names = [20, 21, 22, 40].map(|length| "n".repeat(length));
+    let mut event = shop.logger.event("long_names");
+    for name in &names {
+        event = event.property(name.clone(), 5);
+    }
+    event.log();
+    assert!(shop.logger.flush_blocking(None).blocked.is_none());
+    let seq = &shop.lines(&["tail", "--event", "long_names"])[0]["seq"];
+    let text = shop.prints(&["show", &format!("seq:{seq}")]);
+    for name in names {
+        let line = format!("\n{:<23} 5\n", format!("  {name}"));
+        assert!(text.contains(&line), "{line}: {text}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_told_with_where_it_was_looked_for() {
     let shop = Shop::open();
     shop.call(Call::default());
