@@ -201,6 +201,25 @@ fn without_a_personal_key_nothing_is_sent() {
 }
 
 #[test]
+fn an_empty_file_is_one_that_the_first_start_makes_a_ledger_of() {
+    let clinic = Clinic::new();
+    let path = clinic.home.path().join("audit.db");
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let said = clinic.said(&[
+        ("POSTHOG_PERSONAL_API_KEY", PERSONAL),
+        ("POSTHOG_PROJECT_ID", "1"),
+    ]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    said.assert("ledger", "ok", "is empty: the first start makes the ledger");
+    said.assert("verified", "ok", "there is no ledger yet");
+    assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    // As it says.
+    clinic.ledger();
+    clinic.said(&[]).assert("ledger", "ok", "is one, schema");
+}
+
+#[test]
 fn wrong_settings_are_all_named() {
     let clinic = Clinic::new();
     let said = clinic.said(&[

@@ -43,9 +43,31 @@ pub(super) fn examine(path: &Path, clock: &Clock, checks: &mut Checks) {
         ),
         Ok(found) => {
             examine_permissions(path, &found, checks);
-            examine_ledger(path, clock, checks);
+            if is_blank(path) {
+                checks.ok(
+                    "ledger",
+                    format!(
+                        "{} is empty: the first start makes the ledger in it",
+                        path.display()
+                    ),
+                );
+            } else {
+                examine_ledger(path, clock, checks);
+            }
         }
     }
+}
+
+/// An empty file that no write-ahead log belongs to: as good as none.
+pub(super) fn is_blank(path: &Path) -> bool {
+    let is_empty = |found: fs::Metadata| found.is_file() && found.len() == 0;
+    fs::metadata(path).is_ok_and(is_empty) && size_of(path, "-wal") == 0
+}
+
+fn size_of(path: &Path, suffix: &str) -> u64 {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    fs::metadata(&name).map_or(0, |found| found.len())
 }
 
 fn directory_of(path: &Path) -> PathBuf {
@@ -110,11 +132,7 @@ fn examine_space(path: &Path, directory: &Path, checks: &mut Checks) {
     let Some((free, all)) = space(directory) else {
         return;
     };
-    let size = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        fs::metadata(&name).map_or(0, |found| found.len())
-    };
+    let size = |suffix: &str| size_of(path, suffix);
     let text = format!(
         "{} MiB free of {} MiB; the ledger takes {} MiB and its write-ahead log {} MiB",
         free >> 20,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::Checks;
+use super::file::is_blank;
 use crate::clock::Clock;
 use crate::config::{ReadBackSettings, Settings};
 use crate::ledger::own_rows::own_row;
@@ -318,7 +319,7 @@ impl Trip<'_> {
 
     fn note(&self, ledger: Option<&Path>, checks: &mut Checks) {
         const NAME: &str = "verified";
-        let Some(path) = ledger.filter(|path| path.exists()) else {
+        let Some(path) = ledger.filter(|path| path.exists() && !is_blank(path)) else {
             checks.ok(NAME, "there is no ledger yet to note it in");
             return;
         };
