@@ -313,6 +313,44 @@ fn a_damaged_ledger_and_other_files_stop_no_other() {
 }
 
 #[test]
+fn what_lies_beside_a_ledger_is_none() {
+    let volume = Volume::new();
+    volume.posthog.stand_fault(outage());
+    volume.orphan("orders", 3);
+    let mut live = volume.serve("orders-next", 1);
+    live.signal("TERM");
+    assert_eq!(live.ended(), Some(0));
+    volume.posthog.heal();
+    // One that is named as a lock file would be, beside no ledger.
+    let odd = volume.path().join("orders-next");
+    fs::rename(odd.join("audit.db"), odd.join("audit.db-next")).unwrap();
+    // What a shipment of a file that was put aside leaves when it is killed.
+    let aside = volume.path().join("orders/audit.db.damaged-1");
+    fs::copy(odd.join("audit.db-next"), &aside).unwrap();
+    for end in ["-next", "-turn", "-reserve", "-wal"] {
+        for ledger in ["audit.db", "audit.db.damaged-1"] {
+            let path = volume.path().join(format!("orders/{ledger}{end}"));
+            if !path.exists() {
+                fs::write(path, "").unwrap();
+            }
+        }
+    }
+
+    let (printed, code) = volume.ship(&["--dry-run", "."]);
+    assert_eq!(code, Some(3), "{printed}");
+    let lines = printed.lines().filter_map(|line| line.split_once(": "));
+    let ledgers: Vec<&str> = lines.map(|(path, _)| path).collect();
+    let expected = [
+        "./orders/audit.db",
+        "./orders/audit.db.damaged-1",
+        "./orders-next/audit.db-next",
+        "total",
+    ];
+    assert_eq!(ledgers, expected, "{printed}");
+    assert!(printed.contains(" 0 skipped"), "{printed}");
+}
+
+#[test]
 fn a_damaged_page_ends_it_with_the_reason_and_not_after_the_timeout() {
     let volume = Volume::new();
     volume.posthog.stand_fault(outage());

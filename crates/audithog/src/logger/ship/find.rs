@@ -99,14 +99,22 @@ impl Found {
     }
 }
 
-/// SQLite's files beside a database.
+/// SQLite's files beside a database, and audithog's beside a ledger. The latter have no content, and may be another user's.
 fn is_beside(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy());
-    name.is_some_and(|name| {
-        ["-wal", "-shm", "-journal"]
-            .iter()
-            .any(|end| name.ends_with(end))
-    })
+    let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else {
+        return false;
+    };
+    if ["-wal", "-shm", "-journal"]
+        .iter()
+        .any(|end| name.ends_with(end))
+    {
+        return true;
+    }
+    // Somebody may have named a ledger so: then no file has the name without it.
+    let of = ["-reserve", "-next", "-turn"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end));
+    of.is_some_and(|ledger| path.with_file_name(ledger).is_file())
 }
 
 fn is_put_aside(path: &Path) -> bool {
