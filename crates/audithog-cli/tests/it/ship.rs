@@ -444,6 +444,42 @@ fn killed_in_the_middle_it_goes_on_where_it_was() {
 }
 
 #[test]
+fn stopped_in_the_middle_it_has_lost_nothing_to_tell_of() {
+    let volume = Volume::new();
+    volume.posthog.stand_fault(outage());
+    let mut demo = volume.serve("orders", 20);
+    demo.signal("TERM");
+    assert_eq!(demo.ended(), Some(0));
+    volume.posthog.heal();
+    volume.posthog.stand_fault(Fault::hang());
+    for signal in ["TERM", "INT", "KILL"] {
+        let before = volume.posthog.requests().len();
+        let mut child = volume.ship_command(&["."]).spawn().unwrap();
+        volume
+            .posthog
+            .wait_for(LIMIT, |seen| seen.requests().len() > before)
+            .unwrap();
+        run("kill", &[&format!("-{signal}"), &child.id().to_string()]);
+        assert!(!child.wait().unwrap().success());
+        let (printed, code) = volume.ship(&["--dry-run", "."]);
+        assert_eq!(code, Some(3), "{printed}");
+        assert!(!printed.contains("unclean"), "{printed}");
+    }
+    volume.posthog.heal();
+    let (printed, code) = volume.ship(&["."]);
+    assert_eq!(code, Some(0), "{printed}");
+    let rows = volume.assert_arrived("orders");
+    assert_eq!(count(&rows, "audit_loss"), 0);
+    assert_eq!(count(&rows, "audit_shipped"), 1);
+    let home = volume.path().join("orders");
+    let seen = crate::program::status(&home);
+    assert_eq!(seen["losses"].as_array().unwrap().len(), 0, "{seen}");
+    for equation in seen["equations"].as_array().unwrap() {
+        assert_eq!(equation["holds"], true, "{equation}");
+    }
+}
+
+#[test]
 fn without_a_key_or_a_path_it_does_not_start() {
     let volume = Volume::new();
     volume.orphan("orders", 1);

@@ -12,7 +12,7 @@ use super::reserve::Reserve;
 use super::runs::{self, Process, UncleanStop};
 use super::store::SqliteStore;
 use super::tail::{self, Tail};
-use super::unclean::Teller;
+use super::unclean::{self, Teller};
 use crate::clock::Clock;
 use crate::config::LedgerCare;
 use crate::ledger::{StoreError, StoreErrorKind, Totals};
@@ -172,7 +172,7 @@ impl SqliteStore {
             })?;
         self.run = number;
         self.continued = continued;
-        self.told += report.unclean.len() as u64;
+        self.told += unclean::told(&report.unclean);
         self.signs = signs;
         Ok(report)
     }

@@ -23,6 +23,13 @@ pub(crate) struct UncleanStop {
     pub(crate) queue_capacity: u64,
 }
 
+impl UncleanStop {
+    /// One without a queue had nothing in memory: a tool, or a shipment.
+    pub(super) fn may_have_lost(&self) -> bool {
+        self.queue_capacity > 0
+    }
+}
+
 /// A run that has not ended in good order, as somebody sees it who only looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OpenRun {

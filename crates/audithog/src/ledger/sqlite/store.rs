@@ -18,7 +18,7 @@ use super::read::{Seated, SqliteReader};
 use super::reserve::Reserve;
 use super::runs::{self, SIGN_OF_LIFE, UncleanStop};
 use super::tail::Tail;
-use super::{append, checkpoint, damage, notes, open, retention, settle, sinks};
+use super::{append, checkpoint, damage, notes, open, retention, settle, sinks, unclean};
 use crate::clock::Clock;
 use crate::ledger::{
     Committed, Group, Notes, Quarantined, Reader, Removal, SinkTotals, Size, Standing, Store,
@@ -245,7 +245,7 @@ impl Store for SqliteStore {
             false,
             |connection, names, totals| start.teller(run, &clock).tell(connection, names, totals),
         )?;
-        self.told += found.len() as u64;
+        self.told += unclean::told(&found);
         let mut unclean = std::mem::take(&mut self.unclean);
         unclean.extend(found);
         Ok(unclean)
@@ -302,7 +302,7 @@ impl Store for SqliteStore {
                     !unclean.is_empty() && sinks::lease(connection, sink, &holder, now, until)?;
                 Ok((taken, unclean))
             })?;
-        self.told += unclean.len() as u64;
+        self.told += unclean::told(&unclean);
         self.unclean.extend(unclean);
         Ok(taken)
     }

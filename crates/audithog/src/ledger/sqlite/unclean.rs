@@ -18,9 +18,14 @@ pub(super) struct Teller<'a> {
     pub(super) clock: &'a Clock,
 }
 
+/// How many of them have a row.
+pub(super) fn told(stops: &[UncleanStop]) -> u64 {
+    stops.iter().filter(|stop| stop.may_have_lost()).count() as u64
+}
+
 impl Teller<'_> {
-    /// Finds runs that stopped and marks them, and in the same transaction appends an `audit_loss` row for each and counts
-    /// its bound. A mark without its row would stay so if this process were killed in between: nobody looks twice.
+    /// Finds runs that stopped and marks them, and in the same transaction appends an `audit_loss` row for each that may have
+    /// lost rows and counts its bound. A mark without its row would stay so if this process were killed in between: nobody looks twice.
     pub(super) fn tell(
         &self,
         connection: &Connection,
@@ -29,12 +34,13 @@ impl Teller<'_> {
     ) -> rusqlite::Result<Vec<UncleanStop>> {
         let now = self.clock.wall();
         let stops = runs::take_unclean(connection, self.process, self.instance, now)?;
-        if stops.is_empty() {
+        if told(&stops) == 0 {
             return Ok(stops);
         }
         let before = totals.losses;
         let losses = stops
             .iter()
+            .filter(|stop| stop.may_have_lost())
             .map(|stop| unclean_stop(stop.queue_capacity, stop.alive, now));
         let rows: Vec<Row> = losses
             .map(|loss| {

@@ -23,7 +23,7 @@ pub struct Waiting {
     pub dead: u64,
     /// There was a key at some time.
     pub known_to_posthog: bool,
-    /// Runs that ended without saying so and have no `audit_loss` row yet.
+    /// Runs that ended without saying so, may have lost rows, and have no `audit_loss` row yet.
     pub unclean_stops: u64,
     /// The process that has the ledger open, or may have; absent for an orphan.
     pub in_use_by: Option<String>,
@@ -61,7 +61,7 @@ pub(super) fn at(path: &Path, now: Micros) -> Result<Waiting, Error> {
     let held = u64::try_from(totals.head - totals.pruned).unwrap_or(0);
     let gone: Vec<&OpenRun> = open_runs
         .iter()
-        .filter(|run| run.at == Whereabouts::Gone)
+        .filter(|run| run.at == Whereabouts::Gone && run.queue_capacity > 0)
         .collect();
     let mut waiting = Waiting {
         path: path.to_owned(),
