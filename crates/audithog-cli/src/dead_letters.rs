@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use crate::{
     failure::Failure,
-    output::{failed, number, plain, remark},
+    output::{counted, failed, number, plain, remark},
 };
 
 mod dismiss;
@@ -132,10 +132,7 @@ impl Dismissed {
 }
 
 fn letters_text(n: u64) -> String {
-    match n {
-        1 => "1 dead letter".to_owned(),
-        n => format!("{} dead letters", number(n)),
-    }
+    counted(n, "dead letter")
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {

@@ -11,7 +11,11 @@ use audithog::{
     doctor::{Outcome, Report},
 };
 
-use crate::{failure::Failure, output::Format};
+use crate::{
+    failure::Failure,
+    output::{Format, written},
+    when,
+};
 
 const LONG_ABOUT: &str = "\
 Check that everything is in place for the audit log
@@ -38,9 +42,9 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG_ABOUT, after_long_help = AFTER_LONG_HELP, after_help = "See --help for examples and exit codes.")]
 pub(crate) struct Args {
-    /// Seconds to wait for the event that is read back
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    timeout: u64,
+    /// How long to wait for the event that is read back
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = when::span)]
+    timeout: Duration,
 
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -48,7 +52,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let report = Logger::builder().doctor(Duration::from_secs(args.timeout));
+    let report = Logger::builder().doctor(args.timeout);
     let text = match args.format {
         Format::Text => text(&report),
         Format::Json => {
@@ -56,9 +60,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             json.map_err(|error| Failure::new(1, error))? + "\n"
         }
     };
-    // Nobody may be reading; the exit code says it too.
-    let _ = io::stdout().write_all(text.as_bytes());
-    Ok(ExitCode::from(u8::from(report.outcome() == Outcome::Fail)))
+    let mut stdout = io::stdout();
+    let shown = stdout.write_all(text.as_bytes());
+    match shown.and_then(|()| stdout.flush()) {
+        // Nobody reads any more: the exit code says it too.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(written(error)),
+        _ => Ok(ExitCode::from(u8::from(report.outcome() == Outcome::Fail))),
+    }
 }
 
 fn text(report: &Report) -> String {

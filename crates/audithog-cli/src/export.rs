@@ -13,7 +13,7 @@ use crate::{
     files,
     filters::Filters,
     ledger::{self, Which},
-    output::{Output, bytes, failed, number, written},
+    output::{Output, bytes, counted, failed, written},
 };
 
 mod form;
@@ -139,7 +139,9 @@ pub(crate) fn run(mut args: Args) -> Result<(), Failure> {
     };
     // An export that was killed at its very end has written its manifest.
     if let Some(path) = &manifest {
-        files::must_be_free(path, args.force || before.is_some(), &ledger).inspect_err(|_| {
+        let free = files::must_be_free(path, args.force || before.is_some(), &ledger);
+        let free = free.and_then(|()| manifest::try_place(path));
+        free.inspect_err(|_| {
             abandon(&place);
         })?;
     }
@@ -285,11 +287,9 @@ impl Export {
             return Ok(());
         }
         let mut output = Output::standard();
-        let rows = self.state.tally.rows;
         let text = format!(
-            "{} {} in {} ({})",
-            number(rows),
-            if rows == 1 { "row" } else { "rows" },
+            "{} in {} ({})",
+            counted(self.state.tally.rows, "row"),
             args.output.display(),
             bytes(self.state.bytes)
         );

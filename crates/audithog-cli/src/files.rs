@@ -1,10 +1,13 @@
 //! Files that appear complete or not at all.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -18,6 +21,12 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     name.push(path.file_name().unwrap_or_default());
     name.push(ending);
     path.with_file_name(name)
+}
+
+/// What the name ends with behind its last dot, in small letters.
+pub(crate) fn ending(path: &Path) -> Option<String> {
+    let ending = path.extension()?.to_str()?;
+    Some(ending.to_ascii_lowercase())
 }
 
 /// A new file that only its owner can read.
@@ -43,6 +52,12 @@ const OF_LEDGER: [&str; 7] = ["", "-wal", "-shm", "-journal", "-reserve", "-next
 /// Refuses a path that is taken. `force` is for a file that somebody made: it gives nobody a ledger, a device or what a link leads to.
 pub(crate) fn must_be_free(path: &Path, force: bool, ledger: &Path) -> Result<(), Failure> {
     must_not_be_of(ledger, path)?;
+    // `new/` and `new/.` have a name to put a part beside, and cannot be a file's.
+    let is_name = |name: &OsStr| path.as_os_str().as_bytes().ends_with(name.as_bytes());
+    if !path.file_name().is_some_and(is_name) {
+        let text = format!("{} is a directory: name a file", path.display());
+        return Err(Failure::new(1, text));
+    }
     let Ok(found) = path.symlink_metadata() else {
         // What else is wrong with it is found where it is made.
         return Ok(());

@@ -202,6 +202,18 @@ pub(crate) fn number(n: u64) -> String {
     text
 }
 
+/// `1 row`, `1,234 rows`
+pub(crate) fn counted(n: u64, noun: &str) -> String {
+    let ending = if n == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", number(n))
+}
+
+/// `1 row waits`, `1,234 rows wait`
+pub(crate) fn wait(n: u64, noun: &str) -> String {
+    let ending = if n == 1 { "s" } else { "" };
+    format!("{} wait{ending}", counted(n, noun))
+}
+
 /// `12.3 MiB`
 pub(crate) fn bytes(n: u64) -> String {
     let mut value = n as f64;
@@ -253,6 +265,14 @@ mod tests {
         assert_eq!(
             [0, 999, 1_000, 1_234_567].map(number),
             ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [0, 1, 1_000].map(|n| counted(n, "row")),
+            ["0 rows", "1 row", "1,000 rows"]
+        );
+        assert_eq!(
+            [0, 1, 2].map(|n| wait(n, "row")),
+            ["0 rows wait", "1 row waits", "2 rows wait"]
         );
         assert_eq!(
             [512, 1536, 5 << 30].map(bytes),

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use crate::{
     failure::{Failure, sentence},
-    output::Format,
+    output::{Format, counted},
+    when,
 };
 
 const LONG_ABOUT: &str = "\
@@ -60,9 +61,9 @@ pub(crate) struct Args {
     #[arg(long)]
     all: bool,
 
-    /// Seconds without progress after which it gives up: an outage of PostHog, or a process elsewhere that may have the ledger
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    timeout: u64,
+    /// How long without progress until it gives up: an outage of PostHog, or a process elsewhere that may have the ledger
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = when::span)]
+    timeout: Duration,
 
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     for (path, outcome) in &ends {
         args.print(path, outcome);
     }
-    let limit = Duration::from_secs(args.timeout);
+    let limit = args.timeout;
     let mut patience = limit;
     for path in ledgers {
         let started = Instant::now();
@@ -147,10 +148,11 @@ impl Outcome {
         match self {
             Self::Skipped(why) => format!("skipped: {why}"),
             Self::Waits(waiting) => {
-                let mut text =
-                    format!("{} pending, {} dead letters", waiting.pending, waiting.dead);
+                let letters = counted(waiting.dead, "dead letter");
+                let mut text = format!("{} pending, {letters}", waiting.pending);
                 if waiting.unclean_stops > 0 {
-                    text += &format!(", {} unclean stops to tell", waiting.unclean_stops);
+                    let stops = counted(waiting.unclean_stops, "unclean stop");
+                    text += &format!(", {stops} to tell");
                 }
                 if !waiting.known_to_posthog && waiting.pending > 0 {
                     text += "; never had a key: without --all AUDITHOG_POSTHOG_BACKFILL applies";
@@ -237,11 +239,12 @@ impl Total {
             skipped,
             ..
         } = self;
+        let found = counted(*ledgers, "ledger");
         match (ledgers, dry_run) {
             (0, _) => "no ledger found".to_owned(),
-            (_, true) => format!("total: {ledgers} ledgers, {pending} pending, {skipped} skipped"),
+            (_, true) => format!("total: {found}, {pending} pending, {skipped} skipped"),
             (_, false) => format!(
-                "total: {ledgers} ledgers, {shipped} shipped, {dead} dead, {pending} pending, {skipped} skipped"
+                "total: {found}, {shipped} shipped, {dead} dead, {pending} pending, {skipped} skipped"
             ),
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     access,
     failure::Failure,
     ledger::{self, Which},
-    output::{Output, Style, failed, number, plain, unanswered, written},
+    output::{Output, Style, counted, failed, number, plain, unanswered, written},
     sheet::milliseconds,
     when::Clock,
 };
@@ -185,7 +185,6 @@ fn field(output: &mut Output, name: &str, value: &str) -> std::io::Result<()> {
 
 /// `GET /agents/7: 409 AGENT_LIMIT in 12.3 ms; 3 rows`
 fn summary(rows: &[LogRow]) -> Option<String> {
-    let rows_of_it = rows.len();
     let request = rows
         .iter()
         .map(LogRow::row)
@@ -204,7 +203,6 @@ fn summary(rows: &[LogRow]) -> Option<String> {
     if let Some(took) = request.duration() {
         text += &format!(" in {} ms", milliseconds(took.as_secs_f64() * 1_000.0));
     }
-    let noun = if rows_of_it == 1 { "row" } else { "rows" };
-    text += &format!("; {} {noun}", number(rows_of_it as u64));
+    text += &format!("; {}", counted(rows.len() as u64, "row"));
     Some(plain(&text))
 }

@@ -8,7 +8,7 @@ use crate::{
     access,
     failure::Failure,
     ledger::{self, Which},
-    output::{Output, Style, number, remark, unanswered, written},
+    output::{Output, Style, counted, remark, unanswered, written},
     sheet::{Format, Sheet},
     when,
 };
@@ -120,14 +120,20 @@ impl Args {
     }
 
     fn sentence(&self, end: Cut, lines: usize) -> String {
-        let lines = number(lines as u64);
+        let these = match lines {
+            1 => "this line".to_owned(),
+            lines => format!("these {}", counted(lines as u64, "line")),
+        };
         match end {
-            Cut::Rows => format!("There are more than these {lines} lines: --limit shows more."),
+            Cut::Rows => {
+                let are = if lines == 1 { "is" } else { "are" };
+                format!("There {are} more than {these}: --limit shows more.")
+            }
             Cut::Time => format!(
-                "Cut: the time limit of {} s passed, and there may be more than these {lines} lines; --timeout allows more, a range of `seq` needs less.",
+                "Cut: the time limit of {} s passed, and there may be more than {these}; --timeout allows more, a range of `seq` needs less.",
                 self.timeout.as_secs_f64()
             ),
-            _ => format!("Cut: these {lines} lines are 64 MiB, and there may be more."),
+            _ => format!("Cut at 64 MiB: there may be more than {these}."),
         }
     }
 }

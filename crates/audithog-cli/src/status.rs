@@ -47,6 +47,10 @@ pub(crate) struct Args {
     /// The ledger's file [default: AUDITHOG_DB, else audit.db in $STATE_DIRECTORY or here]
     path: Option<PathBuf>,
 
+    /// The same, as other commands have it
+    #[arg(long, value_name = "PATH", conflicts_with = "path")]
+    db: Option<PathBuf>,
+
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -78,7 +82,7 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let mut file = ledger::open(args.path.as_deref(), None)?;
+    let mut file = ledger::open(args.path.as_deref().or(args.db.as_deref()), None)?;
     let status = file.status().map_err(failed)?;
     let limits = Limits::default()
         .max_pending_age(args.max_pending_age)

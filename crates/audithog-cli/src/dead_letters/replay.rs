@@ -5,7 +5,7 @@ use crate::{
     access,
     failure::Failure,
     ledger,
-    output::{Output, failed, written},
+    output::{Output, failed, wait, written},
     user,
 };
 
@@ -62,7 +62,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     };
     let text = match done.replayed {
         0 => "No dead letter was sent again.".to_owned(),
-        n => format!("{} wait to be sent again; {when}.", letters_text(n)),
+        n => format!("{} to be sent again; {when}.", wait(n, "dead letter")),
     };
     output.entry("", 0, &text).map_err(written)?;
     output.end()?;

@@ -9,7 +9,7 @@ use audithog::query::{LogRow, Schema, csv};
 use serde::{Deserialize, Serialize};
 
 use super::{parquet::Parquet, sink::Sink};
-use crate::failure::Failure;
+use crate::{failure::Failure, files};
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -76,8 +76,7 @@ pub(super) enum Writer {
 impl Form {
     /// By the file's name, unless it is said.
     pub(super) fn of(asked: Option<Self>, path: &Path) -> Self {
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        asked.unwrap_or(match ending {
+        asked.unwrap_or(match files::ending(path).as_deref() {
             Some("csv") => Self::Csv,
             Some("parquet") => Self::Parquet,
             _ => Self::Ndjson,

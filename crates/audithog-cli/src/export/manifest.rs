@@ -1,7 +1,8 @@
 //! The manifest beside an export: what is in the file, what is not, and how to know that it is whole.
 
 use std::{
-    io::Write as _,
+    fs::{self, File},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -113,9 +114,7 @@ impl<'a> Manifest<'a> {
     pub(super) fn write(&self, path: &Path) -> Result<(), Failure> {
         let part = part(path);
         let written = || {
-            // What a killed export left.
-            let _ = std::fs::remove_file(&part);
-            let mut file = files::create(&part)?;
+            let mut file = begin(&part)?;
             file.write_all(&serde_json::to_vec_pretty(self)?)?;
             file.write_all(b"\n")?;
             files::put_in_place(&file, &part, path)
@@ -127,6 +126,19 @@ impl<'a> Manifest<'a> {
 /// The manifest until it is complete. No file of an export ends so: neither takes the other's.
 pub(super) fn part(path: &Path) -> PathBuf {
     files::beside(path, ".manifest")
+}
+
+/// An empty part; what a killed export left goes.
+fn begin(part: &Path) -> io::Result<File> {
+    let _ = fs::remove_file(part);
+    files::create(part)
+}
+
+/// Before the first row: a manifest that cannot be written is no surprise after the last.
+pub(super) fn try_place(path: &Path) -> Result<(), Failure> {
+    let part = part(path);
+    let tried = begin(&part).and_then(|_| fs::remove_file(&part));
+    tried.map_err(files::cannot_write(path))
 }
 
 /// `FILE.manifest.json`

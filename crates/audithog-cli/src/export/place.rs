@@ -37,6 +37,13 @@ impl Place {
     ) -> Result<(Self, Option<State>), Failure> {
         let [part, state, notes, _] = paths(file);
         let cannot = files::cannot_write(file);
+        // The longest names: what they are too long for shows before the first row.
+        for path in [&state, &notes] {
+            match path.symlink_metadata() {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(error)),
+                _ => {}
+            }
+        }
         let before = OpenOptions::new().read(true).write(true).open(&part);
         let (locked, is_old) = match before {
             Ok(before) => (before, true),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::On;
 use crate::{
-    output::{number, plain},
+    output::{counted, number, plain},
     sheet::Sheet,
     when::Clock,
 };
@@ -21,8 +21,7 @@ pub(super) fn sentences(scope: &Scope, lines: usize, clock: &Clock) -> Vec<Strin
         "Sampled: some events stand for others, so counts are estimates".to_owned()
     };
     if let Some(rows) = scope.rows {
-        let noun = if rows == 1 { "row" } else { "rows" };
-        about += &format!(", from {} {noun}", number(rows));
+        about += &format!(", from {}", counted(rows, "row"));
     }
     about += &match (&scope.since, &scope.until) {
         (None, None) => ", the whole log".to_owned(),
@@ -37,10 +36,13 @@ pub(super) fn sentences(scope: &Scope, lines: usize, clock: &Clock) -> Vec<Strin
     }
     let mut sentences = vec![format!("{about}.")];
     if scope.more {
-        sentences.push(format!(
-            "There are more than these {}: --limit shows more.",
-            number(lines as u64)
-        ));
+        sentences.push(match lines {
+            1 => "There is more than this one: --limit shows more.".to_owned(),
+            lines => format!(
+                "There are more than these {}: --limit shows more.",
+                number(lines as u64)
+            ),
+        });
     }
     sentences.extend(
         scope

@@ -6,7 +6,7 @@ use audithog::inspect::{
     Books, Equation, Problem, ProblemKind, Projection, RunState, RunStatus, SinkStatus, Status,
 };
 
-use crate::output::{Output, Style, age, bytes, number, plain, time};
+use crate::output::{Output, Style, age, bytes, counted, number, plain, time, wait};
 
 /// The column of labels.
 const LABEL: usize = 10;
@@ -84,10 +84,10 @@ fn runs(out: &mut Output, status: &Status) -> io::Result<()> {
         out.entry(std::mem::take(&mut label), LABEL, &run_text(run))?;
         if let Some(books) = &run.books {
             let text = format!(
-                "{} requests seen, {} in progress; {} rows accepted, {} stored, {} in memory",
-                number(books.requests_seen),
+                "{} seen, {} in progress; {} accepted, {} stored, {} in memory",
+                counted(books.requests_seen, "request"),
                 number(books.requests_in_progress),
-                number(books.accepted),
+                counted(books.accepted, "row"),
                 number(books.stored),
                 number(books.queued),
             );
@@ -191,19 +191,19 @@ fn sink(out: &mut Output, sink: &SinkStatus) -> io::Result<()> {
     let oldest = oldest.map_or(String::new(), |oldest| {
         format!(", the oldest for {}", age(oldest))
     });
-    let pending = format!("{} rows wait{oldest}", number(sink.pending));
+    let pending = format!("{}{oldest}", wait(sink.pending, "row"));
     out.entry(&plain(&sink.name), LABEL, &pending)?;
     let dismissed = match sink.dismissed {
         0 => String::new(),
         n => format!(" ({} dismissed)", number(n)),
     };
     let counts = format!(
-        "{} delivered, {} sampled out, {} held back, {} dead letters{dismissed}, {} stragglers",
+        "{} delivered, {} sampled out, {} held back, {}{dismissed}, {}",
         number(sink.delivered),
         number(sink.sampled_out),
         number(sink.held_back),
-        number(sink.dead),
-        number(sink.stragglers),
+        counted(sink.dead, "dead letter"),
+        counted(sink.stragglers, "straggler"),
     );
     out.entry("", LABEL, &counts)?;
     if let Some(hold) = &sink.hold {
@@ -234,7 +234,7 @@ fn sink(out: &mut Output, sink: &SinkStatus) -> io::Result<()> {
         match (sink.verified, sink.rows_verified) {
             (false, _) => "unverified".to_owned(),
             (true, 0) => "verified".to_owned(),
-            (true, rows) => format!("verified, {} rows compared", number(rows)),
+            (true, rows) => format!("verified, {} compared", counted(rows, "row")),
         },
         if sink.configured {
             ""
@@ -271,10 +271,10 @@ fn books(out: &mut Output, equations: &[Equation]) -> io::Result<()> {
 
 fn projection(out: &mut Output, projection: &Projection) -> io::Result<()> {
     let text = format!(
-        "{} events to PostHog at the pace of {} ({} rows, {} of them read)",
-        number(projection.events_per_month),
+        "{} to PostHog at the pace of {} ({}, {} of them read)",
+        counted(projection.events_per_month, "event"),
         age(projection.based_on_seconds),
-        number(projection.based_on_rows),
+        counted(projection.based_on_rows, "row"),
         number(projection.rows_read),
     );
     out.entry("A month", LABEL, &text)?;
@@ -285,7 +285,7 @@ fn projection(out: &mut Output, projection: &Projection) -> io::Result<()> {
             _ => kind.event.clone(),
         };
         if kind.events_per_month != kind.rows_per_month {
-            name = format!("{name} (of {} rows)", number(kind.rows_per_month));
+            name = format!("{name} (of {})", counted(kind.rows_per_month, "row"));
         }
         let events = number(kind.events_per_month);
         out.line(&format!("{:LABEL$}{events:>12}  {}", "", plain(&name)))?;

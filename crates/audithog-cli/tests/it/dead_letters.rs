@@ -290,6 +290,47 @@ fn an_export_appears_complete_or_not_at_all() {
 }
 
 #[test]
+fn an_export_is_what_its_name_says_and_can_go_to_standard_output() {
+    let home = TempDir::new().unwrap();
+    let stand_in = PostHogStandIn::start().unwrap();
+    let (_demo, seqs) = with_letters(&home, &stand_in);
+    let run = |arguments: &[&str]| {
+        ran(
+            home.path(),
+            &[&["dead-letters", "export"], arguments].concat(),
+        )
+    };
+    for (name, begins) in [
+        ("letters.csv", "sink,reason,"),
+        ("Letters.CSV", "sink,reason,"),
+        ("letters", "{\"sink\":"),
+    ] {
+        let (code, _, complaint) = run(&["-o", name]);
+        assert_eq!((code, &*complaint), (0, ""));
+        let file = fs::read_to_string(home.path().join(name)).unwrap();
+        assert!(file.starts_with(begins), "{file}");
+        let form = if begins.starts_with('{') {
+            "ndjson"
+        } else {
+            "csv"
+        };
+        let (code, printed, complaint) = run(&["-o", "-", "--format", form]);
+        assert_eq!((code, &*printed, &*complaint), (0, &*file, ""));
+    }
+    assert!(!home.path().join("-").exists());
+    let (code, _, complaint) = run(&["-o", "letters.parquet"]);
+    assert_eq!(code, 2);
+    assert!(complaint.contains("as ndjson or csv"), "{complaint}");
+    stand_in.heal();
+    let one = seqs[0].to_string();
+    let (code, printed, _) = ran(home.path(), &["dead-letters", "replay", &one]);
+    assert_eq!(code, 0);
+    assert!(printed.starts_with("1 dead letter waits to"), "{printed}");
+    let (_, printed, _) = run(&["-o", "one"]);
+    assert_eq!(printed, "1 dead letter in one\n");
+}
+
+#[test]
 fn a_dismissed_letter_ends_the_problem_and_a_row_says_who_did_it() {
     let home = TempDir::new().unwrap();
     let stand_in = PostHogStandIn::start().unwrap();

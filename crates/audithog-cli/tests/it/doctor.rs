@@ -7,7 +7,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     thread,
 };
 
@@ -416,6 +416,30 @@ fn a_round_trip_that_does_not_come_back_names_the_reason() {
         ("POSTHOG_PROJECT_ID", "1"),
     ]);
     key.assert("round_trip", "fail", "does not begin with phx_");
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure_and_a_reader_that_left_is_none() {
+    let clinic = Clinic::new();
+    // A length as other commands read it.
+    let mut command = clinic.command(&[]);
+    command.args(["--timeout", "1m"]);
+    assert_eq!(output(command).status.code(), Some(2), "given twice");
+    let mut command = audithog(clinic.home.path(), &["doctor", "--timeout", "1m"]);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full");
+    command.stdout(full.unwrap()).stderr(Stdio::piped());
+    let ended = command.spawn().unwrap().wait_with_output().unwrap();
+    let complaint = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("cannot be written"), "{complaint}");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = audithog(clinic.home.path(), &["doctor", "--timeout", "1m"]);
+    command.stdout(writer).stderr(Stdio::piped());
+    let ended = command.spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
 }
 
 #[test]

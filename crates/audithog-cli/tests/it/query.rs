@@ -131,7 +131,7 @@ fn answers_are_of_the_rows_that_the_filters_leave() {
     let events = shop.lines(&["query", "count", "--by", "event", "--event", "agent_seen"]);
     assert_eq!(events, [json!({"event": "agent_seen", "count": 1})]);
     let table = shop.prints(&["query", "user", "u_1", "--limit", "1"]);
-    assert!(table.contains("There are more than these 1:"), "{table}");
+    assert!(table.contains("There is more than this one:"), "{table}");
     assert!(table.contains("; user_id = u_1."), "{table}");
 }
 

@@ -395,9 +395,10 @@ fn an_outage_ends_it_with_what_is_left_and_a_wrong_key_at_once() {
 
     volume.posthog.heal();
     volume.posthog.stand_fault(Fault::status(401));
-    let (printed, code) = volume.ship(&["."]);
+    let (printed, code) = volume.ship(&["--timeout", "2m", "."]);
     assert_eq!(code, Some(3), "{printed}");
     assert!(printed.contains("on hold: bad_key"), "{printed}");
+    assert!(printed.contains("total: 1 ledger, "), "{printed}");
 
     volume.posthog.heal();
     let (printed, code) = volume.ship(&["."]);

@@ -177,7 +177,7 @@ fn an_outage_is_shown_and_old_rows_are_a_problem() {
     assert_eq!(check(home.path(), &[]).0, 0);
     let (code, printed) = check(home.path(), &["--max-pending-age", "0"]);
     assert_eq!(code, 8);
-    assert!(printed.contains("1 rows wait for posthog"), "{printed}");
+    assert!(printed.contains("1 row waits for posthog"), "{printed}");
 }
 
 #[test]
@@ -354,12 +354,23 @@ fn text_fits_eighty_columns_and_has_no_colours_in_a_pipe() {
     }
     for part in [
         "Audit log of shop (test)",
-        "1 dead letters",
+        "1 dead letter,",
         "7 queue_full",
         "-> set a key",
     ] {
         assert!(printed.contains(part), "{part}:\n{printed}");
     }
+}
+
+#[test]
+fn the_file_is_named_as_other_commands_have_it() {
+    let home = TempDir::new().unwrap();
+    fs::copy(fixture("v2.db"), home.path().join("other.db")).unwrap();
+    let (code, printed, complaint) = ran(home.path(), &["status", "--db", "other.db"]);
+    assert_eq!((code, &*complaint), (0, ""));
+    assert!(printed.contains("Audit log of shop (test)"), "{printed}");
+    let (code, _, _) = ran(home.path(), &["status", "other.db", "--db", "other.db"]);
+    assert_eq!(code, 2);
 }
 
 #[test]

@@ -261,8 +261,10 @@ fn held(sink: &SinkStatus, problems: &mut Vec<Problem>) {
             ProblemKind::Hold,
             Some(sink.name.clone()),
             format!(
-                "{} is on hold ({}): {} rows wait",
-                sink.name, hold.reason, sink.pending
+                "{} is on hold ({}): {}",
+                sink.name,
+                hold.reason,
+                rows_wait(sink.pending)
             ),
             &hold.remedy,
         ));
@@ -282,8 +284,10 @@ fn waiting(sink: &SinkStatus, limits: &Limits, problems: &mut Vec<Problem>) {
             ProblemKind::PendingTooOld,
             Some(sink.name.clone()),
             format!(
-                "{} rows wait for {}, the oldest for {} s",
-                sink.pending, sink.name, age as u64
+                "{} for {}, the oldest for {} s",
+                rows_wait(sink.pending),
+                sink.name,
+                age as u64
             ),
             remedy,
         ));
@@ -296,10 +300,20 @@ fn dead(sink: &SinkStatus, limits: &Limits, problems: &mut Vec<Problem>) {
         problems.push(problem(
             ProblemKind::DeadLetters,
             Some(sink.name.clone()),
-            format!("{} refused {open} rows for good", sink.name),
+            match open {
+                1 => format!("{} refused 1 row for good", sink.name),
+                open => format!("{} refused {open} rows for good", sink.name),
+            },
             "see why with `audithog dead-letters list`, then `audithog dead-letters replay`, or \
              `dismiss` if nothing is to be done",
         ));
+    }
+}
+
+fn rows_wait(n: u64) -> String {
+    match n {
+        1 => "1 row waits".to_owned(),
+        n => format!("{n} rows wait"),
     }
 }
 

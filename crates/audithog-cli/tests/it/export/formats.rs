@@ -32,6 +32,23 @@ const HOSTILE: [&str; 8] = [
     "＝1",
 ];
 
+#[test]
+fn the_ending_says_the_format_in_any_letters() {
+    let shop = Shop::open();
+    let home = shop.home();
+    for (name, begins) in [
+        ("x.csv", "seq,id,"),
+        ("X.CSV", "seq,id,"),
+        ("x.Parquet", "PAR1"),
+        ("x.NDJSON", "{\"seq\":1,"),
+        ("csv", "{\"seq\":1,"),
+    ] {
+        export(home, &["-o", name]);
+        let written = fs::read(home.join(name)).unwrap();
+        assert!(written.starts_with(begins.as_bytes()), "{name}");
+    }
+}
+
 /// Requests that ended in several ways, business events, and what is hostile.
 fn shop() -> Shop {
     let shop = Shop::open();

@@ -7,7 +7,9 @@ use std::{
     process::Command,
 };
 
-use super::{export, exported};
+use super::{export, exported, names};
+use tempfile::TempDir;
+
 use crate::{
     program::ran,
     shop::{Call, Shop},
@@ -126,4 +128,37 @@ fn only_a_regular_file_is_replaced() {
     // A file that somebody made is.
     export(home, &["-o", "target", "--force"]);
     assert!(fs::read(home.join("target")).unwrap().starts_with(b"{"));
+}
+
+#[test]
+fn a_place_that_cannot_be_made_is_found_before_the_first_row() {
+    let home = TempDir::new().unwrap();
+    // The manifest's name is too long; the state's, beside a part that is not.
+    let (long, longer) = ("n".repeat(240), "n".repeat(247));
+    let long_name = "cannot be written: File name too long";
+    for (arguments, because) in [
+        (&["-o", "new/"][..], "new/ is a directory: name a file"),
+        (&["-o", "new/."], "new/. is a directory: name a file"),
+        (&["-o", "new/x"], "new/x cannot be written"),
+        (&["-o", "x", "--manifest", "new/"], "new/ is a directory"),
+        (
+            &["-o", "x", "--manifest", "new/m.json"],
+            "new/m.json cannot be written",
+        ),
+        (
+            &["-o", "-", "--manifest", "new/m.json"],
+            "new/m.json cannot be written",
+        ),
+        (&["-o", &long], long_name),
+        (&["-o", &longer, "--manifest", "m"], long_name),
+    ] {
+        // There is no ledger: whatever is said is said before it is read.
+        let (code, _, complaint) = exported(home.path(), arguments);
+        assert_eq!(code, 1, "{arguments:?}");
+        assert!(complaint.contains(because), "{arguments:?}: {complaint}");
+        assert_eq!(names(home.path()), [""; 0], "{arguments:?}");
+    }
+    let (code, _, complaint) = ran(home.path(), &["dead-letters", "export", "-o", "new/"]);
+    assert_eq!(code, 1);
+    assert!(complaint.contains("new/ is a directory"), "{complaint}");
 }
