@@ -134,7 +134,7 @@ fn beside_a_live_service_all_is_well_and_a_round_trip_verifies_the_sink() {
     let environment = [("POSTHOG_API_KEY", KEY), ("POSTHOG_HOST", &*url)];
     let mut demo = Demo::start_with(clinic.home.path(), &["--no-traffic"], &environment);
     demo.request("GET", "/agents", "", "");
-    demo.wait_for("/agents");
+    demo.wait_for("GET     /agents");
     let path = clinic.home.path().join("audit.db");
     assert!(!verified(&path));
 

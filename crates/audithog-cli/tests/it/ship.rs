@@ -57,9 +57,9 @@ impl Volume {
         for _ in 0..requests {
             demo.request("GET", "/agents", "", "");
         }
-        // Printed once committed.
+        // Printed once committed. What the banner shows to try has no method in front.
         for _ in 0..requests {
-            demo.wait_for("/agents");
+            demo.wait_for("GET     /agents");
         }
         demo
     }
