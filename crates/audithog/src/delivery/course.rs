@@ -191,10 +191,13 @@ impl Course {
         }
     }
 
-    /// The stragglers that [`Step::ReadStragglers`] named could not be read.
-    pub(super) fn release_stragglers(&mut self, seqs: &[i64]) {
+    /// The stragglers that [`Step::ReadStragglers`] named could not be read: they wait, and each is read alone then.
+    pub(super) fn postpone_stragglers(&mut self, seqs: &[i64], until: Micros) {
         for &seq in seqs {
-            self.stragglers.release(seq);
+            if let Some(mut known) = self.stragglers.get(seq).cloned() {
+                known.next = until;
+                self.stragglers.put_back(known, true, until);
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Drives one sink: does what its course says, one step at a time.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(super) struct Driver<'a> {
     asked_at: Option<(i64, u64)>,
     sync_asked: i64,
     unreadable: bool,
+    /// Stragglers that could not be read when they were last tried.
+    stuck: BTreeSet<i64>,
     /// First row after the cursor that is not read yet, and its arrival.
     first_pending: Option<(i64, Micros)>,
     status: SinkStatus,
@@ -95,6 +98,7 @@ impl<'a> Driver<'a> {
             asked_at: None,
             sync_asked: i64::MIN,
             unreadable: false,
+            stuck: BTreeSet::new(),
             first_pending: None,
             status,
             reporter: report::Reporter::default(),
@@ -225,6 +229,7 @@ impl<'a> Driver<'a> {
     /// What is not handed over is forgotten: whoever drives the sink sends it again.
     fn drop_course(&mut self) {
         self.course = None;
+        self.stuck.clear();
         self.granted = None;
         self.in_flight.clear();
     }
@@ -292,7 +297,7 @@ impl<'a> Driver<'a> {
                 (true, None)
             }
             Step::Read { after, upto, limit } => (self.read(after, upto, limit, now), None),
-            Step::ReadStragglers(seqs) => (self.read_stragglers(&seqs, now), None),
+            Step::ReadStragglers(seqs) => (self.read_stragglers(&seqs), None),
             Step::Wait(wake) => (false, wake),
         }
     }

@@ -65,3 +65,15 @@ pub(super) fn unreadable(sink: &str, error: &StoreError) {
 pub(super) fn readable(sink: &str) {
     tracing::info!(sink, "the ledger can be read again");
 }
+
+pub(super) fn stragglers_unreadable(sink: &str, error: &StoreError) {
+    tracing::warn!(
+        sink,
+        error = error as &dyn Error,
+        "rows that wait for another try cannot be read: they wait on, the others go on"
+    );
+}
+
+pub(super) fn stragglers_readable(sink: &str) {
+    tracing::info!(sink, "rows that wait for another try can be read again");
+}

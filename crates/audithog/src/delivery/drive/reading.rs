@@ -76,23 +76,47 @@ impl Driver<'_> {
         }
     }
 
-    pub(super) fn read_stragglers(&mut self, seqs: &[i64], now: Now) -> bool {
+    pub(super) fn read_stragglers(&mut self, seqs: &[i64]) -> bool {
         let rows = self.survivors.reader.rows_by_seq(seqs);
+        // A read of a bad disk may take seconds.
+        let now = self.now();
         let Some(course) = &mut self.course else {
             return false;
         };
         match rows {
             Ok(rows) => {
                 course.feed_stragglers(seqs, rows, now);
-                self.read_again();
-                true
+                self.stragglers_read(seqs);
             }
+            // The line does not wait for them.
             Err(error) => {
-                course.release_stragglers(seqs);
-                self.read_failed(&error, now);
-                false
+                course.postpone_stragglers(seqs, now.wall.saturating_add(READ_PAUSE));
+                if course.breaker.is_probing() {
+                    // A probe takes stragglers before their time.
+                    self.survivors.resume_at = now.monotonic.saturating_add(READ_PAUSE);
+                }
+                self.stragglers_failed(seqs, &error);
             }
         }
+        true
+    }
+
+    fn stragglers_read(&mut self, seqs: &[i64]) {
+        let before = self.stuck.len();
+        for seq in seqs {
+            self.stuck.remove(seq);
+        }
+        if before > 0 && self.stuck.is_empty() {
+            log::stragglers_readable(self.context.plan.sink.name());
+        }
+    }
+
+    fn stragglers_failed(&mut self, seqs: &[i64], error: &StoreError) {
+        self.status.read_errors += 1;
+        if self.stuck.is_empty() {
+            log::stragglers_unreadable(self.context.plan.sink.name(), error);
+        }
+        self.stuck.extend(seqs);
     }
 
     pub(super) fn read_again(&mut self) {

@@ -57,6 +57,8 @@ pub(super) struct Paper {
     pub(super) syncs_stopped: bool,
     pub(super) reads_fail: bool,
     pub(super) failed_reads: usize,
+    /// Rows that are there and cannot be read by their number.
+    pub(super) damaged: BTreeSet<i64>,
     /// Rows come faster than they are read.
     pub(super) behind: bool,
     /// Somebody else has the lease.
@@ -245,7 +247,12 @@ impl Reader for DeskReader {
     }
 
     fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
-        let paper = self.paper()?;
+        let mut paper = self.paper()?;
+        if let Some(seq) = seqs.iter().find(|seq| paper.damaged.contains(seq)) {
+            paper.failed_reads += 1;
+            let message = format!("row {seq} is damaged");
+            return Err(StoreError::new(StoreErrorKind::Corrupt, message));
+        }
         let rows = paper.rows.iter().filter(|row| seqs.contains(&row.seq));
         Ok(rows.cloned().collect())
     }

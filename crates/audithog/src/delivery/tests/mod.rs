@@ -1,5 +1,6 @@
 //! Tables for the pure decisions, a model for the course, and the whole loop over a real thread.
 
+mod damage;
 mod decisions;
 mod desk;
 mod drive;

@@ -1,7 +1,6 @@
 //! Opening: the first time, and again after a failure, with what a failed disk or a damaged file
 //! asks for.
 
-use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
@@ -84,7 +83,7 @@ impl SqliteStore {
     /// Gives up what is open, so that nothing of it is mistaken for what will be there next.
     fn leave(&mut self) {
         self.poisoned = true;
-        self.unreadable.store(0, Ordering::Relaxed);
+        self.unreadable.forget();
         self.names.forget();
         self.tail.clear();
         self.version = None;
@@ -246,7 +245,7 @@ impl SqliteStore {
     /// A sink whose rows cannot be read would wait for ever. Its reads came to nothing again and
     /// again, and its files are those that are open here.
     pub(super) fn check_readers(&mut self) -> Result<(), StoreError> {
-        let sure = self.unreadable.load(Ordering::Relaxed) >= UNREADABLE;
+        let sure = self.unreadable.most() >= UNREADABLE;
         let Some(open) = self.open.as_ref().filter(|_| sure && !self.poisoned) else {
             return Ok(());
         };

@@ -22,8 +22,30 @@ use crate::record::{Micros, StoredRow};
 pub(crate) struct SqliteReader {
     path: PathBuf,
     seat: Seat,
-    /// Reads in a row that met damage.
-    unreadable: Arc<AtomicU32>,
+    unreadable: Arc<Unreadable>,
+    /// The last row that was asked for by its number and was damaged.
+    damaged: Option<i64>,
+}
+
+/// Reads in a row that met damage. A sink reads its line on while it tries a damaged straggler again and again: what is
+/// read in order says nothing of rows that are asked for by number.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    in_order: AtomicU32,
+    by_number: AtomicU32,
+}
+
+impl Unreadable {
+    pub(super) fn most(&self) -> u32 {
+        let [in_order, by_number] =
+            [&self.in_order, &self.by_number].map(|reads| reads.load(Ordering::Relaxed));
+        in_order.max(by_number)
+    }
+
+    pub(super) fn forget(&self) {
+        self.in_order.store(0, Ordering::Relaxed);
+        self.by_number.store(0, Ordering::Relaxed);
+    }
 }
 
 static RANGE: LazyLock<String> = LazyLock::new(|| range_sql(COLUMNS));
@@ -134,6 +156,7 @@ impl SqliteReader {
             path: path.to_owned(),
             seat: Arc::new(Mutex::new(Some(Seated::at(path)?))),
             unreadable: Arc::default(),
+            damaged: None,
         })
     }
 
@@ -142,7 +165,7 @@ impl SqliteReader {
     }
 
     /// Counts in `unreadable` from now on.
-    pub(super) fn report_to(&mut self, unreadable: &Arc<AtomicU32>) {
+    pub(super) fn report_to(&mut self, unreadable: &Arc<Unreadable>) {
         self.unreadable = Arc::clone(unreadable);
     }
 
@@ -220,6 +243,21 @@ impl SqliteReader {
         Ok(rows.into_rows())
     }
 
+    /// Only the damaged row itself can show that it is none: others are asked for in between.
+    fn note_one(&mut self, seq: i64, read: &Result<(), StoreError>) {
+        match read {
+            Ok(()) if self.damaged == Some(seq) => {
+                self.damaged = None;
+                self.unreadable.by_number.store(0, Ordering::Relaxed);
+            }
+            Err(error) if error.kind == StoreErrorKind::Corrupt => {
+                self.damaged = Some(seq);
+                self.unreadable.by_number.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
     fn mark(&self, column: &str) -> Result<i64, StoreError> {
         self.seated(|seated| {
             seated
@@ -236,9 +274,9 @@ impl Reader for SqliteReader {
     fn rows(&mut self, after: i64, upto: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
         let rows = self.gapless(after, upto, limit);
         match &rows {
-            Ok(_) => self.unreadable.store(0, Ordering::Relaxed),
+            Ok(_) => self.unreadable.in_order.store(0, Ordering::Relaxed),
             Err(error) if error.kind == StoreErrorKind::Corrupt => {
-                self.unreadable.fetch_add(1, Ordering::Relaxed);
+                self.unreadable.in_order.fetch_add(1, Ordering::Relaxed);
             }
             Err(_) => {}
         }
@@ -248,7 +286,10 @@ impl Reader for SqliteReader {
     fn rows_by_seq(&mut self, seqs: &[i64]) -> Result<Vec<StoredRow>, StoreError> {
         let mut rows = Gathered::with_capacity(seqs.len());
         for seq in seqs {
-            self.seated(|seated| one(&seated.connection, &mut seated.decoder, *seq, &mut rows))?;
+            let read =
+                self.seated(|seated| one(&seated.connection, &mut seated.decoder, *seq, &mut rows));
+            self.note_one(*seq, &read);
+            read?;
         }
         Ok(rows.into_rows())
     }

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::error::{failed, plain};
 use super::file::Identity;
 use super::handle::Open;
 use super::names::Names;
-use super::read::{Seated, SqliteReader};
+use super::read::{Seated, SqliteReader, Unreadable};
 use super::reserve::Reserve;
 use super::runs::{self, SIGN_OF_LIFE, UncleanStop};
 use super::tail::Tail;
@@ -56,7 +55,7 @@ pub(crate) struct SqliteStore {
     pub(super) continued: bool,
     pub(super) reserve: Reserve,
     /// Reads in a row that met damage, of the readers that were given out.
-    pub(super) unreadable: Arc<AtomicU32>,
+    pub(super) unreadable: Arc<Unreadable>,
     /// Which file was opened last.
     pub(super) ledger: Option<Identity>,
     /// Failures in a row that tell of damage.

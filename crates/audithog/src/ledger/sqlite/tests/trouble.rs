@@ -196,6 +196,44 @@ fn rows_that_a_reader_cannot_read_are_damage_once_that_is_sure() {
     assert_eq!(reader.rows(0, i64::MAX, 10).unwrap()[0].seq, 2_003);
 }
 
+/// As a sink reads it that tries its stragglers again while its line goes on.
+#[test]
+fn a_row_that_cannot_be_read_by_its_number_is_damage_whatever_else_can_be_read() {
+    let place = Place::new();
+    let mut store = place.open();
+    let stuck = crate::record::Row {
+        event: "stuck_xyzzy".into(),
+        ..full_row(1)
+    };
+    commit_rows(&mut store, &[stuck, full_row(2), full_row(3)]);
+    store.close().unwrap();
+    let mut bytes = fs::read(place.path()).unwrap();
+    let name = b"stuck_xyzzy";
+    // Not UTF-8 any more, wherever the name is.
+    let found = |at: &usize| bytes[*at..].starts_with(name);
+    let ats: Vec<usize> = (0..bytes.len()).filter(found).collect();
+    assert!(!ats.is_empty());
+    for at in ats {
+        bytes[at] ^= 0x80;
+    }
+    fs::write(place.path(), &bytes).unwrap();
+    let opened = SqliteStore::open_with(&place.path(), &run(), "{}", &place.clock, 10, QUARANTINE);
+    let (mut store, _) = opened.unwrap();
+    let mut reader = store.reader().unwrap();
+    for n in 0..3 {
+        store.commit(&Group::default()).unwrap();
+        let read = reader.rows_by_seq(&[2, 1]);
+        assert!(read.is_err(), "{n}: {}", read.unwrap().len());
+        assert_eq!(reader.rows(1, 3, 10).unwrap().len(), 2);
+        assert_eq!(reader.rows_by_seq(&[3]).unwrap().len(), 1);
+    }
+    let refused = store.commit(&Group::default()).unwrap_err();
+    assert_eq!(refused.kind, StoreErrorKind::Corrupt);
+    assert!(store.reopen().unwrap());
+    assert_eq!(store.take_quarantined().unwrap().head, Some(3));
+    store.commit(&Group::default()).unwrap();
+}
+
 #[test]
 fn what_another_process_began_after_the_damage_is_not_put_aside() {
     let place = Place::new();
