@@ -429,7 +429,7 @@ impl Queue {
         self.lock().counts.accepted += n;
     }
 
-    /// Takes the commands once somebody waits for one of them; for a writer that cannot write.
+    /// Takes the commands once somebody waits for one of them, or at the deadline; for a writer that cannot write.
     pub(crate) fn take_commands(&self, commands: &mut Vec<Command>, deadline: Instant) {
         let mut state = self.lock();
         while !state.is_pressed() {
@@ -439,6 +439,7 @@ impl Queue {
                 Ok(state) => state,
                 Err(mut state) => {
                     state.lingers = false;
+                    commands.append(&mut state.commands);
                     return;
                 }
             };

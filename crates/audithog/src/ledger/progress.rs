@@ -206,12 +206,15 @@ impl Board {
         }
     }
 
-    /// Called by the writer after a commit of its own rows while others wait.
-    pub(super) fn urgent(&self, totals: &Totals) {
+    /// Called by the writer after a commit of its own rows, or of settlements alone, while others wait.
+    pub(super) fn urgent(&self, totals: &Totals, synced: bool, settled: Ticket) {
         lock(&self.totals).clone_from(totals);
         self.progress.send_modify(|progress| {
             progress.head = totals.head;
-            progress.synced = totals.head;
+            progress.settled = settled;
+            if synced {
+                progress.synced = totals.head;
+            }
         });
     }
 

@@ -365,29 +365,31 @@ impl Writer {
         waiters: Vec<(usize, Waiter)>,
         sync: bool,
     ) -> bool {
-        let settlements = std::mem::take(&mut self.settlements);
-        let states = self.states_for(rows.is_empty() && settlements.is_empty());
+        let states = self.states_for(rows.is_empty() && self.settlements.is_empty());
         let books = self.books_due(rows.is_empty());
-        let ticket = self.ticket;
         let requests = self.board.requests_seen();
         let gives_way = waiters.is_empty() && !self.behind;
-        let mut group = Group {
-            rows,
-            buffer,
-            losses: self.own.take_untold(),
-            requests: requests - self.requests_told,
-            settlements: &settlements,
-            notes: Notes {
-                states: &states,
-                books: books.as_deref(),
-                trouble: None,
-            },
-            sync,
-            urgent: false,
-            gives_way,
-        };
+        let losses = self.own.take_untold();
         let mut pause = RETRY_FIRST;
         loop {
+            // Anew for each try: some may have been committed by themselves meanwhile, and others come.
+            let settlements = std::mem::take(&mut self.settlements);
+            let ticket = self.ticket;
+            let group = Group {
+                rows,
+                buffer,
+                losses,
+                requests: requests - self.requests_told,
+                settlements: &settlements,
+                notes: Notes {
+                    states: &states,
+                    books: books.as_deref(),
+                    trouble: None,
+                },
+                sync,
+                urgent: false,
+                gives_way,
+            };
             let since = Instant::now();
             let before = Mark::of(&*self.store);
             let tried = {
@@ -406,17 +408,11 @@ impl Writer {
                     if error.kind != StoreErrorKind::Busy || pause >= RETRY_MAX {
                         self.board.failed(&error);
                     }
-                    match error.kind {
-                        StoreErrorKind::Busy => self.board.locked(since),
-                        StoreErrorKind::Full => self.use_reserve(),
-                        _ => {}
+                    if error.kind == StoreErrorKind::Busy {
+                        self.board.locked(since);
                     }
                     match self.after_failure(error, &group, before, &mut pause) {
-                        Next::Commit => {
-                            if !self.stale.is_empty() {
-                                group.settlements = &[];
-                            }
-                        }
+                        Next::Commit => {}
                         Next::Conclude(committed) => {
                             self.requests_told = requests;
                             return self.conclude(&group, waiters, &committed, ticket);

@@ -1,8 +1,8 @@
 //! Space that is kept back for a full disk: with it, rows can still be removed and losses told.
 //!
 //! A file beside the ledger, filled with bytes. While it is whole, rows are appended. When a commit
-//! finds the disk full, the file is emptied: what it frees is for removing rows and for audithog's
-//! own rows. Everything else waits until the file could be filled again.
+//! finds the disk full, the file is emptied: what it frees is for what sinks settle, for removing rows and for
+//! audithog's own rows. Everything else waits until the file could be filled again.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};

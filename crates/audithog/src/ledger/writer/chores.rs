@@ -203,8 +203,19 @@ impl Writer {
 
     /// The same, and lets sinks see them.
     pub(super) fn publish_told(&mut self) {
-        if self.count_told() > 0 {
-            self.publish(false, self.ticket);
+        if self.count_told() == 0 {
+            return;
+        }
+        let progress = self.board.progress();
+        let settled = match self.settlements.is_empty() {
+            true => self.ticket,
+            false => progress.settled,
+        };
+        if progress.failing {
+            // By a lease, though the disk is full.
+            self.board.urgent(self.store.totals(), false, settled);
+        } else {
+            self.publish(false, settled);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::{RETRY_MAX, Writer};
+use super::{RETRY_FIRST, RETRY_MAX, Writer};
 use crate::books::{LossReason, Refusal, Waiter, tell_all};
 use crate::ledger::progress::Ticket;
 use crate::ledger::{Committed, Group, Store, StoreError, StoreErrorKind};
@@ -86,8 +86,9 @@ pub(super) enum Next {
 
 impl Writer {
     /// Waits after a failed commit, listening for commands: a flush, or the end, asks for a try at
-    /// once. False once the process closes and its deadline has passed.
-    pub(super) fn wait_out(&mut self, pause: &mut Duration) -> bool {
+    /// once, and so does a lease that can be had though the disk is full. False once the process closes and its
+    /// deadline has passed.
+    fn wait_out(&mut self, full: bool, pause: &mut Duration) -> bool {
         let mut until = Instant::now() + *pause;
         *pause = (*pause * 2).min(RETRY_MAX);
         loop {
@@ -111,7 +112,8 @@ impl Writer {
                     }
                     // Not before its rows: they are still in the queue.
                     _ => {
-                        asked |= matches!(command, Command::Flush { .. });
+                        asked |= matches!(command, Command::Flush { .. })
+                            || (full && matches!(command, Command::Lease(_)));
                         self.deferred.push(command);
                     }
                 }
@@ -123,7 +125,8 @@ impl Writer {
     }
 
     /// Waits until a commit that failed with `error` can be tried again, or is found to have happened. As long as
-    /// that cannot be told it is not tried: its rows would be there twice.
+    /// that cannot be told it is not tried: its rows would be there twice. What it settles is at hand again then, with
+    /// what came behind it, as far as it is not committed by itself.
     pub(super) fn after_failure(
         &mut self,
         mut error: StoreError,
@@ -131,27 +134,36 @@ impl Writer {
         before: Mark,
         pause: &mut Duration,
     ) -> Next {
-        let unknown = mends(&error);
+        let (unknown, full) = (mends(&error), error.kind == StoreErrorKind::Full);
+        if full {
+            self.settlements = group.settlements.to_vec();
+            self.use_reserve();
+        }
         loop {
             if !self.wait_until_mended(&error, pause) {
                 return Next::GiveUp;
             }
             if !unknown {
-                return Next::Commit;
+                break;
             }
             match found(&*self.store, group, before) {
-                Ok(None) => return Next::Commit,
+                Ok(None) => break,
                 Ok(Some(committed)) => return Next::Conclude(committed),
                 Err(later) => error = later,
             }
         }
+        // They are of the ledger that is gone, if another is here.
+        if !full && self.stale.is_empty() {
+            self.settlements = group.settlements.to_vec();
+        }
+        Next::Commit
     }
 
     /// Waits, and opens a store anew that cannot be trusted any more, until that is done. False once
     /// the process closes and its deadline has passed.
-    pub(super) fn wait_until_mended(&mut self, error: &StoreError, pause: &mut Duration) -> bool {
+    fn wait_until_mended(&mut self, error: &StoreError, pause: &mut Duration) -> bool {
         loop {
-            if !self.wait_out(pause) {
+            if !self.wait_out(error.kind == StoreErrorKind::Full, pause) {
                 return false;
             }
             if !mends(error) || self.reopened() {
@@ -172,6 +184,7 @@ impl Writer {
             Ok(false) => true,
             Ok(true) => {
                 self.stale.append(&mut self.held);
+                self.settlements.clear();
                 self.removing = None;
                 self.leases.clear();
                 match self.store.take_quarantined() {
@@ -188,14 +201,17 @@ impl Writer {
         }
     }
 
-    /// On a full disk: removes rows that may go, and tells of losses, with what is kept back for
-    /// that. What the queue holds waits.
+    /// On a full disk: commits what sinks have settled, removes rows that may go, and tells of losses, with what is
+    /// kept back for that. What the queue holds waits.
     pub(super) fn use_reserve(&mut self) {
         let board = std::sync::Arc::clone(&self.board);
         let under_way = board.under_way();
         if !self.store.make_room() {
             return;
         }
+        drop(under_way);
+        self.settle_meanwhile();
+        let under_way = board.under_way();
         let before = self.store.totals().pruned;
         self.remove_some();
         let removed = self.store.totals().pruned > before;
@@ -208,6 +224,62 @@ impl Writer {
             self.last_reserve = Some(Instant::now());
             self.commit_urgent(false);
         }
+    }
+
+    /// Settlements and leases take no more than what is kept back. Without them nothing would be sent for longer than a
+    /// lease lasts, and no row become one that may go: a disk that a backlog has filled would stay full.
+    fn settle_meanwhile(&mut self) {
+        for command in std::mem::take(&mut self.deferred) {
+            match command {
+                // Not before its rows.
+                Command::Flush { .. } => self.deferred.push(command),
+                _ => self.obey(command),
+            }
+        }
+        if self.commit_settlements() {
+            for request in std::mem::take(&mut self.leases) {
+                self.lease(request);
+            }
+        }
+    }
+
+    /// Commits the settlements at hand, without rows, and syncs what sinks have not got for want of it. False if they
+    /// stay at hand.
+    fn commit_settlements(&mut self) -> bool {
+        let progress = self.board.progress();
+        if self.settlements.is_empty() && progress.synced == progress.head {
+            return true;
+        }
+        let settlements = std::mem::take(&mut self.settlements);
+        let group = Group {
+            settlements: &settlements,
+            sync: true,
+            urgent: true,
+            ..Group::default()
+        };
+        let before = Mark::of(&*self.store);
+        let tried = {
+            let _under_way = self.board.under_way();
+            self.store.commit(&group)
+        };
+        match tried {
+            Ok(_) => self.board.urgent(self.store.totals(), true, self.ticket),
+            Err(error) if !mends(&error) => {
+                tracing::debug!(%error, "settlements wait too");
+                self.settlements = settlements;
+                return false;
+            }
+            Err(error) => {
+                self.board.failed(&error);
+                match self.after_failure(error, &group, before, &mut { RETRY_FIRST }) {
+                    Next::Conclude(_) => {
+                        self.board.urgent(self.store.totals(), false, self.ticket);
+                    }
+                    Next::Commit | Next::GiveUp => return false,
+                }
+            }
+        }
+        true
     }
 
     /// What the last round has lost, or found gone, is told too, if that is still possible.
@@ -253,7 +325,8 @@ impl Writer {
         };
         match tried {
             Ok(committed) => {
-                self.board.urgent(self.store.totals());
+                let settled = self.board.progress().settled;
+                self.board.urgent(self.store.totals(), true, settled);
                 self.book(&rows, Vec::new(), &committed);
             }
             Err(error) => {

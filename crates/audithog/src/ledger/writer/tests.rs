@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,8 +13,11 @@ use uuid::Uuid;
 use super::*;
 use crate::config::QueueSettings;
 use crate::ledger::Totals;
+use crate::ledger::progress::Progress;
 use crate::ledger::tests::{NOW, full_row, run};
-use crate::ledger::{Reader, Removal, SinkTotals, Size, SqliteReader, SqliteStore, UncleanStop};
+use crate::ledger::{
+    Reader, Removal, SinkTotals, Size, SqliteReader, SqliteStore, Straggler, UncleanStop,
+};
 use crate::record::{Micros, SharedRow, StoredRow};
 
 /// A wait that takes this long has failed.
@@ -34,12 +38,16 @@ type Faults = Arc<Mutex<VecDeque<Fault>>>;
 struct Failing {
     store: SqliteStore,
     faults: Faults,
+    full: Arc<AtomicBool>,
 }
 
 impl Store for Failing {
     fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError> {
-        if group.rows.is_empty() {
+        if group.rows.is_empty() && !group.urgent {
             return self.store.commit(group);
+        }
+        if self.full.load(Ordering::SeqCst) && !group.urgent {
+            return Err(StoreError::new(StoreErrorKind::Full, "full, as told"));
         }
         let fault = self.faults.lock().unwrap().pop_front();
         match fault {
@@ -63,6 +71,10 @@ impl Store for Failing {
 
     fn reopen(&mut self) -> Result<bool, StoreError> {
         self.store.reopen()
+    }
+
+    fn make_room(&mut self) -> bool {
+        true
     }
 
     fn take_unclean(&mut self) -> Result<Vec<UncleanStop>, StoreError> {
@@ -134,6 +146,8 @@ struct Desk {
     board: Arc<Board>,
     clock: Clock,
     faults: Faults,
+    /// The disk takes only what is urgent, and what has no rows.
+    full: Arc<AtomicBool>,
     directory: tempfile::TempDir,
     thread: Option<JoinHandle<()>>,
 }
@@ -152,11 +166,13 @@ impl Desk {
         let queue = Arc::new(Queue::new(QueueSettings::default()));
         let board = Arc::new(Board::new(store.totals().clone()));
         let faults = Faults::default();
+        let full = Arc::new(AtomicBool::default());
         let writer = Writer::new(WriterParts {
             queue: Arc::clone(&queue),
             store: Box::new(Failing {
                 store,
                 faults: Arc::clone(&faults),
+                full: Arc::clone(&full),
             }),
             board: Arc::clone(&board),
             clock: clock.clone(),
@@ -169,6 +185,7 @@ impl Desk {
             board,
             clock,
             faults,
+            full,
             directory,
             thread: Some(std::thread::spawn(move || writer.run())),
         }
@@ -433,6 +450,113 @@ fn a_settlement_during_a_retry_is_committed_without_another_wake_up() {
     let settled = runtime.block_on(async { tokio::time::timeout(PATIENCE, settled).await.is_ok() });
     assert!(settled, "the settlement was not committed");
     assert_eq!(desk.board.totals().sinks[SINK].delivered, 1);
+}
+
+/// Waits until the board says so.
+#[track_caller]
+fn until_progress(desk: &Desk, condition: impl FnMut(&Progress) -> bool) {
+    let mut progress = desk.board.subscribe();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let reached = progress.wait_for(condition);
+    let reached = runtime.block_on(async { tokio::time::timeout(PATIENCE, reached).await.is_ok() });
+    assert!(reached, "{:?}", desk.board.progress());
+}
+
+#[test]
+fn a_full_disk_takes_settlements_and_leases_while_rows_wait() {
+    let mut desk = Desk::new();
+    desk.push(full_row(1));
+    desk.push(full_row(2));
+    assert_eq!(desk.flush(false).recv_timeout(PATIENCE), Ok(2));
+    desk.full.store(true, Ordering::SeqCst);
+    desk.push(full_row(3));
+    until_progress(&desk, |progress| progress.failing);
+    desk.settle(1, 1, 1);
+    // Not before what was handed over before it.
+    let totals = desk.lease("me").recv_timeout(PATIENCE).unwrap().unwrap();
+    assert_eq!((totals.cursor, totals.delivered), (1, 1));
+    assert_eq!(desk.board.progress().settled, Ticket(1));
+    // Nobody waits for this one.
+    desk.settle(2, 1, 2);
+    until_progress(&desk, |progress| progress.settled == Ticket(2));
+    let progress = desk.board.progress();
+    assert!(progress.failing, "{progress:?}");
+    assert_eq!((progress.head, progress.synced), (2, 2));
+    desk.full.store(false, Ordering::SeqCst);
+    assert_eq!(desk.flush(false).recv_timeout(PATIENCE), Ok(3));
+    assert_eq!(desk.events().len(), 3);
+    let totals = desk.board.totals().sinks[SINK].clone();
+    assert_eq!((totals.cursor, totals.delivered), (2, 2), "counted once");
+    assert!(desk.close());
+}
+
+#[test]
+fn a_settlement_of_a_group_that_finds_the_disk_full_comes_before_later_ones_and_once() {
+    let mut desk = Desk::new();
+    desk.push(full_row(1));
+    assert_eq!(desk.flush(false).recv_timeout(PATIENCE), Ok(1));
+    // The row is in the writer's hand, and what is settled meanwhile waits for the next group.
+    desk.fail([Fault::Busy]);
+    desk.push(full_row(2));
+    desk.wait_for_faults();
+    let settle = |settlement, ticket| {
+        desk.queue
+            .command(Command::Settle(settlement, Ticket(ticket)));
+    };
+    let straggler = Straggler {
+        seq: 1,
+        attempts: 1,
+        since: NOW,
+        next: NOW,
+        reason: "not persisted".to_owned(),
+    };
+    let strayed = Settlement {
+        sink: SINK,
+        cursor: 1,
+        stragglers: vec![straggler],
+        ..Settlement::default()
+    };
+    settle(strayed, 1);
+    desk.full.store(true, Ordering::SeqCst);
+    desk.push(full_row(3));
+    until_progress(&desk, |progress| progress.failing);
+    let resolved = Settlement {
+        sink: SINK,
+        cursor: 1,
+        delivered: 1,
+        resolved: vec![1],
+        ..Settlement::default()
+    };
+    settle(resolved, 2);
+    let totals = desk.lease("me").recv_timeout(PATIENCE).unwrap().unwrap();
+    assert_eq!((totals.delivered, totals.stragglers), (1, 0));
+    desk.full.store(false, Ordering::SeqCst);
+    assert_eq!(desk.flush(false).recv_timeout(PATIENCE), Ok(3));
+    assert_eq!(desk.board.totals().sinks[SINK].delivered, 1);
+    assert!(desk.close());
+}
+
+/// The outcome of a commit is unknown that failed with an error of the disk.
+#[test]
+fn settlements_that_were_committed_by_themselves_after_all_are_not_committed_again() {
+    let mut desk = Desk::new();
+    desk.push(full_row(1));
+    assert_eq!(desk.flush(false).recv_timeout(PATIENCE), Ok(1));
+    desk.full.store(true, Ordering::SeqCst);
+    desk.push(full_row(2));
+    until_progress(&desk, |progress| progress.failing);
+    desk.fail([Fault::FailedAfterwards]);
+    desk.settle(1, 1, 1);
+    desk.wait_for_faults();
+    let totals = desk.lease("me").recv_timeout(PATIENCE).unwrap().unwrap();
+    assert_eq!((totals.cursor, totals.delivered), (1, 1));
+    desk.full.store(false, Ordering::SeqCst);
+    assert_eq!(desk.flush(false).recv_timeout(PATIENCE), Ok(2));
+    assert_eq!(desk.board.totals().sinks[SINK].delivered, 1);
+    assert!(desk.close());
 }
 
 #[test]

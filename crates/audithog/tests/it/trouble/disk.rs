@@ -4,6 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
+use audithog::testing::PostHogStandIn;
+use audithog::testing::standin::Fault;
+
 use super::child::Start;
 use super::strace::Strace;
 use super::{assert_all_kept, assert_sound, counted, own_rows, read};
@@ -185,6 +188,38 @@ fn old_rows_are_removed_while_the_disk_is_full() {
         .map(|row| row["count"].as_u64().unwrap())
         .sum();
     assert!(removed >= 1_000, "{removed}");
+}
+
+/// Without the settlements no row would become one that may go.
+#[test]
+fn a_disk_that_a_backlog_has_filled_heals_once_posthog_is_back() {
+    let disk = Disk::new("32m");
+    let posthog = PostHogStandIn::start().unwrap();
+    posthog.stand_fault(Fault::status(503));
+    let mut service = Start::on(&disk.ledger())
+        .set("POSTHOG_API_KEY", "phc_test")
+        .set("POSTHOG_HOST", posthog.url())
+        .set("AUDITHOG_RETENTION", "1s")
+        .up();
+    service.wait_for(|service| {
+        service.log_large(500, 10_000);
+        let trouble = service.health()["ledger"]["trouble"].clone();
+        trouble.as_str().map(|_| ())
+    });
+    posthog.heal();
+    service.wait_for(|service| {
+        service.health()["ledger"]["trouble"]
+            .is_null()
+            .then_some(())
+    });
+    assert!(service.said(FULL) >= 1, "{:#?}", service.log());
+    service.flush_until_done();
+    let report = service.shutdown(60_000);
+    assert_eq!(report["closed"], true, "{report:#}");
+    assert_sound(&disk.ledger(), &report["health"]);
+    let delivered = report["health"]["sinks"]["posthog"]["delivered"].as_u64();
+    assert_eq!(posthog.counts().stored as u64, delivered.unwrap());
+    assert_eq!(posthog.counts().duplicates, 0, "{:?}", posthog.counts());
 }
 
 #[test]
