@@ -148,6 +148,7 @@ impl SqliteStore {
                 let before = runs::last_settings(connection, &run.service)?;
                 let continued = runs::is_open(connection, known, &process)?;
                 let number = if continued {
+                    runs::go_on(connection, known)?;
                     known
                 } else {
                     runs::begin(

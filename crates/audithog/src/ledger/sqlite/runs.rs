@@ -170,14 +170,14 @@ pub(super) fn begin(
     Ok(connection.last_insert_rowid())
 }
 
-/// Whether `run` is this process's and has not ended.
+/// Whether `run` is this process's and has not ended, though another may have presumed that it had.
 pub(super) fn is_open(
     connection: &Connection,
     run: i64,
     process: &Process,
 ) -> rusqlite::Result<bool> {
     connection.query_row(
-        "SELECT count(*) FROM audit_runs WHERE run = ?1 AND ended_ts IS NULL
+        "SELECT count(*) FROM audit_runs WHERE run = ?1 AND (ended_ts IS NULL OR unclean)
          AND host_boot IS ?2 AND pid_space IS ?3 AND pid = ?4 AND pid_started IS ?5",
         params![
             run,
@@ -318,6 +318,17 @@ pub(super) fn sign_of_life(connection: &Connection, run: i64, now: Micros) -> ru
     connection
         .prepare_cached("UPDATE audit_runs SET alive_ts = ?2, signs = signs + 1 WHERE run = ?1")?
         .execute(params![run, now.0])?;
+    Ok(())
+}
+
+/// A run that shows a sign of life has not stopped, whatever another process presumed: it is open again, so that its
+/// real end is told. What was counted and told of the end that was none stays: it is an upper bound.
+pub(super) fn go_on(connection: &Connection, run: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE audit_runs SET ended_ts = NULL, unclean = 0 WHERE run = ?1 AND unclean",
+        )?
+        .execute([run])?;
     Ok(())
 }
 

@@ -156,6 +156,9 @@ impl Store for SqliteStore {
                 if signed {
                     runs::sign_of_life(connection, run, now)?;
                 }
+                if sign {
+                    runs::go_on(connection, run)?;
+                }
                 let committed = Committed {
                     head: totals.head,
                     duplicates,
@@ -188,6 +191,7 @@ impl Store for SqliteStore {
         self.transact("note its state", false, |connection, _, _| {
             if notes.books.is_some() {
                 runs::sign_of_life(connection, run, now)?;
+                runs::go_on(connection, run)?;
             }
             notes::save(connection, run, notes, now)
         })?;

@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::{Place, open_at};
+use crate::books::LossReason;
 use crate::clock::Clock;
 use crate::ledger::tests::{NOW, commit_rows, full_row, run};
-use crate::ledger::{Group, Looker, Settlement, SqliteStore, Store, Whereabouts};
+use crate::ledger::{Group, Looker, Notes, Settlement, SqliteStore, Store, Whereabouts};
 use crate::record::{Micros, Row};
 
 /// Set for the child of `a_killed_process_is_found_once`.
@@ -190,6 +191,81 @@ fn a_run_that_cannot_be_looked_up_is_presumed_stopped_after_a_minute() {
     let found = other.take_unclean().unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].alive.since(NOW), Duration::from_secs(59));
+}
+
+/// Its process was frozen for so long, or somebody's clock was set.
+#[test]
+fn a_run_that_was_wrongly_presumed_stopped_goes_on_and_its_real_end_is_told() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &[full_row(1)]);
+    let raw = place.raw();
+    raw.execute("UPDATE audit_runs SET host_boot = 'other boot'", [])
+        .unwrap();
+    raw.execute_batch("DROP TRIGGER audit_runs_update").unwrap();
+    raw.execute("UPDATE audit_runs SET instance = 'host-2'", [])
+        .unwrap();
+    let mut other = place.open();
+    let state = || -> (bool, i64) {
+        let sql = "SELECT ended_ts IS NULL, unclean FROM audit_runs WHERE run = 1";
+        raw.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+    };
+    let open_runs = || {
+        let glance = Looker::open(&place.path())
+            .unwrap()
+            .glance(place.clock.wall());
+        glance.unwrap().open_runs.len()
+    };
+    let books = Notes {
+        books: Some("{}"),
+        ..Notes::default()
+    };
+    for (told, by_itself) in [(1, false), (2, true)] {
+        place.clock.advance(Duration::from_secs(61));
+        assert_eq!(other.take_unclean().unwrap().len(), 1);
+        assert_eq!((state(), open_runs()), ((false, 1), 1));
+        match by_itself {
+            true => store.note(&books).unwrap(),
+            false => drop(store.commit(&Group::default()).unwrap()),
+        }
+        assert_eq!((state(), open_runs()), ((true, 0), 2));
+        assert_eq!(other.take_unclean().unwrap(), []);
+        let losses = other.totals().losses.get(LossReason::UncleanStop);
+        assert_eq!(losses, told * 1_000);
+    }
+    // Each is told by a row, and the real end by one more.
+    place.clock.advance(Duration::from_secs(61));
+    drop(store);
+    assert_eq!(other.take_unclean().unwrap().len(), 1);
+    assert_eq!(other.totals().losses.get(LossReason::UncleanStop), 3_000);
+    let rows = other.reader().unwrap().rows(0, i64::MAX, 10).unwrap();
+    let events: Vec<_> = rows.iter().map(|row| row.row.event.to_string()).collect();
+    assert_eq!(events[1..], ["audit_loss"; 3]);
+}
+
+#[test]
+fn a_run_that_was_wrongly_presumed_stopped_is_continued_by_opening_again() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit_rows(&mut store, &[full_row(1)]);
+    place
+        .raw()
+        .execute("UPDATE audit_runs SET ended_ts = 1, unclean = 1", [])
+        .unwrap();
+    store.poisoned = true;
+    // Else its rows would be told as those of a ledger that is gone.
+    assert!(!store.reopen().unwrap());
+    commit_rows(&mut store, &[full_row(2)]);
+    let open: i64 = place
+        .raw()
+        .query_row(
+            "SELECT count(*) FROM audit_runs WHERE ended_ts IS NULL AND NOT unclean",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!((open, store.run), (1, 1));
 }
 
 #[test]
