@@ -336,7 +336,7 @@ impl Writer {
         } = request;
         match self.store.lease(sink, &holder, self.clock.wall(), until) {
             Ok(taken) => {
-                self.publish_told();
+                self.publish_others();
                 if taken && until > self.clock.wall() {
                     self.held.insert(sink, holder);
                 } else {

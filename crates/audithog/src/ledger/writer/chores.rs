@@ -203,9 +203,20 @@ impl Writer {
 
     /// The same, and lets sinks see them.
     pub(super) fn publish_told(&mut self) {
-        if self.count_told() == 0 {
-            return;
+        if self.count_told() > 0 {
+            self.publish_found();
         }
+    }
+
+    /// The same, with what other processes have written since a commit showed it: a sink whose own process is idle
+    /// would wait for the next heartbeat. It is not fsynced by this process before its next sync.
+    pub(super) fn publish_others(&mut self) {
+        if self.count_told() > 0 || self.store.totals().head != self.board.progress().head {
+            self.publish_found();
+        }
+    }
+
+    fn publish_found(&mut self) {
         let progress = self.board.progress();
         let settled = match self.settlements.is_empty() {
             true => self.ticket,

@@ -20,6 +20,7 @@ impl Writer {
         self.last_sign = Instant::now();
         if self.store.wants_books() && !self.board.progress().failing {
             self.note_with(Some(&self.books()));
+            self.publish_others();
         }
     }
 

@@ -158,6 +158,12 @@ impl Desk {
     }
 
     fn keeping(retention: Option<Duration>, max_bytes: Option<u64>) -> Self {
+        let (mut desk, writer) = Self::without_thread(retention, max_bytes);
+        desk.thread = Some(std::thread::spawn(move || writer.run()));
+        desk
+    }
+
+    fn without_thread(retention: Option<Duration>, max_bytes: Option<u64>) -> (Self, Writer) {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::manual(NOW);
         let path = directory.path().join("audit.db");
@@ -180,15 +186,16 @@ impl Desk {
             retention,
             max_bytes,
         });
-        Self {
+        let desk = Self {
             queue,
             board,
             clock,
             faults,
             full,
             directory,
-            thread: Some(std::thread::spawn(move || writer.run())),
-        }
+            thread: None,
+        };
+        (desk, writer)
     }
 
     fn path(&self) -> PathBuf {
@@ -603,6 +610,43 @@ fn a_group_whose_rows_were_all_refused_is_found_too() {
     );
     assert_eq!(counted, "1");
     assert!(desk.close());
+}
+
+/// As another process does that shares the file.
+fn write_beside(desk: &Desk, rows: std::ops::Range<u32>) {
+    let opened = SqliteStore::open(&desk.path(), &run(), "{}", &desk.clock, 1_000);
+    let rows: Vec<Row> = rows.map(full_row).collect();
+    crate::ledger::tests::commit_rows(&mut opened.unwrap().0, &rows);
+}
+
+#[test]
+fn a_sink_of_an_idle_process_gets_what_others_write_by_its_lease() {
+    let mut desk = Desk::new();
+    // The sync that the start wants is done.
+    desk.flush(false).recv_timeout(PATIENCE).unwrap();
+    assert!(desk.lease("me").recv_timeout(PATIENCE).unwrap().is_some());
+    write_beside(&desk, 1..3);
+    assert!(desk.lease("me").recv_timeout(PATIENCE).unwrap().is_some());
+    until_progress(&desk, |progress| progress.head == 2);
+    // Nobody asks for the sync.
+    until_progress(&desk, |progress| progress.synced == 2);
+    let counts = desk.queue.counts();
+    assert_eq!((counts.accepted, counts.stored), (0, 0));
+    assert!(desk.close());
+}
+
+#[test]
+fn a_sign_of_life_shows_what_others_wrote_before_it_is_fsynced() {
+    let (desk, mut writer) = Desk::without_thread(None, None);
+    write_beside(&desk, 1..3);
+    desk.clock.advance(Duration::from_secs(5));
+    writer.sign();
+    assert_eq!(desk.board.progress().head, 0, "none is due");
+    writer.last_sign = Instant::now().checked_sub(notes::SIGN_EVERY).unwrap();
+    writer.sign();
+    let progress = desk.board.progress();
+    assert_eq!((progress.head, progress.synced), (2, 0));
+    assert_eq!(desk.board.totals().head, 2);
 }
 
 #[test]
