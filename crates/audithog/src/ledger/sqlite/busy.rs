@@ -39,6 +39,11 @@ pub(super) fn with_patience<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// How long this thread waits for a lock.
+pub(super) fn patience() -> Duration {
+    LIMIT.get()
+}
+
 /// Called by SQLite with the number of calls before for the same lock.
 fn wait(calls: i32) -> bool {
     let now = Instant::now();
@@ -48,7 +53,7 @@ fn wait(calls: i32) -> bool {
     };
     SINCE.set(Some(since));
     let waited = now.duration_since(since);
-    if waited >= LIMIT.get() {
+    if waited >= patience() {
         return false;
     }
     pause(if waited < SHORT { STEP } else { LONG_STEP });

@@ -45,7 +45,16 @@ pub(super) fn put_aside(
         source: Some(Box::new(source)),
     };
     let lock = directory(path).map_err(cannot)?;
-    lock.lock().map_err(cannot)?;
+    lock_in_time(&lock).map_err(|error| match error {
+        TryLockError::Error(source) => cannot(source),
+        TryLockError::WouldBlock => {
+            let path = path.display();
+            plain(
+                StoreErrorKind::Busy,
+                format!("the damaged ledger {path} cannot be put aside: another process keeps its directory locked"),
+            )
+        }
+    })?;
     let found = file::identity(path).ok().map(|(identity, _)| identity);
     let there = PARTS.iter().any(|part| beside(path, part).exists());
     if found != expected || !there {
@@ -92,14 +101,19 @@ fn directory(path: &Path) -> io::Result<File> {
 /// what is left of one. None if it cannot be had, or not in time.
 pub(super) fn lock_to_make(path: &Path) -> Option<File> {
     let lock = directory(path).ok()?;
+    lock_in_time(&lock).ok()?;
+    Some(lock)
+}
+
+/// Asks again and again: a wait for a lock that a stopped process holds could not be given up.
+fn lock_in_time(lock: &File) -> Result<(), TryLockError> {
     let since = Instant::now();
     loop {
         match lock.try_lock() {
-            Ok(()) => return Some(lock),
-            Err(TryLockError::WouldBlock) if since.elapsed() < busy::PATIENCE => {
+            Err(TryLockError::WouldBlock) if since.elapsed() < busy::patience() => {
                 busy::pause(busy::LONG_STEP);
             }
-            Err(_) => return None,
+            locked => return locked,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Place;
 use crate::config::{LedgerCare, OnDamage};
 use crate::ledger::sqlite::SqliteStore;
+use crate::ledger::sqlite::busy;
 use crate::ledger::sqlite::damage::{lock_to_make, put_aside, put_aside_before, remains};
 use crate::ledger::sqlite::file::identity;
 use crate::ledger::sqlite::reserve::{self, Reserve};
@@ -58,6 +59,24 @@ fn another_file_than_the_damaged_one_is_not_put_aside() {
     let aside = put_aside(&place.path(), Some(damaged), None, NOW).unwrap();
     assert_eq!(aside.quarantined, None);
     assert_eq!(fs::read_to_string(place.path()).unwrap(), "a new one");
+}
+
+/// By a process that was stopped in the midst of it, or by a shell in that directory.
+#[test]
+fn a_directory_that_stays_locked_keeps_nobody_for_ever() {
+    let place = Place::new();
+    fs::write(place.path(), "damaged").unwrap();
+    let damaged = identity(&place.path()).unwrap().0;
+    let aside = || {
+        busy::with_patience(std::time::Duration::ZERO, || {
+            put_aside(&place.path(), Some(damaged), None, NOW)
+        })
+    };
+    let lock = lock_to_make(&place.path()).unwrap();
+    assert_eq!(aside().unwrap_err().kind, StoreErrorKind::Busy);
+    assert_eq!(fs::read_to_string(place.path()).unwrap(), "damaged");
+    drop(lock);
+    assert!(aside().unwrap().quarantined.is_some());
 }
 
 #[test]
