@@ -27,6 +27,8 @@ struct Known {
     under_way: bool,
     /// A request with it failed for a reason that may be any of its rows: it travels alone.
     alone: bool,
+    /// How many requests had succeeded when one with it last failed as a whole.
+    failed_at: Option<u64>,
     /// From `Retry-After`: a flush does not hasten it.
     floor: Micros,
 }
@@ -87,6 +89,13 @@ impl Stragglers {
         if self.known.remove(&seq).is_some() {
             self.total = self.total.saturating_sub(1);
         }
+    }
+
+    /// A request with it failed as a whole, after `successes` of others. Whether one came since the last time.
+    pub(super) fn failed(&mut self, seq: i64, successes: u64) -> bool {
+        let known = self.known.get_mut(&seq);
+        let before = known.and_then(|known| known.failed_at.replace(successes));
+        before.is_some_and(|before| before < successes)
     }
 
     /// It was tried and stays, with a new `next`.
@@ -175,6 +184,7 @@ impl Known {
             straggler,
             under_way: false,
             alone: false,
+            failed_at: None,
             floor: Micros(i64::MIN),
         }
     }

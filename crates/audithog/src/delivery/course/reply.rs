@@ -14,6 +14,8 @@ use crate::sink::{Hold, Reply, Verdict};
 /// Longest reason that is kept with a row, in bytes. The sink has bounded it before; this is the
 /// ledger's own guard.
 const REASON_BYTES: usize = 1000;
+/// While so many requests wait nothing says that the way is open, and they are not divided on a guess.
+const PIECES: usize = 32;
 const NO_VERDICT: &str = "the reply has no verdict for this row";
 const ROW_GONE: &str = "the row is no longer in the ledger";
 
@@ -143,7 +145,7 @@ impl Course {
     }
 
     /// The request failed as a whole: the same rows go again, later, or in halves when they seem to
-    /// be the cause.
+    /// be the cause. In an outage that lasts they may be, whatever the reason says.
     fn failed(&mut self, mut request: Request, failure: &Failure, now: Now) -> Change {
         let change = self.fail(request.launch, failure.retry_after, now);
         if request.origin == Origin::Stragglers {
@@ -156,6 +158,7 @@ impl Course {
         let others_succeed = self.successes > before;
         let again_and_again = request.failures >= retry.quick_attempts;
         let probing = self.breaker.is_probing();
+        let few = request.rows.len() == 1 || self.waiting.len() < PIECES;
         let delay = backoff::delay(
             retry,
             request.failures,
@@ -165,11 +168,11 @@ impl Course {
         request.due = now.monotonic.saturating_add(delay);
         let floor = backoff::floor(retry, failure.retry_after);
         request.floor = now.monotonic.saturating_add(floor);
-        if !(again_and_again && (others_succeed || (probing && failure.suspect_rows))) {
+        let suspect = again_and_again && (others_succeed || (probing && failure.suspect_rows));
+        let in_doubt = self.breaker.is_lasting() && few;
+        if !(suspect || in_doubt) {
             self.waiting.push_front(request);
-        } else if request.rows.len() > 1 {
-            self.halve(request, Half::ByCount);
-        } else {
+        } else if request.rows.len() == 1 {
             for row in &request.rows {
                 let Failure {
                     reason,
@@ -178,6 +181,10 @@ impl Course {
                 } = failure;
                 self.strayed(request.origin, row, reason, *retry_after, now);
             }
+        } else if suspect {
+            self.halve(request, Half::ByCount);
+        } else {
+            self.take_apart(request);
         }
         change
     }
@@ -190,9 +197,15 @@ impl Course {
     /// A failed request of stragglers dissolves: each waits for its own time again.
     fn stragglers_failed(&mut self, request: &Request, failure: &Failure, now: Now) {
         let alone = request.rows.len() == 1;
+        let mut suspect = failure.suspect_rows;
         for row in &request.rows {
+            // What fails again while others are taken fails for these rows, whatever the reason says.
+            suspect |= self.stragglers.failed(row.seq, self.successes);
+        }
+        let in_doubt = self.breaker.is_lasting();
+        for (at, row) in request.rows.iter().enumerate() {
             // Only what may be the row's own fault counts as one of its attempts.
-            if alone && failure.suspect_rows {
+            if alone && suspect {
                 let Failure {
                     reason,
                     retry_after,
@@ -200,7 +213,9 @@ impl Course {
                 } = failure;
                 self.strayed(request.origin, row, reason, *retry_after, now);
             } else {
-                self.postpone(row.seq, failure.retry_after, failure.suspect_rows, now);
+                // In doubt one of them goes alone: an outage does not make many small requests.
+                let alone = suspect || (in_doubt && at == 0);
+                self.postpone(row.seq, failure.retry_after, alone, now);
             }
         }
     }
@@ -231,6 +246,18 @@ impl Course {
                 half.attempt.number = self.tried(&half.rows);
             }
             self.waiting.push_front(half);
+        }
+    }
+
+    /// Into pieces that grow from one row on: if the way is open, a small one shows it soonest. Their failures
+    /// stay counted, so that each is tried before one is tried again.
+    fn take_apart(&mut self, request: Request) {
+        let mut halves = request.halves(|_| 1);
+        while let Some(rest) = halves.pop() {
+            self.waiting.push_front(rest);
+            if let Some(first) = halves.pop() {
+                halves = first.halves(|_| 1);
+            }
         }
     }
 

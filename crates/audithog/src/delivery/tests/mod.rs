@@ -3,6 +3,7 @@
 mod damage;
 mod decisions;
 mod desk;
+mod doubt;
 mod drive;
 mod ledger;
 mod model;

@@ -38,6 +38,8 @@ enum Nature {
 struct ModelSink {
     natures: Vec<Nature>,
     limits: RequestLimits,
+    /// A request of more rows gets no reply.
+    most: usize,
 }
 
 impl Sink for ModelSink {
@@ -76,6 +78,9 @@ impl ModelSink {
 
     /// What an honest server says.
     fn honest(&self, rows: &[StoredRow]) -> Reply {
+        if rows.len() > self.most {
+            return retry(false, None);
+        }
         if self.has(rows, Nature::Huge) {
             return Reply::TooLarge {
                 reason: "413".to_owned(),
@@ -261,18 +266,23 @@ struct World {
     course: Course,
     books: Bookkeeper,
     in_flight: Vec<Request>,
+    sent: usize,
     now: Duration,
 }
 
 impl World {
-    fn new(natures: Vec<Nature>, limits: RequestLimits, tuning: Tuning) -> Self {
+    fn new(natures: Vec<Nature>, limits: RequestLimits, most: usize, tuning: Tuning) -> Self {
         let mut rows: Vec<_> = (1..=natures.len() as i64).map(row).collect();
         for (i, nature) in natures.iter().enumerate().skip(1) {
             if *nature == Nature::Twin {
                 rows[i].row.id = rows[i - 1].row.id;
             }
         }
-        let sink = Arc::new(ModelSink { natures, limits });
+        let sink = Arc::new(ModelSink {
+            natures,
+            limits,
+            most,
+        });
         let totals = SinkTotals::default();
         let course = Course::new(sink.clone(), tuning, &totals, Jitter::new(3));
         Self {
@@ -281,6 +291,7 @@ impl World {
             course,
             books: Bookkeeper::default(),
             in_flight: Vec::new(),
+            sent: 0,
             now: Duration::ZERO,
         }
     }
@@ -316,6 +327,7 @@ impl World {
             match self.course.next(&progress, now) {
                 Step::Send(request) => {
                     self.books.launched(&request, &self.sink);
+                    self.sent += 1;
                     self.in_flight.push(request);
                 }
                 Step::Read { after, upto, limit } => {
@@ -350,6 +362,18 @@ impl World {
         let now = self.at();
         self.course.reply(request, reply, now);
         self.settle();
+    }
+
+    /// No reply to anything until then.
+    fn suffer(&mut self, end: Duration) {
+        while self.now < end {
+            let until = self.work();
+            if self.in_flight.is_empty() {
+                self.now = until.expect("a probe has its time");
+            } else {
+                self.answer(0, Some(0));
+            }
+        }
     }
 
     /// Chance first, then an honest server until nothing is left to do.
@@ -406,11 +430,12 @@ proptest! {
         natures in proptest::collection::vec(nature(), 0..120),
         moods in proptest::collection::vec(any::<(u8, u8)>(), 0..150),
         limit in 1_usize..20,
+        most in 1_usize..30,
         batch_size in 1_usize..40,
     ) {
         let limits = RequestLimits { rows: limit, bytes: 30 };
         let tuning = Tuning { batch_size, ..tuning() };
-        let mut world = World::new(natures, limits, tuning);
+        let mut world = World::new(natures, limits, most, tuning);
         world.run(&moods);
         world.check_end();
     }
@@ -432,9 +457,45 @@ fn an_honest_server_loses_only_what_is_bad() {
         rows: 100,
         bytes: 10_000,
     };
-    let mut world = World::new(natures, limits, tuning());
+    let mut world = World::new(natures, limits, usize::MAX, tuning());
     world.run(&[]);
     world.check_end();
     let dead: Vec<_> = world.books.dead.iter().copied().collect();
     assert_eq!(dead, [3, 77, 500, 501, 1000]);
+}
+
+const WIDE: RequestLimits = RequestLimits {
+    rows: 1_500,
+    bytes: usize::MAX,
+};
+
+/// A proxy that resets large requests, a link too slow for them, a reply that grows too long.
+#[test]
+fn requests_that_fail_for_their_size_alone_are_divided() {
+    for most in [7, 50, 299] {
+        let mut world = World::new(vec![Nature::Good; 300], WIDE, most, tuning());
+        world.run(&[]);
+        world.check_end();
+        assert_eq!(world.books.taken.len(), 300, "{most}");
+        let took = world.now;
+        assert!(took < Duration::from_secs(15 * 60), "{most}: {took:?}");
+    }
+}
+
+#[test]
+fn an_outage_of_days_buries_no_row_and_leaves_few_small_requests() {
+    let mut world = World::new(vec![Nature::Good; 20_000], WIDE, usize::MAX, tuning());
+    world.suffer(Duration::from_secs(2 * 24 * 3600));
+    let before = world.sent;
+    world.run(&[]);
+    world.check_end();
+    assert_eq!(world.books.taken.len(), 20_000);
+    let after = world.sent - before;
+    assert!(after <= 100, "{after} requests");
+    // One that is over soon divides nothing.
+    let mut world = World::new(vec![Nature::Good; 1_000], WIDE, usize::MAX, tuning());
+    world.suffer(Duration::from_secs(60));
+    world.run(&[]);
+    let requests = world.books.requests.len();
+    assert_eq!(requests, 1, "{requests} requests");
 }
