@@ -18,6 +18,8 @@ pub(super) struct Stragglers {
     total: u64,
     /// Somebody else may have added some to the ledger: dead letters that are sent again.
     others: bool,
+    /// Of rows that leave the line: see `Known::floor`.
+    floors: BTreeMap<i64, Micros>,
 }
 
 #[derive(Debug)]
@@ -72,11 +74,21 @@ impl Stragglers {
         }
     }
 
+    /// A row will leave the line: [`Stragglers::add`] follows.
+    pub(super) fn expect(&mut self, straggler: &Straggler, floor: Micros) {
+        if floor > straggler.since {
+            self.floors.insert(straggler.seq, floor);
+        }
+    }
+
     /// A row left the line.
     pub(super) fn add(&mut self, straggler: Straggler) {
         self.total += 1;
+        let floor = self.floors.remove(&straggler.seq);
         if self.known.len() < IN_MEMORY {
-            self.known.insert(straggler.seq, Known::new(straggler));
+            let mut known = Known::new(straggler);
+            known.floor = floor.unwrap_or(known.floor);
+            self.known.insert(known.straggler.seq, known);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Course, Now};
 use crate::delivery::backoff;
-use crate::delivery::breaker::Change;
+use crate::delivery::breaker::{Change, State};
 use crate::delivery::line::Fate;
 use crate::delivery::request::{Origin, Request};
 use crate::ledger::{DeadLetter, Straggler};
@@ -128,7 +128,7 @@ impl Course {
             };
             return self.failed(request, &failure, now);
         } else {
-            self.fail(request.launch, retry_after, now)
+            self.untaken(request.launch, retry_after, now)
         };
         for (row, verdict) in request.rows.into_iter().zip(verdicts) {
             match verdict {
@@ -142,6 +142,19 @@ impl Course {
             }
         }
         change
+    }
+
+    /// A reply that is in order wants a straggler, or a row that was alone, once more: the row's fault, not the
+    /// way's.
+    fn untaken(&mut self, launch: u64, retry_after: Option<Duration>, now: Now) -> Change {
+        match self.breaker.state() {
+            State::Flowing | State::Failing { .. } => Change::None,
+            State::Open { .. } if self.waiting.is_empty() => {
+                self.breaker.reached(launch, now.monotonic)
+            }
+            // It does not end a hold, nor what other requests failed of, and the next probe keeps its distance.
+            State::Open { .. } | State::Held { .. } => self.fail(launch, retry_after, now),
+        }
     }
 
     /// The request failed as a whole: the same rows go again, later, or in halves when they seem to
@@ -363,7 +376,10 @@ impl Course {
 
     fn keep(&mut self, origin: Origin, straggler: Straggler, floor: Micros) {
         match origin {
-            Origin::Line { slot } => self.line.finish(slot, Fate::Straggler(straggler)),
+            Origin::Line { slot } => {
+                self.stragglers.expect(&straggler, floor);
+                self.line.finish(slot, Fate::Straggler(straggler));
+            }
             Origin::Stragglers => {
                 self.stragglers.put_back(straggler.clone(), false, floor);
                 self.sum.stragglers.push(straggler);
