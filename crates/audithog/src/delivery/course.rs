@@ -223,6 +223,7 @@ impl Course {
                 self.stragglers.add(straggler.clone());
             }
         }
+        self.stragglers.make_room();
         let sum = &self.sum;
         if sum.cursor == before && sum.resolved.is_empty() && sum.stragglers.is_empty() {
             return None;
@@ -317,7 +318,7 @@ impl Course {
     /// With nothing in flight: when something up to `upto` may be tried, at the earliest.
     pub(super) fn next_try(&self, upto: i64, now: Now) -> Duration {
         let at_once = self.line.is_loading(upto)
-            || self.stragglers.wants_refill()
+            || self.stragglers.wants_refill(now.wall)
             || self.stragglers.is_busy(upto, now.wall);
         let first = if at_once {
             None
@@ -345,8 +346,10 @@ impl Course {
                 self.triggers.due(),
                 stragglers.map(|next| now.monotonic.saturating_add(next.since(now.wall))),
             ];
-            let first = work.into_iter().flatten().min();
-            first.map(|first| first.max(self.breaker.next()))
+            // One of them that waits for an event does not keep the others waiting.
+            let work = work.into_iter().flatten();
+            let work = work.map(|at| at.max(self.breaker.next()));
+            work.filter(|at| *at > now.monotonic).min()
         };
         // What is due already waits for an event, not for time.
         first.filter(|first| *first > now.monotonic)

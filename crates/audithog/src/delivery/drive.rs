@@ -15,7 +15,7 @@ use super::flush::{Flush, FlushBlock, Situation};
 use super::lease::{Granted, Lease};
 use super::request::Request;
 use super::status::SinkStatus;
-use super::stragglers::IN_MEMORY;
+use super::stragglers::REFILL;
 use super::{Ledger, Plan, Progress, Ticket, Tuning};
 use crate::clock::Clock;
 use crate::ledger::{Reader, Settlement, SinkTotals};
@@ -271,11 +271,11 @@ impl<'a> Driver<'a> {
         if now.monotonic < self.survivors.resume_at || !self.lease.is_ours(now.monotonic) {
             return (false, None);
         }
-        if course.stragglers.wants_refill() && progress.settled >= self.ticket {
+        if course.stragglers.wants_refill(now.wall) && progress.settled >= self.ticket {
             let sink = self.context.plan.sink.name();
             let reader = &mut self.survivors.reader;
             let count = reader.straggler_count(sink);
-            let found = count.and_then(|count| Ok((count, reader.stragglers(sink, IN_MEMORY)?)));
+            let found = count.and_then(|count| Ok((count, reader.stragglers(sink, REFILL)?)));
             match found {
                 Ok((count, stragglers)) => course.stragglers.refill(count, stragglers),
                 Err(error) => {

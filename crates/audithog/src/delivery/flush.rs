@@ -99,7 +99,7 @@ impl Flush {
             return blocked(FlushBlock::LedgerNotWriting);
         }
         let idle = !course.stragglers.is_clear(self.upto)
-            && !course.stragglers.wants_refill()
+            && !course.stragglers.wants_refill(at.now.wall)
             && !course.stragglers.is_busy(self.upto, at.now.wall);
         if passed && idle {
             return blocked(FlushBlock::Stragglers);

@@ -7,6 +7,8 @@ use crate::record::Micros;
 
 /// How many are kept in memory; the rest waits in the ledger.
 pub(super) const IN_MEMORY: usize = 1000;
+/// How many of the ledger are looked at: enough others, if all that are in memory are among them.
+pub(super) const REFILL: usize = 2 * IN_MEMORY;
 /// How many travel together, beside the line.
 const TOGETHER: usize = 50;
 
@@ -18,6 +20,8 @@ pub(super) struct Stragglers {
     total: u64,
     /// Somebody else may have added some to the ledger: dead letters that are sent again.
     others: bool,
+    /// None that is in the ledger only is due before. None: there is none.
+    beyond: Option<Micros>,
     /// Of rows that leave the line: see `Known::floor`.
     floors: BTreeMap<i64, Micros>,
 }
@@ -53,21 +57,29 @@ impl Stragglers {
         self.others |= total != self.total;
     }
 
-    /// Some are in the ledger only, and there is room; or it may have some that are not ours.
-    pub(super) fn wants_refill(&self) -> bool {
-        self.others || (self.known.is_empty() && self.total > 0)
+    /// One that is in the ledger only may be due, and none in memory before it; or the ledger may have some that
+    /// are not ours.
+    pub(super) fn wants_refill(&self, now: Micros) -> bool {
+        let beyond = self.beyond.is_some_and(|beyond| {
+            beyond <= now && self.first_idle().is_none_or(|first| beyond < first)
+        });
+        self.others || beyond || (self.known.is_empty() && self.total > 0)
     }
 
-    /// Takes what the ledger has, `total` in all, when everything handed over is committed there.
+    /// Takes what the ledger has, `total` in all, when everything handed over is committed there: the first
+    /// [`REFILL`] that are due, or all.
     pub(super) fn refill(&mut self, total: u64, stragglers: Vec<Straggler>) {
         self.others = false;
         // Some may have come between the count and the list.
         self.total = total.max(stragglers.len() as u64);
-        for straggler in stragglers.into_iter().take(IN_MEMORY) {
+        let last = stragglers.last().map(|last| last.next);
+        self.beyond = last.filter(|_| stragglers.len() >= REFILL);
+        for straggler in stragglers {
             self.known
                 .entry(straggler.seq)
                 .or_insert(Known::new(straggler));
         }
+        self.make_room();
         if self.known.is_empty() {
             // The count is wrong only in a damaged ledger; believing it would ask again for ever.
             self.total = 0;
@@ -85,10 +97,25 @@ impl Stragglers {
     pub(super) fn add(&mut self, straggler: Straggler) {
         self.total += 1;
         let floor = self.floors.remove(&straggler.seq);
-        if self.known.len() < IN_MEMORY {
-            let mut known = Known::new(straggler);
-            known.floor = floor.unwrap_or(known.floor);
-            self.known.insert(known.straggler.seq, known);
+        let mut known = Known::new(straggler);
+        known.floor = floor.unwrap_or(known.floor);
+        self.known.insert(known.straggler.seq, known);
+    }
+
+    /// Of too many in memory those go that are due last; they are in the ledger.
+    pub(super) fn make_room(&mut self) {
+        let surplus = self.known.len().saturating_sub(IN_MEMORY);
+        if surplus == 0 {
+            return;
+        }
+        let idle = self.known.values().filter(|known| !known.under_way);
+        let mut idle: Vec<_> = idle
+            .map(|known| (known.straggler.next, known.straggler.seq))
+            .collect();
+        idle.sort_unstable();
+        for (next, seq) in idle.into_iter().rev().take(surplus) {
+            self.known.remove(&seq);
+            self.beyond = Some(self.beyond.map_or(next, |beyond| beyond.min(next)));
         }
     }
 
@@ -162,8 +189,12 @@ impl Stragglers {
         }
     }
 
-    /// When the first one that is not under way is due.
+    /// When the first one that is not under way is due, or may be.
     pub(super) fn next(&self) -> Option<Micros> {
+        self.first_idle().into_iter().chain(self.beyond).min()
+    }
+
+    fn first_idle(&self) -> Option<Micros> {
         self.known
             .values()
             .filter(|known| !known.under_way)

@@ -59,6 +59,8 @@ pub(super) struct Paper {
     pub(super) failed_reads: usize,
     /// Rows that are there and cannot be read by their number.
     pub(super) damaged: BTreeSet<i64>,
+    /// Times that the stragglers were read.
+    pub(super) straggler_reads: usize,
     /// Rows come faster than they are read.
     pub(super) behind: bool,
     /// Somebody else has the lease.
@@ -258,7 +260,9 @@ impl Reader for DeskReader {
     }
 
     fn stragglers(&mut self, _: &str, limit: usize) -> Result<Vec<Straggler>, StoreError> {
-        let mut stragglers: Vec<_> = self.paper()?.stragglers.values().cloned().collect();
+        let mut paper = self.paper()?;
+        paper.straggler_reads += 1;
+        let mut stragglers: Vec<_> = paper.stragglers.values().cloned().collect();
         stragglers.sort_by_key(|straggler| straggler.next);
         stragglers.truncate(limit);
         Ok(stragglers)

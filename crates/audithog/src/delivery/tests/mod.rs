@@ -9,6 +9,7 @@ mod ledger;
 mod model;
 mod others;
 mod outage;
+mod stragglers;
 mod verdicts;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::delivery::backoff::Jitter;
 use crate::delivery::course::{Course, Now, Step};
 use crate::delivery::request::Request;
-use crate::delivery::stragglers::IN_MEMORY;
+use crate::delivery::stragglers::REFILL;
 use crate::delivery::{Progress, Tuning};
 use crate::ledger::writer::{Mark, found};
 use crate::ledger::{Committed, Group, Reader, Settlement, SinkTotals, Store};
@@ -281,8 +281,8 @@ impl Process {
             if now.monotonic >= self.until {
                 return None;
             }
-            if course.stragglers.wants_refill() && self.queued.is_empty() {
-                let stragglers = self.reader.stragglers(SINK, IN_MEMORY).unwrap();
+            if course.stragglers.wants_refill(now.wall) && self.queued.is_empty() {
+                let stragglers = self.reader.stragglers(SINK, REFILL).unwrap();
                 let count = self.reader.straggler_count(SINK).unwrap();
                 course.stragglers.refill(count, stragglers);
             }
