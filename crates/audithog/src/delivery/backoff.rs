@@ -54,9 +54,14 @@ pub(super) fn straggler_delay(
     retry_after: Option<Duration>,
     jitter: &mut Jitter,
 ) -> Duration {
-    let even = retry.straggler_age / retry.straggler_attempts.max(1);
-    let ceiling = even.min(STRAGGLER_CEILING).max(retry.max);
+    let ceiling = straggler_ceiling(retry);
     grown(retry.first, ceiling, attempts, jitter).max(floor(retry, retry_after))
+}
+
+/// The longest delay of a straggler.
+pub(super) fn straggler_ceiling(retry: &RetrySettings) -> Duration {
+    let even = retry.straggler_age / retry.straggler_attempts.max(1);
+    even.min(STRAGGLER_CEILING).max(retry.max)
 }
 
 /// `Retry-After` as it is honoured: a hostile value cannot stop delivery for longer than `max`.

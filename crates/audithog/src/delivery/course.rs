@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backoff::Jitter;
+use super::backoff::{self, Jitter};
 use super::breaker::{Breaker, State};
 use super::line::Line;
 use super::request::{Origin, Request};
@@ -15,7 +15,7 @@ use super::status::{BreakerState, HoldStatus, SinkStatus};
 use super::stragglers::Stragglers;
 use super::triggers::Triggers;
 use super::{Progress, Tuning};
-use crate::ledger::{Settlement, SinkTotals};
+use crate::ledger::{Settlement, SinkTotals, Straggler};
 use crate::record::{Micros, StoredRow};
 use crate::sink::Sink;
 
@@ -189,6 +189,13 @@ impl Course {
             request.attempt.number = self.tried(&request.rows);
             self.waiting.push_back(request);
         }
+    }
+
+    /// What the ledger has of stragglers, `total` in all: see [`Stragglers::refill`].
+    pub(super) fn refill_stragglers(&mut self, total: u64, found: Vec<Straggler>, now: Now) {
+        let latest = backoff::straggler_ceiling(&self.tuning.retry);
+        let latest = now.wall.saturating_add(latest);
+        self.stragglers.refill(total, found, latest);
     }
 
     /// The stragglers that [`Step::ReadStragglers`] named could not be read: they wait, and each is read alone then.

@@ -277,7 +277,7 @@ impl<'a> Driver<'a> {
             let count = reader.straggler_count(sink);
             let found = count.and_then(|count| Ok((count, reader.stragglers(sink, REFILL)?)));
             match found {
-                Ok((count, stragglers)) => course.stragglers.refill(count, stragglers),
+                Ok((count, stragglers)) => course.refill_stragglers(count, stragglers, now),
                 Err(error) => {
                     self.read_failed(&error, now);
                     return (false, None);

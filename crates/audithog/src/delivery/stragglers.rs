@@ -67,14 +67,15 @@ impl Stragglers {
     }
 
     /// Takes what the ledger has, `total` in all, when everything handed over is committed there: the first
-    /// [`REFILL`] that are due, or all.
-    pub(super) fn refill(&mut self, total: u64, stragglers: Vec<Straggler>) {
+    /// [`REFILL`] that are due, or all. None is due after `latest`: if the ledger says so, a clock was ahead.
+    pub(super) fn refill(&mut self, total: u64, stragglers: Vec<Straggler>, latest: Micros) {
         self.others = false;
         // Some may have come between the count and the list.
         self.total = total.max(stragglers.len() as u64);
-        let last = stragglers.last().map(|last| last.next);
+        let last = stragglers.last().map(|last| last.next.min(latest));
         self.beyond = last.filter(|_| stragglers.len() >= REFILL);
-        for straggler in stragglers {
+        for mut straggler in stragglers {
+            straggler.next = straggler.next.min(latest);
             self.known
                 .entry(straggler.seq)
                 .or_insert(Known::new(straggler));

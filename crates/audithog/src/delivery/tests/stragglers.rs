@@ -98,6 +98,17 @@ fn a_straggler_that_is_due_sooner_than_a_thousand_others_does_not_wait_for_them(
 }
 
 #[test]
+fn a_straggler_of_a_clock_that_was_ahead_waits_no_longer_than_any() {
+    let scene = scene(1, START.saturating_add(secs(24 * 3600)));
+    let _delivery = scene.start();
+    until("the straggler is known", || {
+        scene.desk.paper().straggler_reads > 0
+    });
+    scene.clock.advance(secs(3600));
+    scene.wait_for_delivered(1);
+}
+
+#[test]
 fn the_ledger_is_asked_for_stragglers_only_when_it_may_have_one_that_is_due_first() {
     let at = |n: usize| START.saturating_add(secs(n as u64));
     let ledger: Vec<_> = (0..2 * REFILL)
@@ -106,7 +117,7 @@ fn the_ledger_is_asked_for_stragglers_only_when_it_may_have_one_that_is_due_firs
     let total = ledger.len() as u64;
     let mut stragglers = Stragglers::new(total);
     assert!(stragglers.wants_refill(START));
-    stragglers.refill(total, ledger[..REFILL].to_vec());
+    stragglers.refill(total, ledger[..REFILL].to_vec(), at(2 * REFILL));
     for now in [0, IN_MEMORY, 2 * REFILL] {
         assert!(
             !stragglers.wants_refill(at(now)),
@@ -127,7 +138,7 @@ fn the_ledger_is_asked_for_stragglers_only_when_it_may_have_one_that_is_due_firs
     assert!(!stragglers.wants_refill(at(IN_MEMORY - 1)));
     assert!(stragglers.wants_refill(at(IN_MEMORY)));
     // The ledger's list is as it was: what was tried is known by its number.
-    stragglers.refill(total, ledger[..REFILL].to_vec());
+    stragglers.refill(total, ledger[..REFILL].to_vec(), at(2 * REFILL));
     assert!(!stragglers.wants_refill(at(IN_MEMORY)));
     let first = stragglers.take_due(at(IN_MEMORY), false, usize::MAX);
     assert_eq!(first, [IN_MEMORY as i64]);

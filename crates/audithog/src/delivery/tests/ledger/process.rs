@@ -284,7 +284,7 @@ impl Process {
             if course.stragglers.wants_refill(now.wall) && self.queued.is_empty() {
                 let stragglers = self.reader.stragglers(SINK, REFILL).unwrap();
                 let count = self.reader.straggler_count(SINK).unwrap();
-                course.stragglers.refill(count, stragglers);
+                course.refill_stragglers(count, stragglers, now);
             }
             let step = course.next(&progress, now);
             let sync = course.triggers.fired() > progress.synced;
