@@ -233,3 +233,31 @@ fn commands_that_look_at_the_log_are_rows_of_it() {
     run(&["query", "users"], "all");
     assert_eq!(looks(), expected);
 }
+
+/// The copy has the runs of the original, whose processes live.
+#[test]
+fn a_copy_stays_as_it_is_while_its_original_is_written() {
+    let home = TempDir::new().unwrap();
+    let mut demo = Demo::start(home.path(), &["--no-traffic"]);
+    demo.request("GET", "/agents", "", "");
+    demo.wait_for("/agents");
+    let copy = home.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    // In this order the index names no page of the log that is not there.
+    for suffix in ["-shm", "-wal", ""] {
+        let name = format!("audit.db{suffix}");
+        fs::copy(home.path().join(&name), copy.join(&name)).unwrap();
+    }
+    let files =
+        || ["", "-wal"].map(|suffix| fs::read(copy.join(format!("audit.db{suffix}"))).unwrap());
+    let before = files();
+    for db in ["copy/audit.db", "audit.db"] {
+        let mut command = audithog(home.path(), &["query", "users", "--db", db]);
+        command.env("AUDITHOG_ACCESS", "all");
+        let output = crate::program::output(command);
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert!(files() == before);
+    let (_, printed, _) = ran(home.path(), &["tail", "-n", "1"]);
+    assert!(printed.contains("audit_access"), "{printed}");
+}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::session::beside_latest;
-use super::{LedgerFile, RunState};
+use super::{Access, LedgerFile, RunState, Status};
 use crate::clock::Clock;
 use crate::config::AccessRows;
 use crate::error::{Error, Kind};
@@ -129,8 +129,8 @@ impl AccessNote {
 }
 
 impl LedgerFile {
-    /// Records looks at the log as rows of it (`audit_access`), with an fsync. Only in a ledger that a service writes now: a copy, and what a
-    /// service left, stay as they are. Returns whether it did so.
+    /// Records looks at the log as rows of it (`audit_access`), with an fsync. Only in a ledger that a service writes now: a copy, also one whose
+    /// original is in use, and what a service left, stay as they are. Returns whether it did so.
     ///
     /// # Errors
     ///
@@ -139,9 +139,8 @@ impl LedgerFile {
         if notes.is_empty() || self.0.version() != CURRENT_SCHEMA {
             return Ok(false);
         }
-        let live = |state| matches!(state, RunState::Alive | RunState::Remote);
         let status = self.status()?;
-        if !status.runs.iter().any(|run| live(run.state)) {
+        if !self.is_written_now(&status) {
             return Ok(false);
         }
         // What space is left is for the rows that wait.
@@ -159,5 +158,16 @@ impl LedgerFile {
             .collect();
         append_beside(self.path(), &run, &settings, &rows, clock.wall()).map_err(Error::from)?;
         Ok(true)
+    }
+
+    /// A copy has the original's runs, so that a living process alone says nothing.
+    fn is_written_now(&self, status: &Status) -> bool {
+        // Whoever writes has the log and its index beside the file.
+        status.file.access == Access::Shared
+            && status.runs.iter().any(|run| match run.state {
+                RunState::Alive => self.0.may_be_open_in(run.pid),
+                RunState::Remote => true,
+                _ => false,
+            })
     }
 }

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Access, DeadLetters, LedgerFile, Limits, ProblemKind, Replayed, RunState, Status};
+use super::{
+    Access, AccessNote, Action, DeadLetters, LedgerFile, Limits, ProblemKind, Replayed, RunState,
+    Status,
+};
 use crate::books::{LossReason, Losses};
 use crate::clock::Clock;
 use crate::ledger::tests::{commit_rows, full_row, run};
@@ -232,6 +235,32 @@ fn what_a_killed_process_left_is_read_and_stays() {
     assert_filled(&found);
     assert_eq!(found.file.access, Access::Shared);
     assert!(dead.files() == before);
+}
+
+#[test]
+fn a_look_at_a_copy_is_no_row_while_its_original_is_written() {
+    let live = Place::new();
+    let mut store = store(&live);
+    fill(&mut store);
+    let look = |path: &Path| {
+        let note = AccessNote::new(Action::Read, "ada", "query failures");
+        LedgerFile::open(path).unwrap().record_access(&[note])
+    };
+    let backup = Place::new();
+    let raw = rusqlite::Connection::open(live.path()).unwrap();
+    let into = backup.path();
+    raw.execute("VACUUM INTO ?1", [into.to_str().unwrap()])
+        .unwrap();
+    let copy = Place::new();
+    live.copy_to(copy.0.path(), &["", "-wal"]);
+    for copy in [backup, copy] {
+        let before = copy.files();
+        assert_eq!(status(&copy.path()).runs[0].state, RunState::Alive);
+        assert!(!look(&copy.path()).unwrap());
+        assert!(copy.files() == before);
+    }
+    assert!(look(&live.path()).unwrap());
+    assert_eq!(status(&live.path()).rows.head, 11);
 }
 
 /// A disk that cannot be written, as root too.

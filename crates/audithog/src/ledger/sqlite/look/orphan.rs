@@ -49,6 +49,11 @@ impl Looker {
         }
         Ok(glance)
     }
+
+    /// Whether the process with this id has this very file open, or nobody can tell.
+    pub(crate) fn may_be_open_in(&self, pid: u32) -> bool {
+        has_open(&pid.to_string(), self.path()) != Some(false)
+    }
 }
 
 /// Whether the file at `path` is a ledger, by its first bytes and, where those do not tell, by its tables.
