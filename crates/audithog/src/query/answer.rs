@@ -58,11 +58,12 @@ pub struct Scope {
     pub conditions: Vec<String>,
     /// Rows that the answer is made of, or that it shows. None: the place does not say.
     pub rows: Option<u64>,
-    /// Every row of the range was counted. False: some events stand for others (they were sampled), and counts are estimates.
+    /// Every row of the range was counted; percentiles are not exact, and `notes` says so. False: some events stand for others (they were
+    /// sampled), and counts are estimates.
     pub exact: bool,
     /// There are more lines than these.
     pub more: bool,
-    /// What limits the answer, in sentences: rows that retention removed, losses.
+    /// What limits the answer, in sentences: how close percentiles are, rows that retention removed, losses.
     pub notes: Vec<String>,
 }
 

@@ -109,14 +109,19 @@ impl Log {
         };
         let lines = slots.iter().zip(&examples);
         let lines = lines.map(|(slot, example)| line(grouping, slot, example.as_ref()));
+        let mut scope = Scope {
+            rows: Some(rows),
+            more,
+            ..Scope::of(question)
+        };
+        if grouping.has_percentiles() {
+            let note = "percentiles are known to within 0.4 %, counts are exact";
+            scope.notes.push(note.to_owned());
+        }
         Ok(Answer {
             lines: lines.collect(),
             columns: columns_of(grouping),
-            scope: Scope {
-                rows: Some(rows),
-                more,
-                ..Scope::of(question)
-            },
+            scope,
         })
     }
 

@@ -86,13 +86,10 @@ impl<'q> Groups<'q> {
                 },
             });
         }
-        let timed = [Measure::P50, Measure::P95, Measure::P99];
         Ok(Self {
             grouping,
             keys,
-            percentiles: timed
-                .iter()
-                .any(|measure| grouping.measures.contains(measure)),
+            percentiles: grouping.has_percentiles(),
             by_one: HashMap::default(),
             by_all: HashMap::default(),
             found: Vec::new(),

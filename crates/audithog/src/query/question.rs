@@ -36,6 +36,15 @@ pub(super) struct Grouping {
     pub(super) order: Order,
 }
 
+impl Grouping {
+    pub(super) fn has_percentiles(&self) -> bool {
+        let percentiles = [Measure::P50, Measure::P95, Measure::P99];
+        percentiles
+            .iter()
+            .any(|measure| self.measures.contains(measure))
+    }
+}
+
 /// What rows are grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -68,6 +68,10 @@ impl Question {
                             && sampled.as_f64().unwrap_or(0.0) == 0.0;
                     }
                 }
+                if grouping.has_percentiles() {
+                    let note = "percentiles are estimates of PostHog's";
+                    scope.notes.push(note.to_owned());
+                }
                 columns_of(grouping)
             }
         };

@@ -145,6 +145,53 @@ fn an_empty_log_has_empty_answers() {
     }
 }
 
+/// Columns keep no longer ones than an hour and eleven minutes.
+#[test]
+fn streams_of_hours_are_as_long_as_they_were() {
+    let mut rows = traffic(3_000, 1_000);
+    for (at, row) in rows.iter_mut().enumerate().skip(500).step_by(3) {
+        if let Some(exchange) = &mut row.exchange {
+            // Around the longest that a column keeps, and five hours.
+            let around = u64::from(u32::MAX) - 3 + at as u64 % 5;
+            exchange.duration_us = if at < 1_500 { around } else { 18_000_000_000 };
+        }
+    }
+    let place = Place::holding(&rows);
+    let filters = [
+        Filter::all(),
+        Filter::all().status("2xx".parse().unwrap()),
+        Filter::all().begins(Field::Path, "/4/").unwrap(),
+    ];
+    for filter in filters {
+        let totals = Question::totals(Measure::ALL, filter.clone());
+        assert_eq!(place.check(&totals), 1);
+        let routes = Question::count([Key::Field(Field::Route)], Measure::ALL, filter).unwrap();
+        assert!(place.check(&routes.limit(1_000).unwrap()) > 0);
+    }
+    let slowest = Named::Slowest.question(None, Filter::all()).unwrap();
+    let answer = place.log().ask(&slowest).unwrap();
+    assert!(
+        answer
+            .lines
+            .iter()
+            .any(|line| line.last().unwrap() == 18_000_000.0),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn an_answer_with_percentiles_says_how_close_they_are() {
+    let place = Place::holding(&traffic(100, 1_000));
+    let notes = |named: Named| {
+        let question = named.question(subject(named), Filter::all()).unwrap();
+        place.log().ask(&question).unwrap().scope.notes
+    };
+    let expected = "percentiles are known to within 0.4 %, counts are exact";
+    assert_eq!(notes(Named::Slowest), [expected]);
+    assert!(notes(Named::Users).is_empty());
+    assert!(notes(Named::Failures).is_empty());
+}
+
 /// What is derived may be damaged or gone; the rows are the log.
 #[test]
 fn a_damaged_digest_is_no_digest() {

@@ -5,6 +5,9 @@ use crate::ledger::{Column, FAILURE, HTTP};
 /// In place of a number: the row has a text that is not in the dictionary.
 const ODD: u16 = u16::MAX;
 
+/// A duration that stands for itself and all that are longer.
+pub(in super::super) const LONGEST: u32 = u32::MAX;
+
 /// A row's numbers; 0 where it has no value. 64 bytes: the writer fills one for every row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Line {
@@ -14,7 +17,7 @@ pub(in super::super) struct Line {
     pub(in super::super) ip: u64,
     pub(in super::super) request_id: u32,
     pub(in super::super) trace_id: u32,
-    /// Microseconds and one; longer than an hour and eleven minutes is that.
+    /// Microseconds and one, or [`LONGEST`].
     pub(in super::super) duration: u32,
     pub(in super::super) run: u32,
     pub(in super::super) event: u16,
@@ -75,7 +78,7 @@ impl Line {
         u32::try_from(micros.max(0))
             .ok()
             .and_then(|micros| micros.checked_add(1))
-            .unwrap_or(u32::MAX)
+            .unwrap_or(LONGEST)
     }
 }
 

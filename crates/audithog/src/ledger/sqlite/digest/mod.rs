@@ -11,6 +11,7 @@
 //!   them only where it did not write the whole stretch itself: another process did, or an earlier run, or a version without digests.
 //! * A row with a text that is not in the dictionary, where a number is wanted, is an odd one: readers look at the row. The last piece has the
 //!   positions of these in the stretch, and 32,768 after them.
+//! * A duration over an hour and eleven minutes is kept as that: readers who want the duration look at the row.
 //! * Request and trace ids are kept by 32 bits only: a reader compares the row.
 //! * A stretch that retention has begun to remove gets no digest; one that is removed loses it.
 
@@ -27,7 +28,7 @@ use build::build;
 pub(super) use collect::Collector;
 pub(super) use lane::{Bounds, length, unpack};
 use lane::{Lane, bounds};
-pub(super) use line::Line;
+pub(super) use line::{LONGEST, Line};
 
 use crate::ledger::Column;
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
-use super::super::digest::{self, Bounds, KEPT, STRETCH, hash};
+use super::super::digest::{self, Bounds, KEPT, LONGEST, STRETCH, hash};
 use super::super::encode::canonical_uuid;
 use super::super::error::{damaged, failed};
 use crate::ledger::{
@@ -340,12 +340,13 @@ fn or_rows<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreEr
     }
 }
 
-/// The columns of the chosen rows, which is all that is counted of them. None: the digest is damaged.
+/// Selects the admitted rows, with their columns, which is all that is counted of them. Those whose column does not say how long they took are
+/// odd instead. None: the digest is damaged.
 pub(super) fn fill(
     connection: &Connection,
     stretch: i64,
     columns: Columns,
-    chosen: Vec<u32>,
+    chosen: &mut Chosen,
     slice: &mut Slice,
 ) -> Result<Option<()>, StoreError> {
     or_rows(try_fill(connection, stretch, columns, chosen, slice).map(Some))
@@ -355,7 +356,7 @@ fn try_fill(
     connection: &Connection,
     stretch: i64,
     columns: Columns,
-    chosen: Vec<u32>,
+    chosen: &mut Chosen,
     slice: &mut Slice,
 ) -> Result<(), StoreError> {
     let first = stretch * STRETCH + 1;
@@ -363,7 +364,16 @@ fn try_fill(
     for column in columns.iter() {
         lane(connection, stretch, column, slice.column_mut(column))?;
     }
-    slice.selected = chosen;
+    slice.selected = std::mem::take(&mut chosen.admitted);
+    let durations = std::mem::take(slice.column_mut(Column::Duration));
+    let longest = u64::from(LONGEST);
+    if durations.contains(&longest) {
+        let known = |at: &u32| durations[*at as usize] < longest;
+        let unknown = slice.selected.iter().copied().filter(|at| !known(at));
+        chosen.odd.extend(unknown);
+        slice.selected.retain(known);
+    }
+    *slice.column_mut(Column::Duration) = durations;
     Ok(())
 }
 

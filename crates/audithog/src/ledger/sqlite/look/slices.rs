@@ -125,15 +125,15 @@ impl Scan<'_> {
                 ranges: ranges(stretch, &chosen),
             });
         }
-        let admitted = std::mem::take(&mut chosen.admitted);
-        let counted = !admitted.is_empty();
-        if counted {
+        let mut counted = false;
+        if !chosen.admitted.is_empty() {
             let mut slice = self.slice.borrow_mut();
             slice.clear();
-            let filled = fill(connection, stretch, self.columns, admitted, &mut slice)?;
+            let filled = fill(connection, stretch, self.columns, &mut chosen, &mut slice)?;
             if filled.is_none() {
                 return Ok(Todo::whole(part));
             }
+            counted = !slice.selected.is_empty();
         }
         Ok(Todo {
             counted,
