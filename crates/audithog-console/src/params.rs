@@ -11,35 +11,15 @@ pub(crate) const STATUS: &str = "status";
 pub(crate) const NOT_STATUS: &str = "not-status";
 /// Its values are words of [`Filter::WORDS`]: what a row does not have.
 pub(crate) const WITHOUT: &str = "without";
-
-/// What pages and forms give besides conditions.
-const OTHERS: [&str; 18] = [
-    "since",
-    "until",
-    "before",
-    "after",
-    "q",
-    "id",
-    "add",
-    "value",
-    "format",
-    "form",
-    "sink",
-    "seq",
-    "reason",
-    "next",
-    "token",
-    "replayed",
-    "dismissed",
-    "route",
-];
+/// What says which time.
+const TIME: [&str; 2] = ["since", "until"];
 
 impl Params {
-    /// Empty values say nothing, as a form sends them; and so do words that no page knows.
+    /// Empty values say nothing, as a form sends them.
     pub(crate) fn parse(query: &str) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes())
-            .filter(|(name, value)| is_known(name) && !value.trim().is_empty())
-            .map(|(name, value)| (name.into_owned(), value.trim().to_owned()));
+            .filter(|(_, value)| !value.trim().is_empty())
+            .map(|(name, value)| (canonical(&name).to_owned(), value.trim().to_owned()));
         Self(pairs.collect())
     }
 
@@ -101,14 +81,13 @@ impl Params {
     /// Only what says which rows: conditions and time.
     pub(crate) fn rows_only(mut self) -> Self {
         self.0
-            .retain(|(name, _)| is_condition(name) || name == "since" || name == "until");
+            .retain(|(name, _)| is_condition(name) || TIME.contains(&&**name));
         self
     }
 
     /// Only the time.
     pub(crate) fn time_only(mut self) -> Self {
-        self.0
-            .retain(|(name, _)| name == "since" || name == "until");
+        self.0.retain(|(name, _)| TIME.contains(&&**name));
         self
     }
 
@@ -136,6 +115,25 @@ impl Params {
         to
     }
 
+    /// That every word says which rows, or is one of the page's `own`: without one that is not understood there would be more rows than were asked
+    /// for.
+    pub(crate) fn understood(&self, own: &[&str]) -> Result<(), String> {
+        let known = |name: &str| is_condition(name) || TIME.contains(&name) || own.contains(&name);
+        let Some((name, _)) = self.0.iter().find(|(name, _)| !known(name)) else {
+            return Ok(());
+        };
+        let fields = Filter::WORDS.map(|(word, _)| word);
+        let words = fields
+            .iter()
+            .chain(&[STATUS, NOT_STATUS, WITHOUT])
+            .chain(&TIME);
+        let words: Vec<&str> = words.copied().collect();
+        Err(format!(
+            "{name:?} is no word of a filter: there are {}",
+            words.join(", ")
+        ))
+    }
+
     /// Narrows the filter down to the conditions. Values of one word are alternatives.
     pub(crate) fn narrow(&self, mut filter: Filter) -> Result<Filter, String> {
         for (name, field) in Filter::WORDS {
@@ -147,7 +145,7 @@ impl Params {
             }
         }
         for word in self.all(WITHOUT) {
-            let Some(field) = field(word) else {
+            let Some(field) = field(canonical(word)) else {
                 let words = Filter::WORDS.map(|(word, _)| word).join(", ");
                 return Err(format!("{WITHOUT}: {word:?} is none of {words}"));
             };
@@ -178,16 +176,19 @@ fn sentence(word: &str, error: &audithog::Error) -> String {
 /// What the form that adds a condition sends: `add=user&value=u_1`.
 pub(crate) fn added(params: &Params) -> Option<Params> {
     let name = params.get("add")?;
-    let known = is_condition(name);
     let rest = params.clone().without("add").without("value");
-    Some(match params.get("value").filter(|_| known) {
+    Some(match params.get("value") {
         Some(value) => rest.with(name, value),
         None => rest,
     })
 }
 
-fn is_known(name: &str) -> bool {
-    is_condition(name) || OTHERS.contains(&name)
+/// The command line's other word for the same.
+fn canonical(name: &str) -> &str {
+    match name {
+        "env" => "environment",
+        name => name,
+    }
 }
 
 fn is_condition(name: &str) -> bool {
@@ -229,6 +230,7 @@ pub(crate) fn searched(text: &str) -> Params {
     let text = text.trim();
     let one = |name: &str, value: &str| Params::default().with(name, value);
     if let Some((word, value)) = text.split_once(':')
+        && let word = canonical(word)
         && is_condition(word)
         && !value.is_empty()
     {
@@ -334,6 +336,26 @@ mod tests {
             ("without=x", "without: \"x\" is none of event, user, "),
         ] {
             let error = Params::parse(query).narrow(Filter::all()).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_word_is_understood_or_named() {
+        let params = Params::parse("env=production&without=env&since=1h&id=x&usr=");
+        assert_eq!(params.understood(&["id"]), Ok(()));
+        let conditions = params.narrow(Filter::all()).unwrap().conditions();
+        let expected = ["environment = production", "environment is not set"];
+        assert_eq!(conditions, expected);
+        for (query, expected) in [
+            (
+                "usr=ada",
+                "\"usr\" is no word of a filter: there are event, user, ",
+            ),
+            ("user=ada&id=x", "\"id\" is no word"),
+            ("Env=production", "\"Env\" is no word"),
+        ] {
+            let error = Params::parse(query).understood(&["format"]).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
     }

@@ -89,7 +89,15 @@ pub(crate) fn range(here: &Here, looks_back: &str) -> Result<Range, Failure> {
 
 /// The filter of a page: conditions and time.
 pub(crate) fn filter(here: &Here, range: &Range) -> Result<Filter, Failure> {
-    let filter = here.params.narrow(Filter::all());
+    let own: &[&str] = match &*here.page {
+        "log" => &["before"],
+        "log/live" => &["after"],
+        "log/export" => &["format"],
+        "user" | "org" => &["id"],
+        _ => &[],
+    };
+    let understood = here.params.understood(own);
+    let filter = understood.and_then(|()| here.params.narrow(Filter::all()));
     Ok(range.narrow(filter.map_err(Failure::wrong)?))
 }
 

@@ -214,6 +214,29 @@ async fn what_is_asked_for_is_never_left_out() {
     let reply = get_page(&app, &format!("/log?user={}", long.repeat(3))).await;
     assert_eq!(reply.status, StatusCode::URI_TOO_LONG);
     assert!(reply.text.contains("asks for too much"), "{}", reply.text);
+    // Neither is a word that no page knows, or only another one.
+    for (uri, word) in [
+        ("/?user=ada&usr=ada", "usr"),
+        ("/log?usr=ada", "usr"),
+        ("/log?id=seq:1", "id"),
+        ("/log/live?usr=ada", "usr"),
+        ("/log/export?usr=ada", "usr"),
+        ("/log/export?seq=5", "seq"),
+        ("/log/export?format=csv&limit=5", "limit"),
+        ("/user?id=ada&usr=ada", "usr"),
+        ("/org?id=acme&usr=ada", "usr"),
+        ("/endpoint?route=/agents&id=1", "id"),
+    ] {
+        let reply = get_page(&app, uri).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{uri}");
+        let named = format!("&quot;{word}&quot; is no word of a filter: there are event, user, ");
+        assert!(reply.text.contains(&named), "{uri}: {}", reply.text);
+    }
+    let added = get_page(&app, "/log?add=usr&value=ada").await;
+    assert_eq!(added.headers["location"], "/log?usr=ada");
+    // The command line's other word for the same is understood.
+    let nothing = fine(&app, "/log/export?env=elsewhere").await.text;
+    assert_eq!(nothing, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
