@@ -314,7 +314,7 @@ pub(crate) trait Store: Send {
         Ok(Vec::new())
     }
 
-    /// What [`prune`](Self::prune) would remove now: at most `most` rows. Changes nothing.
+    /// What [`prune`](Self::prune) will remove once a row has told of it: at most `most` rows. Changes nothing.
     fn plan_removal(&mut self, _before: Micros, _most: i64) -> Result<Option<Removal>, StoreError> {
         Ok(None)
     }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::read::last_before;
 use super::schema::flag;
 use super::settle::count;
-use super::{digest, dismiss, verified};
+use super::{append, digest, dismiss, verified};
 use crate::ledger::{Removal, Totals};
 use crate::record::Micros;
 
@@ -52,7 +52,15 @@ pub(super) fn plan(
     most: i64,
 ) -> rusqlite::Result<Option<Removal>> {
     let after = totals.pruned;
-    let upto = last_removable(connection, totals, needs, before)?.min(after.saturating_add(most));
+    let mut upto =
+        last_removable(connection, totals, needs, before)?.min(after.saturating_add(most));
+    // The row that tells of the removal may become one of the last block, which then is as young as that row.
+    if before <= needs.now
+        && let Some(block) = append::last_block(connection)?
+        && totals.head + 1 - block.first < append::BLOCK_ROWS
+    {
+        upto = upto.min(block.first - 1);
+    }
     if upto <= after {
         return Ok(None);
     }

@@ -137,6 +137,23 @@ fn old_rows_go_once_they_are_settled_and_one_row_says_so() {
     desk.assert_told("age");
 }
 
+/// Its row becomes one of the newest block, which is no longer old then.
+#[test]
+fn no_removal_is_told_of_that_its_own_row_prevents() {
+    // So short that the heartbeat does not make the block young.
+    let desk = Desk::filled(Some(Duration::from_secs(10)), None, 0);
+    (0..500).for_each(|n| desk.push(full_row(ROWS + n)));
+    desk.flushed();
+    let head = desk.ask("SELECT head FROM audit_head");
+    let block = desk.ask("SELECT max(first_seq) FROM audit_blocks");
+    assert!((block..block + 999).contains(&head), "{block} {head}");
+    desk.settle(head, head.unsigned_abs(), 2);
+    desk.minute();
+    assert_eq!(desk.pruned(), block - 1);
+    desk.assert_told("age");
+    assert_eq!(desk.told().len(), 1);
+}
+
 /// A process that dies in between leaves a row that says too much, never one that says too little.
 #[test]
 fn nothing_is_removed_before_the_row_that_says_so() {
