@@ -8,12 +8,10 @@ use crate::clock::Clock;
 use crate::config::AccessRows;
 use crate::error::{Error, Kind};
 use crate::ledger::own_rows::own_row;
-use crate::ledger::{CURRENT_SCHEMA, append_beside};
+use crate::ledger::{ACCESS, CURRENT_SCHEMA, append_beside};
 
 /// The event of the row.
 const EVENT: &str = "audit_access";
-/// The instance of the run that such rows belong to.
-const INSTANCE: &str = "audithog access";
 
 /// What somebody did with the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +148,7 @@ impl LedgerFile {
                 "the disk is full: looks at the log are not recorded".to_owned(),
             ));
         }
-        let (run, settings) = beside_latest(self, INSTANCE)?;
+        let (run, settings) = beside_latest(self, ACCESS)?;
         let clock = Clock::system();
         let rows: Vec<_> = notes
             .iter()

@@ -21,7 +21,7 @@ const PRESUMED_DEAD: Duration = Duration::from_secs(60);
 pub(super) fn status(file: &Looker, facts: Facts) -> Status {
     let now = Micros::now();
     let space = ledger::space(file.path());
-    let latest = facts.runs.first();
+    let latest = facts.latest();
     let settings: Value = latest
         .and_then(|run| serde_json::from_str(&run.settings_json).ok())
         .unwrap_or_default();

@@ -80,8 +80,7 @@ impl LedgerFile {
             return Ok(None);
         }
         let rules: Vec<String> = facts
-            .runs
-            .first()
+            .latest()
             .and_then(|run| serde_json::from_str::<serde_json::Value>(&run.settings_json).ok())
             .and_then(|settings| {
                 serde_json::from_value(settings.get("posthog")?.get("sample")?.clone()).ok()

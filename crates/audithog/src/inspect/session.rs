@@ -4,7 +4,7 @@ use super::LedgerFile;
 use super::dead_letters::DeadLetters;
 use crate::clock::Clock;
 use crate::error::{Error, Kind};
-use crate::ledger::{CURRENT_SCHEMA, SqliteStore, Store as _};
+use crate::ledger::{CURRENT_SCHEMA, DEAD_LETTERS, SqliteStore, Store as _};
 use crate::record::Run;
 
 /// Letters in one transaction: a short one keeps the service's appends waiting for a moment only.
@@ -78,7 +78,7 @@ impl Session {
     }
 
     fn open(file: &mut LedgerFile, by: &str) -> Result<Self, Error> {
-        let (run, settings) = beside_latest(file, "audithog dead-letters")?;
+        let (run, settings) = beside_latest(file, DEAD_LETTERS)?;
         let clock = Clock::system();
         // Nothing waits in memory, so a kill loses nothing.
         let (store, _) =
@@ -94,14 +94,14 @@ impl Session {
 /// A run of this `instance` with the constants and settings of the service's latest: its next start compares with the last run's.
 pub(super) fn beside_latest(file: &mut LedgerFile, instance: &str) -> Result<(Run, String), Error> {
     let facts = file.0.facts().map_err(Error::from)?;
-    let Some(latest) = facts.runs.into_iter().next() else {
+    let Some(latest) = facts.latest() else {
         return Ok((Run::default(), "{}".to_owned()));
     };
     let run = Run {
-        service: latest.service,
-        environment: latest.environment,
-        version: latest.version,
+        service: latest.service.clone(),
+        environment: latest.environment.clone(),
+        version: latest.version.clone(),
         instance: Some(instance.to_owned()),
     };
-    Ok((run, latest.settings_json))
+    Ok((run, latest.settings_json.clone()))
 }

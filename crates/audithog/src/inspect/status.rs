@@ -16,11 +16,11 @@ pub struct Status {
     pub at: String,
     /// The file.
     pub file: FileStatus,
-    /// The service of the latest run.
+    /// The service of the latest run: shipments, looks at the log and work on dead letters are none of a service.
     pub service: Option<String>,
     /// Its environment.
     pub environment: Option<String>,
-    /// Runs that have not ended, and the last few; the latest first.
+    /// Runs that have not ended, and the last few of services; the latest first.
     pub runs: Vec<RunStatus>,
     /// The rows.
     pub rows: RowsStatus,
@@ -210,7 +210,7 @@ pub struct Loss {
 pub struct SinkStatus {
     /// `posthog`, …
     pub name: String,
-    /// The latest run has it.
+    /// The latest run of a service has it.
     pub configured: bool,
     /// Some process drives it now.
     pub driven: bool,

@@ -15,7 +15,7 @@ use crate::ledger::tests::{commit_rows, full_row, run};
 use crate::ledger::{
     DeadLetter, Group, HoldState, Notes, Settlement, SinkState, SqliteStore, Store, Straggler,
 };
-use crate::record::Micros;
+use crate::record::{Micros, Run};
 
 const SETTINGS: &str = r#"{"posthog":{"sample":["/agents/{id} failure=0.25"]}}"#;
 
@@ -548,7 +548,6 @@ fn a_replayed_letter_waits_again_and_a_row_tells() {
     // The row that tells of it waits too.
     assert_eq!((sink.dead, sink.stragglers, sink.pending), (0, 2, 8));
     assert!(found.equations.iter().all(|equation| equation.holds));
-    assert_eq!(found.runs[0].state, RunState::Ended);
     assert!(sink.configured);
     let mut reader = store.reader().unwrap();
     let told = reader.rows(10, 11, 1).unwrap().remove(0);
@@ -664,6 +663,45 @@ fn a_dismissed_letter_goes_with_its_row_whichever_is_first() {
     }
 }
 
+/// Rows would wait unseen after a shipment that failed.
+#[test]
+fn visitors_do_not_speak_for_the_service() {
+    let place = Place::new();
+    let mut service = store(&place);
+    fill(&mut service);
+    service.close().unwrap();
+    let visit = |instance: &str, settings: &str| {
+        let visitor = Run {
+            service: "shipper".to_owned(),
+            instance: Some(instance.to_owned()),
+            ..Run::default()
+        };
+        let clock = Clock::system();
+        let (mut store, _) =
+            SqliteStore::open(&place.path(), &visitor, settings, &clock, 0).unwrap();
+        store.close().unwrap();
+    };
+    visit("node-1", r#"{"shipping":"1.2.3"}"#);
+    (0..3).for_each(|_| visit("audithog access", SETTINGS));
+    (0..3).for_each(|_| visit("audithog dead-letters", "{}"));
+    let found = status(&place.path());
+    assert_eq!(found.service, Some(run().service));
+    assert_eq!(found.runs.len(), 1);
+    assert!(found.sinks[0].configured);
+    let problems = found.problems(&Limits::default());
+    let waits = ProblemKind::PendingTooOld;
+    assert!(problems.iter().any(|it| it.kind == waits), "{problems:?}");
+
+    let mut file = LedgerFile::open(place.path()).unwrap();
+    file.dismiss(DeadLetters::all(), "ada").unwrap();
+    let raw = rusqlite::Connection::open(place.path()).unwrap();
+    let sql = "SELECT service, settings_json FROM audit_runs ORDER BY run DESC LIMIT 1";
+    let last: (String, String) = raw
+        .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert_eq!(last, (run().service, SETTINGS.to_owned()));
+}
+
 #[test]
 fn a_replay_on_a_dead_ledger_tells_of_the_unclean_stop() {
     let (live, dead) = (Place::new(), Place::new());
@@ -680,7 +718,7 @@ fn a_replay_on_a_dead_ledger_tells_of_the_unclean_stop() {
     file.replay(DeadLetters::all(), "ada").unwrap();
     let found = file.status().unwrap();
     let states: Vec<_> = found.runs.iter().map(|run| run.state).collect();
-    assert_eq!(states, [RunState::Ended, RunState::Killed]);
+    assert_eq!(states, [RunState::Killed]);
     let unclean = found
         .losses
         .iter()

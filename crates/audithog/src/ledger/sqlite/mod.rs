@@ -90,7 +90,7 @@ pub(crate) use look::{
 pub(crate) use read::SqliteReader;
 pub(crate) use replay::Replayed;
 pub(crate) use reserve::in_use as reserve_in_use;
-pub(crate) use runs::{OpenRun, UncleanStop, Whereabouts};
+pub(crate) use runs::{ACCESS, DEAD_LETTERS, OpenRun, UncleanStop, Whereabouts};
 pub(crate) use schema::VERSION as CURRENT_SCHEMA;
 pub(crate) use store::SqliteStore;
 #[cfg(feature = "posthog")]

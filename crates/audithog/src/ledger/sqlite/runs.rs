@@ -13,6 +13,18 @@ pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// [`SIGN_OF_LIFE`], so that a hung disk is not a death.
 pub(super) const PRESUMED_STOPPED: Duration = Duration::from_secs(60);
 
+/// The instance of runs of those who look at the log from outside.
+pub(crate) const ACCESS: &str = "audithog access";
+/// The instance of runs that send dead letters again, or dismiss them.
+pub(crate) const DEAD_LETTERS: &str = "audithog dead-letters";
+
+/// In SQL: whether a run is no service's, but a shipment's or one of those.
+pub(super) fn visits() -> String {
+    format!(
+        "(settings_json LIKE '{{\"shipping\":%' OR ifnull(instance, '') IN ('{ACCESS}', '{DEAD_LETTERS}'))"
+    )
+}
+
 /// A run that ended without saying so, found by a later one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UncleanStop {

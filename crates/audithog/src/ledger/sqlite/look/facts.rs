@@ -9,7 +9,7 @@ use super::Looker;
 use crate::ledger::{StoreError, Totals};
 use crate::record::{Micros, StoredRow};
 
-/// Runs told of besides those that have not ended.
+/// Runs of services told of besides those that have not ended.
 const LAST_RUNS: i64 = 5;
 /// A machine that is killed again and again leaves open runs until a start finds them.
 const MOST_RUNS: usize = 50;
@@ -68,6 +68,8 @@ pub(crate) struct RunFact {
     pub(crate) settings_json: String,
     pub(crate) books: Option<(Micros, String)>,
     pub(crate) trouble: Option<(Micros, String)>,
+    /// It is no service's: see [`runs::visits`].
+    pub(crate) visits: bool,
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +93,13 @@ pub(crate) struct SinkFact {
     pub(crate) last_error_at: Option<Micros>,
     /// Of the dead letters.
     pub(crate) dismissed: u64,
+}
+
+impl Facts {
+    /// The latest run of a service.
+    pub(crate) fn latest(&self) -> Option<&RunFact> {
+        self.runs.iter().find(|run| !run.visits)
+    }
 }
 
 /// Rows spread evenly over a stretch of the log.
@@ -245,10 +254,12 @@ fn run_facts(
     process: &Process,
 ) -> rusqlite::Result<Vec<RunFact>> {
     let notes = since_2(version, "books_ts, books_json, trouble_ts, trouble");
+    let visits = runs::visits();
     let mut found = connection.prepare(&format!(
         "SELECT run, service, environment, version, instance, pid, started_ts, alive_ts, ended_ts,
-         unclean, settings_json, {notes}, host_boot, pid_space, pid, pid_started FROM audit_runs
-         WHERE ended_ts IS NULL OR run > (SELECT max(run) FROM audit_runs) - ?1
+         unclean, settings_json, {notes}, host_boot, pid_space, pid, pid_started, {visits} FROM audit_runs
+         WHERE ended_ts IS NULL
+         OR run IN (SELECT run FROM audit_runs WHERE NOT {visits} ORDER BY run DESC LIMIT ?1)
          ORDER BY run DESC LIMIT ?2"
     ))?;
     let limit = i64::try_from(MOST_RUNS).unwrap_or(i64::MAX);
@@ -283,6 +294,7 @@ fn run_facts(
                 settings_json: row.get(10)?,
                 books: note(11)?,
                 trouble: note(13)?,
+                visits: row.get(19)?,
             })
         })?
         .collect()
