@@ -41,17 +41,18 @@ fn note(action: Action, command: &str) -> AccessNote {
 }
 
 /// Records it in the ledger, if a service writes that now and `AUDITHOG_ACCESS` has it so. What cannot be recorded is said, and shown all the same.
-pub(crate) fn record(path: &Path, note: AccessNote) -> Result<(), Failure> {
+/// False: no service writes it now.
+pub(crate) fn record(path: &Path, note: AccessNote) -> Result<bool, Failure> {
     let rows = Logger::builder().access_rows().map_err(unanswered)?;
     if !note.is_recorded(rows) {
-        return Ok(());
+        return Ok(true);
     }
     let written = LedgerFile::open(path).and_then(|mut file| file.record_access(&[note]));
-    if let Err(error) = written {
+    Ok(written.unwrap_or_else(|error| {
         remark(&format!(
             "this look at the log is not recorded: {}",
             plain(&sentence(&error))
         ));
-    }
-    Ok(())
+        true
+    }))
 }

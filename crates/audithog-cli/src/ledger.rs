@@ -11,6 +11,7 @@ use audithog::{
 use crate::{
     access,
     failure::{Failure, sentence},
+    output::failed,
     when::Clock,
 };
 
@@ -44,10 +45,16 @@ pub(crate) fn open(path: Option<&Path>, note: Option<AccessNote>) -> Result<Ledg
 
 /// The same, to ask it.
 pub(crate) fn log(path: Option<&Path>, note: AccessNote) -> Result<Log, Failure> {
+    Ok(log_and_head(path, note)?.0)
+}
+
+/// With the last row's number, as it was before this look became a row.
+pub(crate) fn log_and_head(path: Option<&Path>, note: AccessNote) -> Result<(Log, u64), Failure> {
     let path = find(path)?;
-    let log = Log::open(&path).map_err(|error| unopened(&error, &path))?;
+    let mut log = Log::open(&path).map_err(|error| unopened(&error, &path))?;
+    let head = log.head().map_err(failed)?;
     access::record(&path, note)?;
-    Ok(log)
+    Ok((log, head))
 }
 
 /// Another way to the same log.

@@ -29,8 +29,9 @@ const LONG_ABOUT: &str = "\
 Ask the log: what failed, who did what, which endpoints are slow
 
 Answers one of twelve questions that have a name, or counts rows by fields of your choice. Without a NAME it lists the questions. \
-Reads the ledger's file in short steps and changes nothing: beside a running service, on what a dead one left, on a copy, also on a \
-read-only disk. Every answer says whether it is exact or sampled, over which range, and what the log no longer has.
+Reads the ledger's file in short steps: beside a running service, on what a dead one left, on a copy, also on a read-only disk. \
+Changes nothing, but that a look at a ledger which a service writes now becomes a row of it (audit_access), unless AUDITHOG_ACCESS says \
+otherwise. Every answer says whether it is exact or sampled, over which range, and what the log no longer has.
 
 Unless --since says otherwise, `failures` looks back an hour and the others a day; `request` looks through the whole log.";
 

@@ -94,11 +94,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.follow {
         return follow::run(args, &filter, &mut printer);
     }
-    let mut log = ledger::log(
+    let (mut log, head) = ledger::log_and_head(
         args.which.db.as_deref(),
         access::of(access::read("tail"), &filter),
     )?;
-    let head = log.head().map_err(failed)?;
     printer.latest(&mut log, &filter, args.lines, head)?;
     printer.output.end()
 }

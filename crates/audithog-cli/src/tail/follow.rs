@@ -25,10 +25,6 @@ const STRETCH: usize = 1_000;
 pub(super) fn run(args: &Args, filter: &Filter, printer: &mut Printer) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let path = ledger::find(args.which.db.as_deref())?;
-    // A ledger that is not there yet has nothing that anybody could have seen.
-    if path.exists() {
-        access::record(&path, access::of(access::read("tail -f"), filter))?;
-    }
     let mut tail = Tail {
         // Of a ledger that is not there yet all rows are new.
         began: !path.exists(),
@@ -38,6 +34,7 @@ pub(super) fn run(args: &Args, filter: &Filter, printer: &mut Printer) -> Result
         seen: 0,
         mark: None,
         waits: false,
+        recorded: false,
     };
     loop {
         let step = match tail.began {
@@ -97,6 +94,8 @@ struct Tail<'f> {
     mark: Option<String>,
     /// It has said that it waits.
     waits: bool,
+    /// There is a row about this look, or there is to be none.
+    recorded: bool,
 }
 
 impl Tail<'_> {
@@ -119,6 +118,15 @@ impl Tail<'_> {
         Ok(self.open.as_mut().map(|(log, _)| log))
     }
 
+    /// Before rows are shown. A ledger that no service writes now may be written later.
+    fn record(&mut self) -> Result<(), Failure> {
+        if !self.recorded {
+            let note = access::of(access::read("tail -f"), self.filter);
+            self.recorded = access::record(&self.path, note)?;
+        }
+        Ok(())
+    }
+
     fn wait(&mut self, error: &audithog::Error) {
         self.open = None;
         if !std::mem::replace(&mut self.waits, true) {
@@ -139,6 +147,10 @@ impl Tail<'_> {
                 self.wait(&error);
                 return Ok(Step::Idle);
             }
+        };
+        self.record()?;
+        let Some((log, _)) = &mut self.open else {
+            return Ok(Step::Idle);
         };
         printer.latest(log, filter, lines, head)?;
         (self.seen, self.mark) = (head, mark);
@@ -207,6 +219,9 @@ impl Tail<'_> {
                 return Ok(Step::Idle);
             }
         };
+        if !rows.is_empty() {
+            self.record()?;
+        }
         for row in &rows {
             printer.row(row).map_err(written)?;
         }
@@ -238,6 +253,7 @@ impl Tail<'_> {
             return;
         }
         remark("another ledger is in its place: its rows follow from the first");
+        self.recorded = false;
         self.seen = 0;
         self.mark = None;
     }

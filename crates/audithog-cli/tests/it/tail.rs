@@ -42,7 +42,11 @@ fn lines_of(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
 
 impl Tail {
     fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let mut child = audithog(directory, &[&["tail", "-f"], arguments].concat())
+        Self::run(audithog(directory, &[&["tail", "-f"], arguments].concat()))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -134,6 +138,20 @@ fn the_latest_rows_are_shown_in_order() {
     assert_eq!(shop.prints(&["tail", "-n", "0"]), "");
 }
 
+/// Who looks sees what was there, not the look.
+#[test]
+fn the_last_row_is_not_the_look_at_it() {
+    let shop = Shop::open();
+    shop.call(Call::default());
+    let mut command = audithog(shop.home(), &["tail", "-n", "1", "--format", "ndjson"]);
+    command.env("AUDITHOG_ACCESS", "all");
+    let output = crate::program::output(command);
+    let row: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(row["event"], "api_request");
+    let look = shop.lines(&["tail", "-n", "1"]);
+    assert_eq!(look[0]["properties"]["through"], "tail");
+}
+
 #[test]
 fn new_rows_come_once_each_and_an_interrupt_ends_it_well() {
     let shop = Shop::open();
@@ -190,6 +208,29 @@ fn it_waits_for_a_ledger_and_stays_while_the_service_is_stopped() {
         assert_eq!(self::n(&tail.row()), n);
         assert!(logger.shutdown_blocking(None).closed);
     }
+}
+
+#[test]
+fn a_look_that_began_before_the_ledger_is_a_row_of_it() {
+    let home = TempDir::new().unwrap();
+    let mut command = audithog(home.path(), &[&["tail", "-f"], &COUNTED[..]].concat());
+    command.env("AUDITHOG_ACCESS", "all");
+    let tail = Tail::run(command);
+    tail.remark("waiting: there is no ledger at");
+    let database = home.path().join("audit.db");
+    let logger = Logger::builder().database(database).start().unwrap();
+    for n in 0..2 {
+        log(&logger, n);
+        assert_eq!(self::n(&tail.row()), n);
+    }
+    let looks = ["tail", "--event", "audit_access", "--format", "ndjson"];
+    let (_, printed, _) = ran(home.path(), &looks);
+    let rows: Vec<Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 1, "{printed}");
+    assert_eq!(rows[0]["properties"]["through"], "tail -f");
 }
 
 #[test]
