@@ -111,6 +111,14 @@ impl Clock {
             .or_else(|| self.civil(text))
             .or_else(|| text.parse().ok())
             .or_else(|| self.ago(text))
+            .or_else(|| self.end_of_time(text))
+    }
+
+    /// The last days of the year 9999, which are not there in every zone, and mean "never": the last time that there is.
+    fn end_of_time(&self, text: &str) -> Option<Timestamp> {
+        let earlier = format!("1999-12-3{}", text.strip_prefix("9999-12-3")?);
+        let is_one = self.civil(&earlier).or_else(|| earlier.parse().ok());
+        is_one.map(|_| Timestamp::MAX)
     }
 
     /// `today`, `yesterday 09:30`, `mon`: the latest such day, today included.

@@ -17,7 +17,7 @@
 //! }
 //!
 //! let console = Console::new("/var/lib/shop/audit.db", access);
-//! let app: Router = Router::new().nest("/audit", console.router());
+//! let app: Router = Router::new().nest_service("/audit", console.router());
 //! # let _ = app;
 //! ```
 //!
@@ -51,6 +51,11 @@ use tokio::sync::Semaphore;
 pub use access::Access;
 pub use error::Error;
 pub use serve::{Served, Token, serve};
+
+/// The code in the repository's page is compiled with this crate's own examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/how-to/console.md")]
+struct HowTo;
 
 /// Questions that are answered at the same time: more would take the disk and the cores from the service.
 const READERS: usize = 4;

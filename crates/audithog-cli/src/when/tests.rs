@@ -84,6 +84,23 @@ fn a_wrong_one_is_refused_with_examples() {
 }
 
 #[test]
+fn the_end_of_the_year_9999_is_the_last_time_that_there_is() {
+    let clock = clock(BERLIN);
+    let last = SystemTime::from(Timestamp::MAX);
+    for text in [
+        "9999-12-31T23:59:59Z",
+        "9999-12-31T23:59:59.999999+01:00",
+        "9999-12-31 23:59",
+        "9999-12-31",
+    ] {
+        assert_eq!(clock.moment(text), Ok(last), "{text}");
+    }
+    for text in ["9999-12-32", "9999-12-31T25:00:00Z", "9999-12-3"] {
+        assert!(clock.moment(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn a_day_is_as_long_as_its_zone_makes_it() {
     // Clocks went forward on 2026-03-29 at 02:00, and back on 2026-10-25 at 03:00.
     let spring = clock("2026-03-29T14:00:00+02:00[Europe/Berlin]");

@@ -432,6 +432,14 @@ async fn hostile_values_stay_text() {
     }
 }
 
+/// Where a page leads.
+fn links(page: &str) -> Vec<&str> {
+    page.split("href=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn links_know_where_the_console_is_mounted() {
     let shop = Shop::open_at(lately());
@@ -439,7 +447,15 @@ async fn links_know_where_the_console_is_mounted() {
     let nested = Router::new().nest("/tools/audit", console(&shop));
     let behind = quiet(shop.path()).mounted_at("/tools/audit");
     let behind: Router = behind.unwrap().router();
-    for (app, inside) in [(&nested, "/tools/audit"), (&behind, "")] {
+    let service: Router = Router::new().nest_service("/tools/audit", console(&shop));
+    let first = fine(&service, "/tools/audit").await.text;
+    let with_slash = fine(&service, "/tools/audit/").await.text;
+    assert_eq!(links(&with_slash), links(&first));
+    for (app, inside) in [
+        (&nested, "/tools/audit"),
+        (&behind, ""),
+        (&service, "/tools/audit"),
+    ] {
         for page in ["", "log", "health", "user?id=ada"] {
             let uri = match page {
                 "" if inside.is_empty() => "/".to_owned(),

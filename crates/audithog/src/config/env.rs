@@ -310,6 +310,11 @@ pub(crate) fn duration(text: &str, least: Duration) -> Result<Duration, String> 
 
 /// `500000000`, `500MB`, `2GiB`, of at least 1 MiB.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    bytes_upto(text, MOST_SIZE, "1024TiB")
+}
+
+/// The same with another bound, and how that is written.
+pub(super) fn bytes_upto(text: &str, most: u64, written: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
         ("KIB", 1 << 10),
         ("MIB", 1 << 20),
@@ -334,7 +339,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         .parse()
         .map_err(|_| "is not a size like 500000000, 500MB or 2GiB".to_owned())?;
     match amount.checked_mul(factor) {
-        Some(bytes) if (LEAST_SIZE..=MOST_SIZE).contains(&bytes) => Ok(bytes),
-        _ => Err("is not a size from 1MiB to 1024TiB".to_owned()),
+        Some(bytes) if (LEAST_SIZE..=most).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("is not a size from 1MiB to {written}")),
     }
 }

@@ -95,7 +95,7 @@ impl Builder {
             trusted_proxies: values.parse(
                 var::TRUSTED_PROXIES,
                 TrustedProxies::default(),
-                str::parse,
+                trusted_proxies,
             ),
             client_ip_header: values.parse(
                 var::CLIENT_IP_HEADER,
@@ -359,6 +359,15 @@ fn shown(path: &Path) -> Cow<'static, str> {
         .into()
 }
 
+fn trusted_proxies(text: &str) -> Result<TrustedProxies, String> {
+    text.parse::<TrustedProxies>().map_err(|error| {
+        let error = error.to_string();
+        // The value stands before it already: an entry that is all of it does not come again.
+        let rest = error.strip_prefix(&format!("{text:?} "));
+        rest.unwrap_or(&error).to_owned()
+    })
+}
+
 fn care(values: &mut Values) -> LedgerCare {
     let default = LedgerCare::default();
     LedgerCare {
@@ -374,11 +383,8 @@ fn care(values: &mut Values) -> LedgerCare {
             if text.eq_ignore_ascii_case("off") {
                 return Ok(Some(0));
             }
-            match env::bytes(text)? {
-                // It is written when the ledger is opened.
-                bytes if bytes > MOST_RESERVE => Err("is more than 1GiB".to_owned()),
-                bytes => Ok(Some(bytes)),
-            }
+            // It is written when the ledger is opened.
+            env::bytes_upto(text, MOST_RESERVE, "1GiB").map(Some)
         }),
     }
 }

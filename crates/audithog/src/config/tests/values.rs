@@ -279,6 +279,37 @@ fn a_wrong_host_is_not_repeated_because_it_may_hold_a_secret() {
 }
 
 #[test]
+fn the_reserve_has_a_bound_of_its_own() {
+    for wrong in ["512KiB", "2GiB", "1048575", "18446744073709551615GiB"] {
+        assert_eq!(
+            problem("AUDITHOG_DB_RESERVE", wrong),
+            format!("AUDITHOG_DB_RESERVE: `{wrong}` is not a size from 1MiB to 1GiB")
+        );
+    }
+    assert_eq!(
+        resolved(&env([("AUDITHOG_DB_RESERVE", "1GiB")]))
+            .settings
+            .care
+            .reserve,
+        Some(1 << 30)
+    );
+}
+
+#[test]
+fn a_wrong_proxy_is_named_once() {
+    let problem = |value| problem("AUDITHOG_TRUSTED_PROXIES", value);
+    assert_eq!(
+        problem("10.1.2.3/8"),
+        "AUDITHOG_TRUSTED_PROXIES: `10.1.2.3/8` has bits below its prefix: write 10.0.0.0/8 or 10.1.2.3"
+    );
+    // Of several, which one.
+    assert_eq!(
+        problem("loopback, x"),
+        "AUDITHOG_TRUSTED_PROXIES: `loopback, x` \"x\" is not an address, a network, `loopback` or `private`"
+    );
+}
+
+#[test]
 fn a_wrong_value_is_shown_short_and_on_one_line() {
     let long = "a\nb\u{1b}[31m".repeat(50_000);
     assert!(shorten(&long).len() <= 80);
