@@ -262,15 +262,13 @@ impl Course {
         }
     }
 
-    /// Into pieces that grow from one row on: if the way is open, a small one shows it soonest. Their failures
-    /// stay counted, so that each is tried before one is tried again.
+    /// Into its first row, which shows whether the way is open, and the others in one piece: a way that opens rarely has to take
+    /// many at a time. Their failures stay counted, so that each is tried before one is tried again.
     fn take_apart(&mut self, request: Request) {
-        let mut halves = request.halves(|_| 1);
-        while let Some(rest) = halves.pop() {
-            self.waiting.push_front(rest);
-            if let Some(first) = halves.pop() {
-                halves = first.halves(|_| 1);
-            }
+        let first = request.rows.first().map(|row| row.seq);
+        let parts = request.halves(|row| usize::from(Some(row.seq) == first));
+        for part in parts.into_iter().rev() {
+            self.waiting.push_front(part);
         }
     }
 

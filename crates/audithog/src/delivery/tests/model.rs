@@ -268,6 +268,8 @@ struct World {
     in_flight: Vec<Request>,
     sent: usize,
     now: Duration,
+    /// A row comes in each; None: all are there.
+    pace: Option<Duration>,
 }
 
 impl World {
@@ -293,6 +295,7 @@ impl World {
             in_flight: Vec::new(),
             sent: 0,
             now: Duration::ZERO,
+            pace: None,
         }
     }
 
@@ -304,7 +307,9 @@ impl World {
     }
 
     fn head(&self) -> i64 {
-        self.rows.len() as i64
+        let all = self.rows.len() as i64;
+        let come = |pace: Duration| (self.now.as_micros() / pace.as_micros()) as i64;
+        self.pace.map_or(all, |pace| all.min(come(pace)))
     }
 
     fn settle(&mut self) {
@@ -372,6 +377,25 @@ impl World {
                 self.now = until.expect("a probe has its time");
             } else {
                 self.answer(0, Some(0));
+            }
+        }
+    }
+
+    /// One request in `every` is answered honestly, no other has a reply, and a row comes in each `pace`.
+    fn pass_a_gate(&mut self, every: Duration, pace: Duration, end: Duration) {
+        self.pace = Some(pace);
+        let mut opens = self.now;
+        while self.now < end {
+            let until = self.work();
+            if self.in_flight.is_empty() {
+                let next = pace * (self.now.as_secs() / pace.as_secs() + 1) as u32;
+                self.now = until.map_or(next, |until| until.min(next));
+            } else {
+                let open = self.now >= opens;
+                if open {
+                    opens = self.now + every;
+                }
+                self.answer(0, (!open).then_some(0));
             }
         }
     }
@@ -498,4 +522,15 @@ fn an_outage_of_days_buries_no_row_and_leaves_few_small_requests() {
     world.run(&[]);
     let requests = world.books.requests.len();
     assert_eq!(requests, 1, "{requests} requests");
+}
+
+/// What is divided in doubt costs it an opening now and then, and no more: the others take all that has come meanwhile.
+#[test]
+fn a_way_that_opens_rarely_is_not_spent_on_small_requests() {
+    let mut world = World::new(vec![Nature::Good; 8_000], WIDE, usize::MAX, tuning());
+    let [every, pace, end] = [300, 5, 40_000].map(Duration::from_secs);
+    world.pass_a_gate(every, pace, end);
+    let taken = world.books.taken.len();
+    eprintln!("GATE {taken} {}", world.sent);
+    assert!(taken >= 6_000, "{taken} rows");
 }
