@@ -350,6 +350,18 @@ impl Sink for Script {
     }
 }
 
+/// Row 1 is wanted once more, every time; all others are taken.
+pub(super) fn once_more(rows: &[StoredRow], retry_after: Option<Duration>) -> Line {
+    let verdict = |row: &StoredRow| match row.seq {
+        1 => Verdict::Retry("not_persisted".to_owned()),
+        _ => Verdict::Delivered,
+    };
+    Line::Say(Reply::Rows {
+        verdicts: rows.iter().map(verdict).collect(),
+        retry_after,
+    })
+}
+
 pub(super) fn delivered(rows: &[StoredRow]) -> Line {
     Line::Say(Reply::Rows {
         verdicts: vec![Verdict::Delivered; rows.len()],

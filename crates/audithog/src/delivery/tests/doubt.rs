@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::desk::{Line, Scene, delivered, status, unavailable, until};
+use super::desk::{Line, Scene, delivered, once_more, status, unavailable, until};
 use super::tuning;
 use crate::config::RetrySettings;
 use crate::delivery::Tuning;
@@ -93,16 +93,7 @@ fn a_row_that_is_swallowed_while_others_are_taken_is_given_up() {
 #[test]
 fn an_outage_is_no_attempt_of_a_straggler() {
     let scene = Scene::new(eager());
-    scene.author(|rows, _| {
-        let verdict = |row: &StoredRow| match row.seq {
-            1 => Verdict::Retry("not_persisted".to_owned()),
-            _ => Verdict::Delivered,
-        };
-        Line::Say(Reply::Rows {
-            verdicts: rows.iter().map(verdict).collect(),
-            retry_after: None,
-        })
-    });
+    scene.author(|rows, _| once_more(rows, None));
     scene.desk.append(2);
     let _delivery = scene.start();
     scene.wait_for_delivered(1);

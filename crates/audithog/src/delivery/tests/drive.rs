@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use super::desk::{Line, Scene, answer, block, delivered, status, unavailable, until};
-use super::{START, tuning};
+use super::desk::{Line, Scene, answer, block, delivered, once_more, status, unavailable, until};
+use super::{START, eager, tuning};
 use crate::config::RetrySettings;
 use crate::delivery::status::BreakerState;
 use crate::delivery::{FlushBlock, LeaseState, Ledger, Tuning};
@@ -30,14 +30,6 @@ fn over_quota() -> Hold {
     Hold {
         reason: HoldReason::Quota,
         detail: "over".to_owned(),
-    }
-}
-
-/// Every batch at once: for tests that are not about triggers.
-fn eager() -> Tuning {
-    Tuning {
-        batch_size: 1,
-        ..tuning()
     }
 }
 
@@ -476,16 +468,7 @@ fn a_straggler_that_was_tried_too_often_or_too_long_is_a_dead_letter() {
     ];
     for retry in limits {
         let scene = Scene::new(Tuning { retry, ..eager() });
-        scene.author(|rows, _| {
-            let verdict = |row: &StoredRow| match row.seq {
-                1 => Verdict::Retry("not_persisted".to_owned()),
-                _ => Verdict::Delivered,
-            };
-            Line::Say(Reply::Rows {
-                verdicts: rows.iter().map(verdict).collect(),
-                retry_after: None,
-            })
-        });
+        scene.author(|rows, _| once_more(rows, None));
         scene.desk.append(2);
         let delivery = scene.start();
         until("it is given up", || {

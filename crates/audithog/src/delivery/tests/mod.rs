@@ -43,3 +43,11 @@ pub(super) fn tuning() -> Tuning {
         retry: RetrySettings::default(),
     }
 }
+
+/// Every row at once: for tests that are not about triggers.
+pub(super) fn eager() -> Tuning {
+    Tuning {
+        batch_size: 1,
+        ..tuning()
+    }
+}

@@ -3,20 +3,13 @@
 use std::time::Duration;
 
 use super::desk::{Line, Scene, delivered, status, unavailable, until};
-use super::tuning;
-use crate::delivery::{LeaseState, Tuning};
+use super::eager;
+use crate::delivery::LeaseState;
 use crate::ledger::Straggler;
 use crate::sink::{Hold, HoldReason, Reply, Verdict};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
-}
-
-fn eager() -> Tuning {
-    Tuning {
-        batch_size: 1,
-        ..tuning()
-    }
 }
 
 /// What `audithog dead-letters replay` does: dead - 1, stragglers + 1.

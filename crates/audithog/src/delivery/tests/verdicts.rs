@@ -2,34 +2,14 @@
 
 use std::time::Duration;
 
-use super::desk::{Line, Scene, answer, block, status, unavailable, until};
-use super::tuning;
+use super::desk::{Line, Scene, answer, block, once_more, status, unavailable, until};
+use super::eager;
+use crate::delivery::FlushBlock;
 use crate::delivery::status::BreakerState;
-use crate::delivery::{FlushBlock, Tuning};
-use crate::record::StoredRow;
-use crate::sink::{Hold, HoldReason, Reply, Verdict};
+use crate::sink::{Hold, HoldReason, Reply};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
-}
-
-fn eager() -> Tuning {
-    Tuning {
-        batch_size: 1,
-        ..tuning()
-    }
-}
-
-/// Row 1 is wanted once more, every time; all others are taken.
-fn once_more(rows: &[StoredRow], retry_after: Option<Duration>) -> Line {
-    let verdict = |row: &StoredRow| match row.seq {
-        1 => Verdict::Retry("not_persisted".to_owned()),
-        _ => Verdict::Delivered,
-    };
-    Line::Say(Reply::Rows {
-        verdicts: rows.iter().map(verdict).collect(),
-        retry_after,
-    })
 }
 
 #[test]
