@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lock;
@@ -45,15 +46,31 @@ impl Intake {
     }
 }
 
+/// How the names of audithog's own threads begin.
+const THREADS: &str = "audithog-";
+/// How long the last handle waits for the writer where nobody called `shutdown`. A program that returns early from
+/// `main`, because its port is taken, say, ends right after: its run would look as if it had been killed.
+const DROP_WAITS: Duration = Duration::from_secs(1);
+
 impl Drop for Intake {
-    /// Ends the writer without waiting for it. After `shutdown` it has ended, and nobody listens.
+    /// Ends the writer. After `shutdown` it has ended, and this is over at once.
     fn drop(&mut self) {
         self.queue.close();
         let deadline = Instant::now() + self.close_within;
+        let (answer, answered) = mpsc::channel();
         self.queue.command(Command::Close {
             deadline,
-            answer: Box::new(|_kept| ()),
+            answer: Box::new(move |_kept| {
+                // The drop may have stopped waiting.
+                let _ = answer.send(());
+            }),
         });
+        // The writer itself can be the last one, through what waited for a row: it cannot wait for itself.
+        let own = thread::current();
+        let is_ours = own.name().is_some_and(|name| name.starts_with(THREADS));
+        if !is_ours {
+            let _ = answered.recv_timeout(DROP_WAITS.min(self.close_within));
+        }
     }
 }
 

@@ -34,8 +34,8 @@ use crate::tower::AuditLayer;
 /// The handle to the audit log. Clones are cheap and share everything.
 ///
 /// Call [`shutdown`](Self::shutdown) when the server has stopped. Dropping the last handle, and the
-/// last layer made from it, ends the threads too, in the background: what is in memory is still
-/// committed, but nobody waits for it or for delivery.
+/// last layer made from it, ends the threads too: what is in memory is committed, and the drop waits for
+/// that for a second at most, on the thread that drops. Nobody waits for delivery.
 #[derive(Clone)]
 pub struct Logger(Arc<Shared>);
 
