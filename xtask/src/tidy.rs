@@ -2,6 +2,7 @@
 //!
 //! The rules see a [`Tree`]: the repository's files in memory, so that their tests need no disk.
 
+mod dependencies;
 mod imports;
 mod links;
 mod messages;
@@ -55,6 +56,7 @@ const RULES: &[fn(&Tree) -> Vec<Finding>] = &[
     variables::variables_are_documented,
     messages::log_lines_are_explained,
     promises::named_tests_exist,
+    dependencies::dependencies_have_reasons,
 ];
 
 pub(crate) fn run(root: &Path) -> Result<()> {
