@@ -44,6 +44,8 @@ pub(super) struct Course {
     requests: u64,
     retries: u64,
     jitter: Jitter,
+    /// The wall clock, when it was last looked at.
+    wall: Micros,
     /// What became of stragglers since the last settlement.
     sum: Settlement,
     verified: bool,
@@ -106,11 +108,17 @@ impl Course {
             requests: 0,
             retries: 0,
             jitter,
+            wall: Micros(i64::MIN),
         }
     }
 
     /// What to do next. Rows are read as far as the ledger is synced.
     pub(super) fn next(&mut self, ledger: &Progress, now: Now) -> Step {
+        if now.wall < self.wall {
+            // The clock was set back: what is dated by it would wait for as long.
+            self.stragglers.bring_forward(self.latest_straggler(now));
+        }
+        self.wall = now.wall;
         if !self.breaker.is_probing() {
             self.triggers.check(now.monotonic);
         }
@@ -193,9 +201,14 @@ impl Course {
 
     /// What the ledger has of stragglers, `total` in all: see [`Stragglers::refill`].
     pub(super) fn refill_stragglers(&mut self, total: u64, found: Vec<Straggler>, now: Now) {
-        let latest = backoff::straggler_ceiling(&self.tuning.retry);
-        let latest = now.wall.saturating_add(latest);
+        let latest = self.latest_straggler(now);
         self.stragglers.refill(total, found, latest);
+    }
+
+    /// No straggler is due after this, unless a clock was ahead.
+    fn latest_straggler(&self, now: Now) -> Micros {
+        let latest = backoff::straggler_ceiling(&self.tuning.retry);
+        now.wall.saturating_add(latest)
     }
 
     /// The stragglers that [`Step::ReadStragglers`] named could not be read: they wait, and each is read alone then.
@@ -348,8 +361,11 @@ impl Course {
         } else {
             let idle = self.straggler_requests == 0;
             let stragglers = self.stragglers.next().filter(|_| idle);
+            // Rows of the line that are due wait for the way alone.
+            let line = self.line.is_loading(self.triggers.fired());
             let work = [
                 self.waiting.iter().map(|request| request.due).min(),
+                line.then(|| self.breaker.next()),
                 self.triggers.due(),
                 stragglers.map(|next| now.monotonic.saturating_add(next.since(now.wall))),
             ];

@@ -87,6 +87,15 @@ impl Stragglers {
         }
     }
 
+    /// None waits for longer than until `latest`.
+    pub(super) fn bring_forward(&mut self, latest: Micros) {
+        for known in self.known.values_mut() {
+            known.straggler.next = known.straggler.next.min(latest);
+            known.floor = known.floor.min(latest);
+        }
+        self.beyond = self.beyond.map(|beyond| beyond.min(latest));
+    }
+
     /// A row will leave the line: [`Stragglers::add`] follows.
     pub(super) fn expect(&mut self, straggler: &Straggler, floor: Micros) {
         if floor > straggler.since {

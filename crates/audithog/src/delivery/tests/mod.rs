@@ -11,6 +11,7 @@ mod others;
 mod outage;
 mod stragglers;
 mod verdicts;
+mod wake;
 
 use std::sync::Arc;
 use std::time::Duration;
