@@ -50,6 +50,16 @@ impl Collector {
         Some(((first - 1) / STRETCH, self.parts, lines))
     }
 
+    /// More than one stretch is full: rows come faster than parts are written one by one.
+    pub(in super::super) fn is_behind(&self) -> bool {
+        i64::try_from(self.lines.len()).is_ok_and(|lines| lines >= 2 * STRETCH)
+    }
+
+    #[cfg(test)]
+    pub(in super::super) fn held(&self) -> usize {
+        self.lines.len()
+    }
+
     /// That part is in the file.
     pub(in super::super) fn saved(&mut self) {
         self.parts += 1;

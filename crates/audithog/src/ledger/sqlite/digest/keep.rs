@@ -6,22 +6,26 @@ use super::{Line, PARTS, Part, STRETCH, build, is_there};
 use crate::ledger::StoreError;
 
 impl SqliteStore {
-    /// Keeps a part of the stretch by column that was collected; or with `reads` a whole one whose rows are read.
+    /// Keeps a part of the stretch by column that was collected, and as many as it takes where more than one is full: what is
+    /// collected must not pile up. Or with `reads` a whole one whose rows are read.
     pub(in super::super) fn digest_next(&mut self, reads: bool) -> Result<bool, StoreError> {
         if !reads && self.collector.full().is_none() {
             return Ok(false);
         }
         self.check_room()?;
-        let collector = std::mem::take(&mut self.collector);
-        if let Some((stretch, part, lines)) = collector.full() {
+        let mut collector = std::mem::take(&mut self.collector);
+        let mut kept = false;
+        while let Some((stretch, part, lines)) = collector.full() {
             self.keep_part(stretch, part, lines)?;
-            self.collector = collector;
-            self.collector.saved();
-            return Ok(true);
+            collector.saved();
+            kept = true;
+            if !collector.is_behind() {
+                break;
+            }
         }
         self.collector = collector;
-        if !reads {
-            return Ok(false);
+        if kept || !reads {
+            return Ok(kept);
         }
         let Some(stretch) = self.undigested()? else {
             return Ok(false);
@@ -35,6 +39,11 @@ impl SqliteStore {
         }
         self.digested = stretch + 1;
         Ok(true)
+    }
+
+    #[cfg(test)]
+    pub(in super::super) fn collected(&self) -> usize {
+        self.collector.held()
     }
 
     fn keep_part(&mut self, stretch: i64, part: usize, lines: &[Line]) -> Result<(), StoreError> {

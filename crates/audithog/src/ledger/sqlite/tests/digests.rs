@@ -91,6 +91,27 @@ fn rows_that_were_not_committed_are_not_counted() {
     assert_eq!(made_anew(&place), noted);
 }
 
+/// With one part a round, lines would pile up where rounds are as large as stretches.
+#[test]
+fn rows_that_come_faster_than_parts_are_written_do_not_pile_up() {
+    let place = Place::new();
+    let mut store = place.open();
+    let rows = traffic(stretches(8), 1_000);
+    for round in rows.chunks(stretches(2)) {
+        for group in round.chunks(300) {
+            commit_rows(&mut store, group);
+        }
+        store.digest(false).unwrap();
+        let held = store.collected();
+        assert!(held < stretches(2), "{held} lines are held");
+    }
+    while store.digest(false).unwrap() {}
+    let noted = pieces(&place.raw());
+    assert_eq!(noted.len(), 8 * 16);
+    store.close().unwrap();
+    assert_eq!(made_anew(&place), noted);
+}
+
 /// A part of a digest is written at a time, and what is written is no digest before the last one.
 #[test]
 fn a_digest_that_was_begun_is_finished_by_whoever_comes_next() {
