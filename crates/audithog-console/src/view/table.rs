@@ -48,7 +48,7 @@ fn log_row(here: &Here, stored: &LogRow) -> Markup {
                 @if let Some(status) = row.status_code() { b { (status) } }
                 @else if row.method().is_some() { b title="no response" { "none" } }
             }
-            td.w {
+            td.w { div {
                 @if let Some(method) = row.method() {
                     @if row.event_name() != "api_request" { span.event { (row.event_name()) } " " }
                     span.method { (method) } " " span.path { (row.path().unwrap_or_default()) }
@@ -56,11 +56,11 @@ fn log_row(here: &Here, stored: &LogRow) -> Markup {
                     span.event { (row.event_name()) }
                     @if let Some(properties) = row.properties_json() { " " span.more { (short(properties)) } }
                 }
-            }
+            } }
             td.e { @if let Some(code) = row.error_code() { a href=(narrowed("error-code", code)) { (code) } } }
             td.n { @if let Some(took) = row.duration() { (cells::duration(took.as_secs_f64() * 1_000.0)) } }
-            td { @if let Some(user) = user { a href=(here.link("user", &Params::default().with("id", user))) { (user) } } }
-            td { @if let Some(org) = org { a href=(here.link("org", &Params::default().with("id", org))) { (org) } } }
+            td.id { @if let Some(user) = user { a href=(here.link("user", &Params::default().with("id", user))) { (user) } } }
+            td.id { @if let Some(org) = org { a href=(here.link("org", &Params::default().with("id", org))) { (org) } } }
             td { @if let Some(ip) = &ip { a href=(narrowed("ip", ip)) { (ip) } } }
         }
     }

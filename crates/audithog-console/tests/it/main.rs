@@ -9,6 +9,7 @@
 mod access;
 mod browser;
 mod links;
+mod long;
 mod many;
 mod pages;
 mod shop;
