@@ -39,6 +39,7 @@
     const clock = `${two(hour)}:${two(minute)}`;
     switch (element.dataset.to) {
       case "minute": return clock;
+      case "clock": return `${clock}:${two(second)}`;
       case "day": return `${months[month]} ${day}, ${clock}`;
       case "second": return `${year}-${two(month + 1)}-${two(day)} ${clock}:${two(second)}`;
       default: return `${year}-${two(month + 1)}-${two(day)} ${clock}:${two(second)}.${element.dateTime.slice(20, 23).replace("Z", "")}`;

@@ -109,7 +109,7 @@ pub(crate) fn bars(steps: Steps, series: &[Series<'_>], look: Look<'_>) -> Marku
         values.sum()
     };
     // Of whole numbers: the middle of the scale is one, too.
-    let top = nice((0..steps.count).map(total).fold(2.0, f64::max));
+    let top = nice((0..steps.count).map(total).fold(0.0, f64::max)).max(2.0);
     let drawn = html! {
         @for at in 0..steps.count {
             @let (from, to) = (steps.start(at), steps.start(at + 1));
@@ -155,7 +155,8 @@ pub(crate) fn lines(steps: Steps, series: &[Series<'_>], look: Look<'_>) -> Mark
     let all = series
         .iter()
         .flat_map(|series| series.values.iter().flatten());
-    let top = nice(all.copied().fold(0.0, f64::max));
+    // Of milliseconds: the middle of the scale is a whole microsecond.
+    let top = nice(all.copied().fold(0.0, f64::max)).max(0.002);
     let drawn = html! {
         @for series in series {
             @for points in stretches(series.values, top) {
@@ -224,12 +225,7 @@ fn figure(steps: Steps, series: &[Series<'_>], look: Look<'_>, top: f64, drawn: 
                     (drawn)
                 }
             }
-            div.axis aria-hidden="true" {
-                @for at in 0..5 {
-                    @let time = steps.start(steps.count * at / 4);
-                    time datetime=(time) data-to=(if steps.seconds >= 3_600 { "day" } else { "minute" }) { (axis(steps, time)) }
-                }
-            }
+            (axis(steps))
             details {
                 summary { "Figures" }
                 div.wide tabindex="0" { table {
@@ -257,13 +253,35 @@ fn figure(steps: Steps, series: &[Series<'_>], look: Look<'_>, top: f64, drawn: 
     }
 }
 
-fn axis(steps: Steps, time: Timestamp) -> String {
-    let form = if steps.seconds >= 3_600 {
-        "%b %-d, %H:%M"
-    } else {
-        "%H:%M"
-    };
-    time.strftime(form).to_string()
+/// The times under a chart. One cell a step, so that a time stands where its step begins: the policy allows no style in an element.
+fn axis(steps: Steps) -> Markup {
+    let (to, form, parts) = labels(steps);
+    let marks: Vec<usize> = (0..=parts).map(|part| steps.count * part / parts).collect();
+    html! {
+        div.axis aria-hidden="true" {
+            @for at in 0..=steps.count {
+                @match marks.iter().position(|mark| *mark == at) {
+                    Some(part) => i.mark.between[part > 0 && part < parts && part * 2 != parts] {
+                        @let time = steps.start(at);
+                        time datetime=(time) data-to=(to) { (time.strftime(form)) }
+                    },
+                    None => i {},
+                }
+            }
+        }
+    }
+}
+
+/// What is said of the times: the script's word for it, its form, and into how many parts they divide the chart.
+fn labels(steps: Steps) -> (&'static str, &'static str, usize) {
+    let count = i64::try_from(steps.count).unwrap_or(i64::MAX);
+    if steps.seconds.saturating_mul(count) >= 86_400 {
+        return ("day", "%b %-d, %H:%M", 3);
+    }
+    match steps.seconds % 60 {
+        0 => ("minute", "%H:%M", 4),
+        _ => ("clock", "%H:%M:%S", 4),
+    }
 }
 
 /// What a step says when somebody points at it.
@@ -280,13 +298,13 @@ fn said(steps: Steps, series: &[Series<'_>], look: Look<'_>, at: usize) -> Strin
     text
 }
 
-/// The next of 1, 2, 5, 10, 20, …
+/// The next of 1, 2, 4, 6, 10, 20, …: from 2 on, and with three digits after the point, its half is as short a number.
 fn nice(most: f64) -> f64 {
     if most <= 0.0 || !most.is_finite() {
         return 1.0;
     }
     let ten = 10_f64.powf(most.log10().floor());
-    [1.0, 2.0, 5.0, 10.0]
+    [1.0, 2.0, 4.0, 6.0, 10.0]
         .into_iter()
         .map(|factor| factor * ten)
         .find(|nice| *nice >= most)
@@ -322,14 +340,126 @@ mod tests {
     fn scales_end_at_round_numbers() {
         for (most, expected) in [
             (0.0, 1.0),
-            (0.3, 0.5),
+            (0.3, 0.4),
             (1.0, 1.0),
+            (5.0, 6.0),
             (7.0, 10.0),
             (1_234.0, 2_000.0),
         ] {
             let found = nice(most);
             assert!((found - expected).abs() < 1e-9, "{most}: {found}");
         }
+    }
+
+    /// What stands beside the chart of these values: top, middle.
+    fn scale(chart: fn(Steps, &[Series<'_>], Look<'_>) -> Markup, value: f64) -> (String, String) {
+        let number = |n: f64| format!("{}", (n * 1e6).round() / 1e6);
+        let shown = drawn(chart, steps_of(60, 1), value, number);
+        let (_, scale) = shown.split_once("aria-hidden=\"true\"><span>").unwrap();
+        let (top, rest) = scale.split_once("</span><span>").unwrap();
+        let (middle, _) = rest.split_once("</span>").unwrap();
+        (top.to_owned(), middle.to_owned())
+    }
+
+    fn steps_of(seconds: i64, count: usize) -> Steps {
+        Steps {
+            first: time("2026-03-01T20:05:00Z"),
+            seconds,
+            count,
+        }
+    }
+
+    fn drawn(
+        chart: fn(Steps, &[Series<'_>], Look<'_>) -> Markup,
+        steps: Steps,
+        value: f64,
+        number: fn(f64) -> String,
+    ) -> String {
+        let values = [Some(value)];
+        let series = Series {
+            class: "ok",
+            name: "success",
+            values: &values,
+            rows: &[],
+        };
+        let look = Look {
+            title: "Requests",
+            number,
+            link: &|_, _, _| String::new(),
+            zoom: "",
+        };
+        chart(steps, &[series], look).into_string()
+    }
+
+    #[test]
+    fn the_middle_of_a_scale_is_what_it_says() {
+        for most in 0..20_000 {
+            let (top, middle) = scale(bars, f64::from(most));
+            let (top, middle): (u64, u64) = (top.parse().unwrap(), middle.parse().unwrap());
+            assert_eq!(top, 2 * middle, "{most}");
+        }
+        // Microseconds are the shortest that is shown.
+        for most in 0..20_000 {
+            let (top, middle) = scale(lines, f64::from(most) / 1_000.0);
+            let micros = |text: &str| (text.parse::<f64>().unwrap() * 1_000.0 * 1_000.0).round();
+            assert!(
+                (micros(&top) - 2.0 * micros(&middle)).abs() < 1e-9,
+                "{top} {middle}"
+            );
+            assert!((micros(&middle) % 1_000.0).abs() < 1e-9, "{most}: {middle}");
+        }
+    }
+
+    /// The times under a chart, each with its distance from the left as a share of all.
+    fn times(steps: Steps) -> Vec<(f64, String)> {
+        let shown = drawn(bars, steps, 1.0, |n| n.to_string());
+        let (_, axis) = shown
+            .split_once("class=\"axis\" aria-hidden=\"true\">")
+            .unwrap();
+        let (axis, _) = axis.split_once("</div>").unwrap();
+        let cells: Vec<&str> = axis.split("</i>").collect();
+        assert_eq!(cells.len(), steps.count + 2, "one a step, and the end");
+        let cells = cells.iter().enumerate().filter_map(|(at, cell)| {
+            let (_, time) = cell.split_once("\">")?.1.split_once("\">")?;
+            let share = at as f64 / steps.count as f64;
+            Some((share, time.trim_end_matches("</time>").to_owned()))
+        });
+        cells.collect()
+    }
+
+    #[test]
+    fn times_stand_where_they_are_and_tell_steps_apart() {
+        for seconds in SECONDS {
+            for count in 1..=97 {
+                let steps = steps_of(seconds, count);
+                let times = times(steps);
+                let mut texts: Vec<&String> = times.iter().map(|(_, text)| text).collect();
+                texts.dedup();
+                assert_eq!(
+                    texts.len(),
+                    times.len(),
+                    "{seconds} s, {count} steps: {times:?}"
+                );
+                assert!(times.len() >= 2, "{seconds} s, {count} steps: {times:?}");
+            }
+        }
+        let shown = |seconds, count| times(steps_of(seconds, count));
+        let said = |share: f64, text: &str| (share, text.to_owned());
+        assert_eq!(
+            shown(10, 8),
+            [
+                said(0.0, "20:05:00"),
+                said(0.25, "20:05:20"),
+                said(0.5, "20:05:40"),
+                said(0.75, "20:06:00"),
+                said(1.0, "20:06:20"),
+            ]
+        );
+        // A quarter of seven steps is no step: the time stands where its own begins.
+        assert_eq!(shown(3_600, 7)[1], said(1.0 / 7.0, "21:05"));
+        // A day and a bit.
+        assert_eq!(shown(1_800, 49)[0], said(0.0, "Mar 1, 20:05"));
+        assert_eq!(shown(1_800, 49)[3], said(1.0, "Mar 2, 20:35"));
     }
 
     #[test]

@@ -314,6 +314,15 @@ async fn a_drag_over_the_chart_zooms() {
         browser.text(".tile:first-child b").await,
         expected.to_string()
     );
+    // Steps of some seconds are told apart.
+    let times =
+        "return [...document.querySelectorAll('.axis time')].map((time) => time.textContent)";
+    let times = browser.run(times).await;
+    let clock = |time: &Value| {
+        time.as_str()
+            .is_some_and(|time| time.len() == "20:05:10".len())
+    };
+    assert!(times.as_array().unwrap().iter().all(clock), "{times}");
     // And back.
     browser.click(".zoomed .remove").await;
     browser
