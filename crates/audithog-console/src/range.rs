@@ -14,7 +14,7 @@ use crate::params::Params;
 pub(crate) struct Range {
     /// None: from the beginning of the log.
     pub(crate) since: Option<Timestamp>,
-    /// None: up to now.
+    /// None: up to the end of the log.
     pub(crate) until: Option<Timestamp>,
     /// `1h`: it moves on with time.
     pub(crate) span: Option<String>,

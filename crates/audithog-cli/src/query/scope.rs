@@ -25,7 +25,7 @@ pub(super) fn sentences(scope: &Scope, lines: usize, clock: &Clock) -> Vec<Strin
     }
     about += &match (&scope.since, &scope.until) {
         (None, None) => ", the whole log".to_owned(),
-        (Some(since), None) => format!(", {} until now", clock.local(since)),
+        (Some(since), None) => format!(", {} until the end of the log", clock.local(since)),
         (None, Some(until)) => format!(", until {}", clock.local(until)),
         (Some(since), Some(until)) => {
             format!(", {} until {}", clock.local(since), clock.local(until))

@@ -63,6 +63,9 @@ fn each_question_has_an_answer_in_each_format() {
         let (code, table, complaint) = ask("table");
         assert_eq!((code, &*complaint), (0, ""), "{question:?}");
         assert!(table.contains("\nExact, from "), "{question:?}: {table}");
+        // Without an end it has rows of the future, too.
+        let end = [" until the end of the log", ", the whole log"];
+        assert!(end.iter().any(|end| table.contains(end)), "{table}");
         let (_, whole, complaint) = ask("json");
         assert_eq!(complaint, "");
         let whole: Value = serde_json::from_str(&whole).unwrap();

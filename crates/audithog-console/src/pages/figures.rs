@@ -1,6 +1,6 @@
 //! Figures and charts of some requests: what several pages begin with.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use audithog::query::{Answer, Field, Filter, Key, Log, Measure, Question};
 use jiff::{SignedDuration, Timestamp};
@@ -28,7 +28,11 @@ pub(crate) struct Figures {
     until: Option<Timestamp>,
 }
 
-const TOTALS: [Measure; 7] = [
+const MINUTE: Duration = Duration::from_secs(60);
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+const TOTALS: [Measure; 8] = [
+    Measure::Last,
     Measure::Failures,
     Measure::FailureRate,
     Measure::ServerErrors,
@@ -65,16 +69,18 @@ impl Figures {
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let requests = requests(filter.clone())?;
-        let until = range.until.unwrap_or(now);
+        let totals = log.ask(&Question::totals(TOTALS, requests.clone()))?;
+        // Totals have rows of the future too, which a clock that was set has made.
+        let until = range.until.unwrap_or(now.max(end(&totals).unwrap_or(now)));
         let since = match range.since {
             Some(since) => since,
-            None => first(log, &requests)?.unwrap_or(until),
+            None => first(log, requests.clone())?.unwrap_or(until),
         };
         let steps = Steps::over(since.min(until), until);
         let step = Duration::from_secs(steps.seconds.unsigned_abs());
-        let by_time = Question::count([Key::time(step)], BY_TIME, requests.clone())?;
+        let by_time = Question::count([Key::time(step)], BY_TIME, requests)?;
         Ok(Self {
-            totals: log.ask(&Question::totals(TOTALS, requests))?,
+            totals,
             by_time: log.ask(&by_time.limit(1_000)?)?,
             steps,
             since: range.since,
@@ -89,9 +95,7 @@ impl Figures {
     fn series(&self, measure: Measure) -> Vec<Option<f64>> {
         let mut values = vec![None; self.steps.count];
         for line in &self.by_time.lines {
-            let start = line.first().and_then(Value::as_str);
-            let start = start.and_then(|text| text.parse::<Timestamp>().ok());
-            if let Some(at) = start.and_then(|start| self.steps.at(start)) {
+            if let Some(at) = start(line).and_then(|start| self.steps.at(start)) {
                 values[at] = number(&self.by_time, line, measure);
             }
         }
@@ -214,16 +218,35 @@ fn number(answer: &Answer, line: &[Value], measure: Measure) -> Option<f64> {
     line.get(at)?.as_f64()
 }
 
-/// The time of the first row that the filter admits.
-fn first(log: &mut Log, filter: &Filter) -> Result<Option<Timestamp>, Failure> {
-    let (pruned, head) = (log.pruned()?, log.head()?);
-    let first = log.rows(filter, pruned, head)?.next().transpose()?;
-    // Rows are in the order in which they were written, so another may have arrived a little earlier.
-    let slack = SignedDuration::from_secs(60);
-    Ok(first.and_then(|row| {
-        Timestamp::from_microsecond(row.time_micros())
-            .ok()?
-            .checked_sub(slack)
-            .ok()
-    }))
+/// When the group of a line begins.
+fn start(line: &[Value]) -> Option<Timestamp> {
+    line.first()?.as_str()?.parse().ok()
+}
+
+/// Right behind the latest of the rows.
+fn end(totals: &Answer) -> Option<Timestamp> {
+    let last = Measure::Last.name();
+    let at = totals
+        .columns
+        .iter()
+        .position(|column| column.name == last)?;
+    let last: Timestamp = totals.lines.first()?.get(at)?.as_str()?.parse().ok()?;
+    last.checked_add(SignedDuration::from_micros(1)).ok()
+}
+
+/// The minute of the earliest row that the filter admits. It is not the one with the smallest number: clocks are set, and several processes write
+/// one log.
+fn first(log: &mut Log, mut filter: Filter) -> Result<Option<Timestamp>, Failure> {
+    let mut from = None;
+    for step in [WEEK, MINUTE] {
+        let groups = Question::count([Key::time(step)], [], filter.clone())?;
+        let answer = log.ask(&groups.limit(1)?)?;
+        let Some(start) = answer.lines.first().and_then(|line| start(line)) else {
+            break;
+        };
+        from = Some(start);
+        let start = SystemTime::from(start);
+        filter = filter.since(start).until(start + step);
+    }
+    Ok(from)
 }

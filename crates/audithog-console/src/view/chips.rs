@@ -34,7 +34,7 @@ pub(crate) fn times(here: &Here, range: &Range) -> Markup {
                 span.zoomed {
                     @if let Some(since) = range.since { (super::cells::second(&since.to_string())) } @else { "the beginning" }
                     " – "
-                    @if let Some(until) = range.until { (super::cells::second(&until.to_string())) } @else { "now" }
+                    @if let Some(until) = range.until { (super::cells::second(&until.to_string())) } @else { "the end" }
                     a.remove href=(here.again(&given.clone().without("since").without("until"))) aria-label="Take this time away" { "×" }
                 }
             }

@@ -88,7 +88,7 @@ pub(crate) fn scope(scope: &Scope) -> Markup {
             @if scope.exact { b { "exact" } ", every row counted" } @else { b { "sampled" } ", counts are estimates" }
             @if let Some(rows) = scope.rows { ": " (cells::count(rows)) " rows" }
             @match &scope.since { Some(since) => { ", from " (cells::second(since)) } None => { ", from the beginning" } }
-            @match &scope.until { Some(until) => { " to " (cells::second(until)) } None => { " until now" } }
+            @match &scope.until { Some(until) => { " to " (cells::second(until)) } None => { " until the end of the log" } }
             @if scope.more { "; there are more lines than these" }
             @for note in &scope.notes { br; (note) }
         }

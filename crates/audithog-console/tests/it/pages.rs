@@ -83,6 +83,37 @@ async fn the_overview_counts_as_sql_does() {
     );
 }
 
+/// The figures below the bars, added up.
+fn charted(page: &str) -> i64 {
+    let (_, figures) = page.split_once("<summary>Figures</summary>").unwrap();
+    let (figures, _) = figures.split_once("</table>").unwrap();
+    let cells = figures.split("<td class=\"n\">").skip(1);
+    let cells = cells.map(|cell| numbers(&text_of(cell.split_once("</td>").unwrap().0)));
+    cells.map(|cell| cell.parse::<i64>().unwrap()).sum()
+}
+
+/// A clock that was set back, or of another machine: rows are not in the order of their times, and some are of the future.
+#[tokio::test(flavor = "multi_thread")]
+async fn charts_have_every_request_that_the_tiles_count() {
+    let hours = |n: u64| Duration::from_secs(n * 3_600);
+    let shop = Shop::open_at(SystemTime::now() + hours(3));
+    shop.call(Call::get("/agents/1")).await;
+    let shop = shop.again_at(SystemTime::now() - hours(50)).await;
+    shop.call(Call::get("/agents/2")).await;
+    shop.call(Call::get("/agents/3")).await;
+    shop.written().await;
+    let order: String = shop
+        .sql("SELECT group_concat(path) FROM audit_logs WHERE event = 'api_request' ORDER BY seq");
+    assert_eq!(order, "/agents/1,/agents/2,/agents/3");
+    let app = console(&shop);
+    for (uri, count) in [("/?since=all", 3), ("/?since=3d", 3), ("/", 1)] {
+        let page = fine(&app, uri).await.text;
+        assert_eq!(tile(&page, "requests"), count.to_string(), "{uri}");
+        assert_eq!(charted(&page), count, "{uri}: {page}");
+        assert!(page.contains("until the end of the log"), "{uri}: {page}");
+    }
+}
+
 /// The entries of the picture that are called so, in its order.
 fn entries(page: &str, name: &str) -> Vec<String> {
     page.split(&format!("<dt>{name}</dt><dd>"))

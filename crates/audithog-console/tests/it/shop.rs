@@ -108,7 +108,17 @@ impl Shop {
     }
 
     pub(crate) fn started(start: SystemTime, variables: &[(&str, &str)]) -> Self {
-        let home = TempDir::new().unwrap();
+        Self::of(TempDir::new().unwrap(), start, variables)
+    }
+
+    /// Starts it again, with its clock set to another time.
+    pub(crate) async fn again_at(self, start: SystemTime) -> Self {
+        let report = self.logger.shutdown(None).await;
+        assert_eq!(report.health.queued, 0);
+        Self::of(self.home, start, &[])
+    }
+
+    fn of(home: TempDir, start: SystemTime, variables: &[(&str, &str)]) -> Self {
         let clock = ManualClock::new(start);
         let logger = Logger::builder()
             .environment(variables.iter().copied())

@@ -52,7 +52,8 @@ pub enum CellKind {
 pub struct Scope {
     /// The first time that was asked for, RFC 3339; none: from the beginning.
     pub since: Option<String>,
-    /// The end of the time that was asked for, RFC 3339, not included; none: up to now.
+    /// The end of the time that was asked for, RFC 3339, not included; none: up to the end of the log, which clocks that were set
+    /// may have put into the future.
     pub until: Option<String>,
     /// The conditions besides the time.
     pub conditions: Vec<String>,
