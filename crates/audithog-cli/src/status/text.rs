@@ -168,10 +168,15 @@ fn rows(out: &mut Output, status: &Status) -> io::Result<()> {
 }
 
 fn losses(out: &mut Output, status: &Status) -> io::Result<()> {
-    if status.losses.is_empty() {
-        return out.entry("Losses", LABEL, "none");
-    }
+    let uncounted = status.uncounted();
     let mut label = "Losses";
+    if status.losses.is_empty() {
+        let none = match uncounted {
+            0 => "none",
+            _ => "none counted yet",
+        };
+        out.entry(std::mem::take(&mut label), LABEL, none)?;
+    }
     for loss in &status.losses {
         let last = loss.last.as_deref().map(time);
         let text = format!(
@@ -182,6 +187,13 @@ fn losses(out: &mut Output, status: &Status) -> io::Result<()> {
             last.map_or(String::new(), |last| format!(", last {last}")),
         );
         out.entry(std::mem::take(&mut label), LABEL, &text)?;
+    }
+    if uncounted > 0 {
+        let text = format!(
+            "up to {} in the memory of a run that died may be gone: the next start of the service, or `audithog ship`, counts them",
+            counted(uncounted, "row")
+        );
+        out.entry("", LABEL, &text)?;
     }
     Ok(())
 }

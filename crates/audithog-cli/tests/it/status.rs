@@ -76,6 +76,12 @@ fn a_service_is_seen_from_its_start_to_its_death() {
     assert_eq!(seen["runs"][0]["state"], "dead");
     assert_eq!(seen["rows"]["requests"], 1);
     assert_adds_up(&seen);
+    let printed = ran(home.path(), &["status"]).1;
+    let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        printed.contains("Losses none counted yet up to 65,536 rows in the memory of a run that died may be gone:"),
+        "{printed}"
+    );
     let (code, printed) = check(home.path(), &[]);
     assert_eq!(code, 3);
     assert!(printed.contains("stopped without saying so"), "{printed}");

@@ -119,11 +119,20 @@ fn equations(status: &Status) -> Markup {
 
 fn losses(here: &Here, status: &Status) -> Markup {
     let rows = here.link("log", &Params::default().with("event", "audit_loss"));
+    let uncounted = status.uncounted();
     html! {
         section {
             h2 { "Losses" }
-            @if status.losses.is_empty() { p.nothing { "No row was ever lost." } }
-            @else {
+            @if uncounted > 0 {
+                p {
+                    @if status.losses.is_empty() { "None is counted yet. " }
+                    "Up to " (cells::count(uncounted)) " rows in the memory of a process that died may be gone: the next start of the service, or "
+                    code { "audithog ship" } ", counts them."
+                }
+            }
+            @if status.losses.is_empty() {
+                @if uncounted == 0 { p.nothing { "No row was ever lost." } }
+            } @else {
                 div.wide tabindex="0" { table {
                     thead { tr { th { "reason" } th.n { "rows" } th { "last" } } }
                     tbody { @for loss in &status.losses {

@@ -153,6 +153,36 @@ async fn the_health_page_counts_as_sql_does() {
     assert!(page.contains("<td>yes</td>") && !page.contains("<b class=\"bad\">no</b>"));
 }
 
+/// What was in memory when a process was killed is counted by the next start: until then nobody may say that nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_that_is_not_counted_yet_is_told() {
+    let shop = Shop::open();
+    shop.call(Call::get("/agents/1")).await;
+    shop.written().await;
+    let app = console(&shop);
+    let said = "No row was ever lost.";
+    let page = fine(&app, "/health").await.text;
+    assert!(page.contains(said), "{page}");
+    assert_eq!(entries(&page, "not counted yet"), Vec::<String>::new());
+
+    // Its process is another one than that of the test, which lives.
+    let ledger = rusqlite::Connection::open(shop.path()).unwrap();
+    let gone = "UPDATE audit_runs SET pid_started = pid_started + 1";
+    ledger.execute(gone, []).unwrap();
+    let page = fine(&app, "/health").await.text;
+    assert!(!page.contains(said), "{page}");
+    assert_eq!(entries(&page, "not counted yet"), ["up to 65536"]);
+    let losses =
+        "None is counted yet. Up to 65,536 rows in the memory of a process that died may be gone";
+    assert!(text_of(&page).contains(losses), "{page}");
+
+    // One that was counted before changes nothing of that.
+    let earlier = "INSERT INTO audit_losses (reason, rows, last_ts) VALUES ('queue_full', 7, 0)";
+    ledger.execute(earlier, []).unwrap();
+    let page = text_of(&fine(&app, "/health").await.text);
+    assert!(page.contains("Up to 65,536 rows in the memory"), "{page}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_pages_through_all_rows_once() {
     let shop = Shop::open_at(lately());

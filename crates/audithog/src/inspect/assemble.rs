@@ -124,6 +124,7 @@ fn run(fact: RunFact, now: Micros) -> RunStatus {
         sign: fact.sign.to_string(),
         sign_age_seconds: age(fact.sign, now),
         ended: fact.ended.map(|at| at.to_string()),
+        queue_capacity: fact.queue_capacity,
         books: fact.books.and_then(|(at, json)| books(at, &json)),
         trouble: fact.trouble.map(|(until, text)| Trouble {
             text,

@@ -119,6 +119,14 @@ impl Status {
         problems
     }
 
+    /// Rows that may be gone and that [`Status::losses`] does not have yet, at most: what was in memory when runs died, which no later start or
+    /// shipment has found.
+    #[must_use]
+    pub fn uncounted(&self) -> u64 {
+        let dead = self.runs.iter().filter(|run| run.state == RunState::Dead);
+        dead.fold(0, |rows, run| rows.saturating_add(run.queue_capacity))
+    }
+
     fn stopped(&self, problems: &mut Vec<Problem>) {
         let mut live = false;
         for run in &self.runs {

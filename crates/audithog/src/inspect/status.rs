@@ -95,6 +95,8 @@ pub struct RunStatus {
     pub sign_age_seconds: f64,
     /// Its end, or when it was found dead.
     pub ended: Option<String>,
+    /// Rows that its memory can hold before they are in the file: so many are gone at most if it dies. 0: it keeps none there.
+    pub queue_capacity: u64,
     /// The process's own counts.
     pub books: Option<Books>,
     /// The last time that it could not write the ledger.

@@ -17,6 +17,7 @@ pub(super) fn show(here: &Here, status: &Status, pace: &Pace) -> Markup {
     let queued: u64 = books.iter().map(|books| books.queued).sum();
     let progress: u64 = books.iter().map(|books| books.requests_in_progress).sum();
     let rows = &status.rows;
+    let uncounted = status.uncounted();
     let lost: u64 = status.losses.iter().map(|loss| loss.rows).sum();
     html! {
         section.pipeline aria-label="Pipeline" {
@@ -27,6 +28,7 @@ pub(super) fn show(here: &Here, status: &Status, pace: &Pace) -> Markup {
                     (entry("requests in progress", &cells::count(progress)))
                     (entry("processes", &cells::count(books.len() as u64)))
                     (entry("lost", &link(&here.link("log", &Params::default().with("event", "audit_loss")), &cells::count(lost))))
+                    @if uncounted > 0 { (entry("not counted yet", &format!("up to {}", cells::count(uncounted)))) }
                 }
             }
             (arrow(pace.stored, "stored"))

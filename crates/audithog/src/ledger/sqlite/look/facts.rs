@@ -65,6 +65,7 @@ pub(crate) struct RunFact {
     /// The last sign of life.
     pub(crate) sign: Micros,
     pub(crate) ended: Option<Micros>,
+    pub(crate) queue_capacity: u64,
     pub(crate) settings_json: String,
     pub(crate) books: Option<(Micros, String)>,
     pub(crate) trouble: Option<(Micros, String)>,
@@ -257,7 +258,7 @@ fn run_facts(
     let visits = runs::visits();
     let mut found = connection.prepare(&format!(
         "SELECT run, service, environment, version, instance, pid, started_ts, alive_ts, ended_ts,
-         unclean, settings_json, {notes}, host_boot, pid_space, pid, pid_started, {visits} FROM audit_runs
+         unclean, settings_json, {notes}, host_boot, pid_space, pid, pid_started, {visits}, queue_capacity FROM audit_runs
          WHERE ended_ts IS NULL
          OR run IN (SELECT run FROM audit_runs WHERE NOT {visits} ORDER BY run DESC LIMIT ?1)
          ORDER BY run DESC LIMIT ?2"
@@ -291,6 +292,7 @@ fn run_facts(
                 started: Micros(row.get(6)?),
                 sign: Micros(row.get(7)?),
                 ended,
+                queue_capacity: count(row.get(20)?),
                 settings_json: row.get(10)?,
                 books: note(11)?,
                 trouble: note(13)?,
