@@ -116,8 +116,7 @@ struct Found {
 async fn show(visit: Visit, subject: Subject) -> Reply {
     let here = &visit.here;
     let range = range(here, LOOKS_BACK)?;
-    let narrow = filter(here, &range)?;
-    let narrow = exactly(&subject, narrow)?;
+    let narrow = exactly(&subject, filter(&beyond(here, &subject), &range)?)?;
     let (of, now) = (range.clone(), here.now);
     let lists = subject.lists;
     let found = visit.read(narrow, None, move |log, narrow| {
@@ -169,6 +168,18 @@ async fn show(visit: Visit, subject: Subject) -> Reply {
         &Frame::new(&title, visit.access.sees_all()),
         &content,
     ))
+}
+
+/// What the address asks for besides the subject, which it names in the words of a filter if it is an endpoint.
+fn beyond(here: &Here, subject: &Subject) -> Here {
+    let named = subject.is.conditions();
+    let said = named.filter(|(name, value)| here.params.get(name) == Some(value));
+    Here {
+        params: said.fold(here.params.clone(), |params, (name, _)| {
+            params.without(name)
+        }),
+        ..here.clone()
+    }
 }
 
 /// The subject as it is: a `*` in a user's id stands for itself.

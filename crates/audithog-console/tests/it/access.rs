@@ -417,6 +417,26 @@ async fn nothing_is_changed_without_right_and_form() {
     assert_eq!(dead(&shop), 3);
 }
 
+/// What an address says of its endpoint is part of the look, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_an_endpoint_names_it_once() {
+    let shop = Shop::open();
+    shop.traffic(20).await;
+    let app = Console::new(shop.path(), |_| Access::all("olga")).router();
+    let page = "/endpoint?method=GET&route=%2Fagents%2F%7Bid%7D&status=404";
+    let page = get_page(&app, page).await;
+    assert!(page.text.contains("<b>2</b>"), "{}", page.text);
+    let asked: String = shop.sql(
+        "SELECT json_extract(properties, '$.filter') FROM audit_logs WHERE event = 'audit_access'",
+    );
+    let mut asked: Vec<String> = serde_json::from_str(&asked).unwrap();
+    asked.sort();
+    assert_eq!(
+        asked,
+        ["method = GET", "route = /agents/{id}", "status_code = 404"]
+    );
+}
+
 /// Who looked, at what, within what: each once, and in the log itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn looks_at_the_log_are_rows_of_it() {
