@@ -33,7 +33,9 @@ Reads the ledger's file in short steps: beside a running service, on what a dead
 Changes nothing, but that a look at a ledger which a service writes now becomes a row of it (audit_access), unless AUDITHOG_ACCESS says \
 otherwise. Every answer says whether it is exact or sampled, over which range, and what the log no longer has.
 
-Unless --since says otherwise, `failures` looks back an hour and the others a day; `request` looks through the whole log.";
+Unless --since says otherwise, `failures` looks back an hour and the others a day; `request` looks through the whole log. \
+Rows are shown in the order in which they were written, the last first, which is not that of their times after an import or where a clock was set; \
+PostHog has them by their times.";
 
 const AFTER_LONG_HELP: &str = "\
 Examples:

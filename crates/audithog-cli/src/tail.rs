@@ -18,7 +18,7 @@ mod line;
 mod stop;
 
 const LONG_ABOUT: &str = "\
-Show the latest rows, and with -f new ones as they come
+Show the rows that were written last, and with -f new ones as they come
 
 One line a row, in the order in which they were written: time, status, method and path, what went wrong, how many milliseconds it took, who, \
 and the request id. In colours on a terminal, unless NO_COLOR is set.
@@ -39,7 +39,7 @@ Exit codes:
   2    A wrong argument
   130  Stopped at once by a second Ctrl-C";
 
-/// Show the latest rows, and with -f new ones as they come
+/// Show the rows that were written last, and with -f new ones as they come
 #[derive(Debug, clap::Args)]
 #[command(long_about = LONG_ABOUT, after_long_help = AFTER_LONG_HELP, after_help = "See --help for examples and exit codes.")]
 pub(crate) struct Args {
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, short)]
     follow: bool,
 
-    /// How many of the latest rows to begin with
+    /// How many of the rows that were written last to begin with
     #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
     lines: usize,
 

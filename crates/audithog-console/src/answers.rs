@@ -175,7 +175,7 @@ impl Shared {
     }
 }
 
-/// Some rows, the latest first.
+/// Some rows, the last written first.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) rows: Vec<LogRow>,
@@ -188,7 +188,7 @@ const STRETCH: u64 = 500_000;
 /// A page is shown with what was found by then.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// Up to `count` rows that the filter admits with numbers below `before`, the latest first. Rare rows are looked for until the time is up.
+/// Up to `count` rows that the filter admits with numbers below `before`, the last written first. Rare rows are looked for until the time is up.
 pub(crate) fn page(
     log: &mut Log,
     filter: &Filter,

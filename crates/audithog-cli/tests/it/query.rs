@@ -191,6 +191,12 @@ fn without_a_name_it_lists_the_questions() {
         assert_eq!(entry["name"], question[0]);
         assert!(table.contains(&format!("\n{} ", question[0])) || table.starts_with(question[0]));
     }
+    // By their numbers, which is not by their times.
+    assert!(!table.contains("the latest first"), "{table}");
+    let (_, help, _) = ran(home.path(), &["query", "--help"]);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = "in the order in which they were written, the last first";
+    assert!(help.contains(said), "{help}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The log: rows, the latest first, as far as somebody scrolls.
+//! The log: rows, the last written first, as far as somebody scrolls.
 
 use axum::Extension;
 use maud::{Markup, html};
@@ -71,7 +71,7 @@ fn rows(here: &Here, found: &Page, head: u64, later: bool) -> Markup {
             @match (found.before, found.rows.is_empty()) {
                 (Some(before), _) => {
                     a #more rel="next" href=(here.link("log", &asked.set("before", &before.to_string()))) {
-                        @if found.rows.len() < ROWS { "Look further back" } @else { "Earlier rows" }
+                        @if found.rows.len() < ROWS { "Look further back" } @else { "Rows written before these" }
                     }
                 }
                 (None, true) if !later => {

@@ -22,7 +22,7 @@ const NEIGHBOURS: usize = 5;
 struct Found {
     row: LogRow,
     request: Vec<LogRow>,
-    /// The user's other rows, the latest first.
+    /// The user's other rows, the last written first.
     after: Vec<LogRow>,
     before: Vec<LogRow>,
 }

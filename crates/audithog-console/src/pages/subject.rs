@@ -15,7 +15,7 @@ use crate::view::layout::Frame;
 use crate::view::table::{self, Shown};
 
 const LOOKS_BACK: &str = "24h";
-/// The latest rows that are shown.
+/// Of the rows that were written last, so many are shown.
 const ROWS: usize = 25;
 /// Lines of a list.
 const LINES: usize = 15;
@@ -154,7 +154,7 @@ async fn show(visit: Visit, subject: Subject) -> Reply {
             @for (list, answer) in subject.lists.iter().zip(&found.lists) { (list.show(here, answer, &rows)) }
         }
         section {
-            h2 { "Latest rows" }
+            h2 { "Rows, the last written first" }
             @if found.rows.is_empty() { p.nothing { "None in this time." } }
             @else {
                 div.wide tabindex="0" { table.log { (table::log_head()) tbody { (table::log_rows(here, &found.rows)) } } }

@@ -12,7 +12,7 @@ use crate::params::Params;
 pub(crate) fn log_head() -> Markup {
     html! {
         thead { tr {
-            th { "time" }
+            th title="Rows are in the order in which they were written, not of their times." { "time" }
             th { "status" }
             th { "what" }
             th { "error" }

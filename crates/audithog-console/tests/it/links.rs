@@ -89,7 +89,11 @@ async fn every_count_is_that_of_the_rows_behind_its_link() {
         let page = get_page(&app, uri).await;
         assert_eq!(page.status, 200, "{uri}: {}", page.text);
         // The rows themselves stand below.
-        let figures = page.text.split("<h2>Latest rows</h2>").next().unwrap();
+        let figures = page
+            .text
+            .split("<h2>Rows, the last written first</h2>")
+            .next()
+            .unwrap();
         let mut counted = 0;
         for cell in parts(figures, "<td class=\"n\">", "</td>") {
             let Some(to) = &cell.to else {

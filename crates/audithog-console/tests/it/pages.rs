@@ -204,6 +204,28 @@ async fn the_log_pages_through_all_rows_once() {
     assert_eq!(seen, (1..=head).rev().collect::<Vec<_>>());
 }
 
+/// Which is not the order of their times after an import, or where a clock was set.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_say_in_which_order_they_are() {
+    let shop = Shop::open();
+    shop.call(Call::get("/agents/1").by("ada", "acme")).await;
+    let earlier = SystemTime::now() - Duration::from_secs(600);
+    let shop = shop.again_at(earlier).await;
+    shop.call(Call::get("/agents/2").by("ada", "acme")).await;
+    shop.written().await;
+    let app = console(&shop);
+    for (uri, said) in [
+        ("/log?user=ada", "in the order in which they were written"),
+        ("/user?id=ada", "<h2>Rows, the last written first</h2>"),
+    ] {
+        let page = fine(&app, uri).await.text;
+        assert!(page.contains(said), "{page}");
+        let (_, rows) = page.split_once("<table class=\"log\">").unwrap();
+        let at = |path: &str| rows.find(path).unwrap();
+        assert!(at("/agents/2") < at("/agents/1"), "{rows}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_choose_rows_as_sql_does() {
     let shop = Shop::open_at(lately());

@@ -13,7 +13,7 @@ use crate::record::Field;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Named {
-    /// Which requests failed? The latest first.
+    /// Which requests failed? The last first: of a ledger the last written, of PostHog the latest.
     Failures,
     /// Which endpoints have the highest rate of 5xx?
     Paths,
@@ -86,19 +86,19 @@ impl Named {
     #[must_use]
     pub fn about(self) -> &'static str {
         match self {
-            Self::Failures => "Requests that failed, the latest first",
+            Self::Failures => "Requests that failed, the last first",
             Self::Paths => {
                 "Endpoints with the highest rate of 5xx, with counts; one failure of one request does not lead"
             }
             Self::Users => "Requests by user",
             Self::Codes => "The most frequent error codes",
             Self::Slowest => "The slowest endpoints: p50, p95, p99",
-            Self::User => "What one user did, the latest first",
-            Self::Admins => "What administrators did, the latest first",
+            Self::User => "What one user did, the last first",
+            Self::Admins => "What administrators did, the last first",
             Self::Request => "One request with all its business events, in order",
             Self::Traffic => "Requests over time, by outcome",
             Self::Endpoint => "Who used an endpoint",
-            Self::Address => "What came from one address, the latest first",
+            Self::Address => "What came from one address, the last first",
             Self::Refusals => "Who was refused for a quota or a rate limit, and where",
         }
     }

@@ -132,7 +132,7 @@ impl Log {
         self.walk(filter, Direction::Forward, after, upto)
     }
 
-    /// The same rows, the latest first.
+    /// The same rows, the last written first.
     ///
     /// # Errors
     ///
