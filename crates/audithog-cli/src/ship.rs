@@ -39,11 +39,14 @@ Examples:
 A read-only volume must be copied first, each ledger with its -wal file: shipping writes the cursor. What was shipped before and
 is sent again de-duplicates by uuid in PostHog.
 
+What may have been a ledger and cannot be recognised as one (damaged or emptied, or its -wal file alone) and symbolic links to other
+places, which are not followed, are skipped with a line that says so. `no ledger found` means that there is nothing of one.
+
 Exit codes:
-  0  PostHog has everything that it was to get, or there was nothing
+  0  PostHog has everything that it was to get, or there was nothing of a ledger
   1  Something went wrong while it ran
   2  It cannot start like this: an argument, a variable, no key, no such path
-  3  Something is left: rows still wait, PostHog refused some for good, or a ledger was skipped";
+  3  Something is left: rows still wait, PostHog refused some for good, or something was skipped";
 
 /// Ship what waits in ledgers whose processes are gone
 #[derive(Debug, clap::Args)]
@@ -84,6 +87,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let found = ship::find(path).map_err(|error| Failure::new(2, error))?;
         ledgers.extend(found.ledgers);
         for (path, error) in found.unreadable {
+            if args.has_where_it_leads(&path) {
+                continue;
+            }
             ends.push((path, Outcome::Skipped(sentence(&error))));
         }
     }
@@ -134,6 +140,14 @@ impl Args {
             }
             Err(error) => Err(Failure::new(1, error)),
         }
+    }
+
+    /// A link's target may be among the paths: that is what its line asks for.
+    fn has_where_it_leads(&self, link: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().ok();
+        let mut given = self.paths.iter().filter_map(|path| real(path));
+        link.is_symlink()
+            && real(link).is_some_and(|target| given.any(|path| target.starts_with(path)))
     }
 
     fn print(&self, path: &Path, outcome: &Outcome) {

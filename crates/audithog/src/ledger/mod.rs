@@ -33,10 +33,10 @@ pub(crate) use sqlite::CURRENT_SCHEMA;
 #[cfg(any(test, fuzzing))]
 pub(crate) use sqlite::fuzz;
 pub(crate) use sqlite::{
-    ACCESS, Access, AdHoc, AdHocEnd, AdHocLimits, DEAD_LETTERS, Direction, Dismissed, Extent,
-    Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, OpenReport, OpenRun, Replayed,
-    RunFact, RunLife, SinkFact, SqliteReader, SqliteStore, UncleanStop, Walk, Whereabouts,
-    append_beside, is_ledger, lacks_access, put_aside_before, reserve_in_use, space,
+    ACCESS, Access, AdHoc, AdHocEnd, AdHocLimits, Content, DEAD_LETTERS, Direction, Dismissed,
+    Extent, Facts, Glance, LetterFilter, LetterRow, Looker, LossFact, OpenReport, OpenRun,
+    Replayed, RunFact, RunLife, SinkFact, SqliteReader, SqliteStore, UncleanStop, Walk,
+    Whereabouts, append_beside, lacks_access, put_aside_before, reserve_in_use, space,
 };
 #[cfg(feature = "posthog")]
 pub(crate) use sqlite::{Compared, Passed, verify};

@@ -35,7 +35,7 @@ use rusqlite::{Connection, OpenFlags};
 pub(crate) use ad_hoc::{AdHoc, AdHocEnd, AdHocLimits};
 pub(crate) use dead_letters::{LetterFilter, LetterRow};
 pub(crate) use facts::{Facts, LossFact, RunFact, RunLife, SinkFact};
-pub(crate) use orphan::{Glance, is_ledger};
+pub(crate) use orphan::{Content, Glance};
 pub(crate) use rows::{Direction, Extent, Walk};
 #[cfg(feature = "posthog")]
 pub(crate) use settled::Passed;

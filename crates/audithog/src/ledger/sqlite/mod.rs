@@ -84,8 +84,8 @@ pub(crate) use error::lacks_access;
 #[cfg(feature = "posthog")]
 pub(crate) use look::Passed;
 pub(crate) use look::{
-    Access, AdHoc, AdHocEnd, AdHocLimits, Direction, Extent, Facts, Glance, LetterFilter,
-    LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, Walk, is_ledger, space,
+    Access, AdHoc, AdHocEnd, AdHocLimits, Content, Direction, Extent, Facts, Glance, LetterFilter,
+    LetterRow, Looker, LossFact, RunFact, RunLife, SinkFact, Walk, space,
 };
 pub(crate) use read::SqliteReader;
 pub(crate) use replay::Replayed;

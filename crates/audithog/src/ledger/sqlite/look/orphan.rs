@@ -56,45 +56,62 @@ impl Looker {
     }
 }
 
-/// Whether the file at `path` is a ledger, by its first bytes and, where those do not tell, by its tables.
-///
-/// False for what is no SQLite file, also one too short to be one.
-pub(crate) fn is_ledger(path: &Path) -> Result<bool, StoreError> {
-    let unreadable = |source: std::io::Error| StoreError {
-        source: Some(Box::new(source)),
-        ..plain(
-            StoreErrorKind::Unusable,
-            format!("the file {} cannot be read", path.display()),
-        )
-    };
-    if is_open_here(path) {
-        return by_tables(path);
-    }
-    let mut header = [0_u8; HEADER];
-    match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(false),
-        Err(error) => return Err(unreadable(error)),
-    }
-    let (head, id) = header.split_at(APPLICATION_ID_AT);
-    if !head.starts_with(MAGIC) {
-        return Ok(false);
-    }
-    if id == schema::APPLICATION_ID.to_be_bytes() {
-        return Ok(true);
-    }
-    // A young ledger's id may be in the write-ahead log alone.
-    let log = std::fs::metadata(file::beside(path, "-wal"));
-    if id != [0; 4] || !log.is_ok_and(|log| log.len() > 0) {
-        return Ok(false);
-    }
-    by_tables(path)
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Ledger,
+    /// It has a ledger's mark, but not the beginning of a database.
+    Damaged,
+    /// SQLite's, of another application.
+    OtherDatabase,
+    /// Also what is too short for a database.
+    NoDatabase,
 }
 
-fn by_tables(path: &Path) -> Result<bool, StoreError> {
+impl Content {
+    /// By the first bytes of the file at `path` and, where those do not tell, by its tables.
+    pub(crate) fn of(path: &Path) -> Result<Self, StoreError> {
+        let unreadable = |source: std::io::Error| StoreError {
+            source: Some(Box::new(source)),
+            ..plain(
+                StoreErrorKind::Unusable,
+                format!("the file {} cannot be read", path.display()),
+            )
+        };
+        if is_open_here(path) {
+            return by_tables(path);
+        }
+        let mut header = [0_u8; HEADER];
+        match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                return Ok(Self::NoDatabase);
+            }
+            Err(error) => return Err(unreadable(error)),
+        }
+        let (head, id) = header.split_at(APPLICATION_ID_AT);
+        let marked = id == schema::APPLICATION_ID.to_be_bytes();
+        match (head.starts_with(MAGIC), marked) {
+            (true, true) => return Ok(Self::Ledger),
+            (false, true) => return Ok(Self::Damaged),
+            (false, false) => return Ok(Self::NoDatabase),
+            (true, false) => {}
+        }
+        // A young ledger's id may be in the write-ahead log alone.
+        let log = std::fs::metadata(file::beside(path, "-wal"));
+        if id != [0; 4] || !log.is_ok_and(|log| log.len() > 0) {
+            return Ok(Self::OtherDatabase);
+        }
+        by_tables(path)
+    }
+}
+
+fn by_tables(path: &Path) -> Result<Content, StoreError> {
     match Looker::open(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.source.is_none() && error.kind == StoreErrorKind::Unusable => Ok(false),
+        Ok(_) => Ok(Content::Ledger),
+        Err(error) if error.source.is_none() && error.kind == StoreErrorKind::Unusable => {
+            Ok(Content::OtherDatabase)
+        }
         Err(error) => Err(error),
     }
 }
