@@ -137,6 +137,7 @@ mod documentation {
         ImportHistory: "docs/how-to/import-history.md",
         FromNestjs: "docs/how-to/migrate-from-nestjs-posthog-node.md",
         FromPosthogRs: "docs/how-to/migrate-from-posthog-rs.md",
+        Systemd: "docs/how-to/systemd.md",
         TestYourService: "docs/how-to/test-your-service.md",
         Metrics: "docs/reference/metrics.md",
     }
