@@ -29,7 +29,7 @@ environment as the service has it. If PostHog has any row of the range, the ledg
 const AFTER_LONG_HELP: &str = "\
 Examples:
   audithog posthog reconcile --since 24h
-  audithog posthog reconcile --since monday --until yesterday --db /var/lib/shop/audit.db --format json
+  audithog posthog reconcile --since yesterday --until today --db /var/lib/shop/audit.db --format json
   POSTHOG_API_KEY=phc_… audithog posthog reconcile --since 24h --resend
 
 The personal key needs the scope query:read. PostHog allows 240 queries a minute and 2,400 an hour: a day on which both sides agree takes

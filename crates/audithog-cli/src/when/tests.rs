@@ -184,3 +184,35 @@ fn spans_are_read_with_their_unit() {
         assert!(span(wrong).is_err(), "{wrong}");
     }
 }
+
+/// As from a Monday until yesterday was, on Mondays and Tuesdays.
+#[test]
+fn a_range_in_an_example_is_none_that_is_empty_on_some_days() {
+    let pages = [
+        include_str!("../posthog/reconcile.rs"),
+        include_str!("../../../../docs/reference/posthog.md"),
+    ];
+    let mut seen = 0;
+    for line in pages.iter().flat_map(|page| page.lines()) {
+        let after = |option: &str| {
+            let (_, rest) = line.split_once(option)?;
+            rest.split_whitespace().next()
+        };
+        let (Some(since), Some(until)) = (
+            after("audithog posthog reconcile --since "),
+            after(" --until "),
+        ) else {
+            continue;
+        };
+        seen += 1;
+        for day in 23..30 {
+            let clock = clock(&format!("2026-11-{day}T14:00:00+01:00[Europe/Berlin]"));
+            let begin = clock.past(since).unwrap();
+            assert!(
+                begin < clock.moment(until).unwrap(),
+                "{line} on November {day}"
+            );
+        }
+    }
+    assert_eq!(seen, 2, "the help and its page");
+}
