@@ -29,7 +29,7 @@ Examples:
 
 Exit codes:
   0  Done
-  1  It could not be done, or not all of it
+  1  It could not be done, or not all of it: also if `replay` or `dismiss` find no letter with the --reason
   2  A wrong argument";
 
 /// See what a destination refused for good, send it again, or dismiss it
@@ -84,8 +84,24 @@ const MOST_REASONS: usize = 15;
 impl Which {
     /// After nothing was found: if no letter has the reason that was asked for, says which reasons there are.
     fn hint(&self, file: &mut LedgerFile) -> Result<(), Failure> {
+        if let Some((text, _)) = self.wrong_reason(file)?.filter(|(_, others)| *others) {
+            text.lines().for_each(remark);
+        }
+        Ok(())
+    }
+
+    /// After nothing was done: the same is a failure.
+    fn must_have_matched(&self, file: &mut LedgerFile) -> Result<(), Failure> {
+        match self.wrong_reason(file)? {
+            Some((text, _)) => Err(Failure::new(1, text)),
+            None => Ok(()),
+        }
+    }
+
+    /// If no letter has the reason that was asked for: says so, with those there are, and whether there are any.
+    fn wrong_reason(&self, file: &mut LedgerFile) -> Result<Option<(String, bool)>, Failure> {
         let Some(asked) = &self.reason else {
-            return Ok(());
+            return Ok(None);
         };
         let mut letters = DeadLetters::all();
         if let Some(sink) = &self.sink {
@@ -96,20 +112,22 @@ impl Which {
             let reason = letter.map_err(failed)?.reason().to_owned();
             *reasons.entry(reason).or_default() += 1;
         }
-        if reasons.is_empty() || reasons.contains_key(asked) {
-            return Ok(());
+        if reasons.contains_key(asked) {
+            return Ok(None);
         }
-        remark(&format!(
-            "no dead letter has the reason '{}'; there are:",
-            plain(asked)
-        ));
+        let mut text = format!("no dead letter has the reason '{}'", plain(asked));
+        if reasons.is_empty() {
+            text += ", or any other";
+            return Ok(Some((text, false)));
+        }
+        text += "; there are:";
         for (reason, n) in reasons.iter().take(MOST_REASONS) {
-            remark(&format!("  {} ({})", plain(reason), number(*n)));
+            text += &format!("\n  {} ({})", plain(reason), number(*n));
         }
         if let more @ 1.. = reasons.len().saturating_sub(MOST_REASONS) {
-            remark(&format!("  and {} more", number(more as u64)));
+            text += &format!("\n  and {} more", number(more as u64));
         }
-        Ok(())
+        Ok(Some((text, true)))
     }
 }
 

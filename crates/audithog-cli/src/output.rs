@@ -69,6 +69,14 @@ impl Output {
         Ok(())
     }
 
+    /// The same with text that somebody may copy: folded on a terminal only.
+    pub(crate) fn copyable(&mut self, label: &str, indent: usize, text: &str) -> io::Result<()> {
+        if io::stdout().is_terminal() {
+            return self.entry(label, indent, text);
+        }
+        writeln!(self.to, "{label:<indent$}{text}")
+    }
+
     pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         serde_json::to_string_pretty(value)
             .map_err(io::Error::from)

@@ -64,7 +64,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     output.entry("", 0, &text).map_err(written)?;
     output.end()?;
     if done.dismissed + done.already == 0 {
-        args.which.hint(&mut file)?;
+        args.which.must_have_matched(&mut file)?;
     }
     if done.dismissed + done.already < asked.len() as u64 {
         let text = "not all of these rows are dead letters; see `audithog dead-letters list`";

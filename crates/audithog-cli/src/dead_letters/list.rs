@@ -86,7 +86,7 @@ fn line(output: &mut Output, letter: &DeadLetter) -> io::Result<()> {
     if let Some(at) = letter.refused_text() {
         why = format!("{} refused: {why}", time(&at));
     }
-    output.entry("", 12, &why)?;
+    output.copyable("", 12, &why)?;
     let dismissed = letter.dismissed_text().zip(letter.dismissed_by());
     let Some((at, by)) = dismissed else {
         return Ok(());

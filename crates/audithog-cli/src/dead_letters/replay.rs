@@ -67,7 +67,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     output.entry("", 0, &text).map_err(written)?;
     output.end()?;
     if done.replayed + done.gone == 0 {
-        args.which.hint(&mut file)?;
+        args.which.must_have_matched(&mut file)?;
     }
     if done.gone > 0 {
         return Err(Failure::new(

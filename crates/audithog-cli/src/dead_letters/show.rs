@@ -45,7 +45,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                 serde_json::Value::String(text) => text,
                 other => other.to_string(),
             };
-            output.entry(name, LABEL, &plain(&text)).map_err(written)?;
+            output
+                .copyable(name, LABEL, &plain(&text))
+                .map_err(written)?;
         }
         if letter.row().is_none() {
             let gone = "removed by retention: the letter cannot be sent again";

@@ -23,19 +23,27 @@ fn shipping(home: &TempDir, stand_in: &PostHogStandIn) -> Demo {
 }
 
 /// Refuses what requests to `/agents` say.
-fn poison(stand_in: &PostHogStandIn) {
-    stand_in.judge(|event, _| {
+fn poison(stand_in: &PostHogStandIn, detail: &'static str) {
+    stand_in.judge(move |event, _| {
         let poisoned = event
             .properties
             .get("path")
             .is_some_and(|path| path == "/agents");
-        poisoned.then(|| Verdict::Drop(DETAIL.to_owned()))
+        poisoned.then(|| Verdict::Drop(detail.to_owned()))
     });
 }
 
 /// A service with two dead letters; the numbers of their rows.
 fn with_letters(home: &TempDir, stand_in: &PostHogStandIn) -> (Demo, Vec<u64>) {
-    poison(stand_in);
+    with_letters_of(home, stand_in, DETAIL)
+}
+
+fn with_letters_of(
+    home: &TempDir,
+    stand_in: &PostHogStandIn,
+    detail: &'static str,
+) -> (Demo, Vec<u64>) {
+    poison(stand_in, detail);
     let demo = shipping(home, stand_in);
     demo.request("GET", "/agents", "", "");
     demo.request("GET", "/agents", "", "");
@@ -160,15 +168,21 @@ fn a_reason_that_no_letter_has_is_answered_with_those_there_are() {
          audithog:   {REASON} (2)\n"
     );
     let asked = ["--reason", "poison\u{1b}"];
-    for command in [
-        &["list"][..],
-        &["list", "--format", "json"],
-        &["replay"],
-        &["dismiss"],
-        &["export", "-o", "letters.ndjson"],
+    for (command, expected) in [
+        (&["list"][..], 0),
+        (&["list", "--format", "json"], 0),
+        (&["export", "-o", "letters.ndjson"], 0),
+        // Nothing found is an answer; nothing done is none.
+        (&["replay"], 1),
+        (&["dismiss"], 1),
     ] {
         let (code, _, complaint) = run(&[command, &asked].concat());
-        assert_eq!((code, &complaint), (0, &hint), "{command:?}");
+        assert_eq!((code, &complaint), (expected, &hint), "{command:?}");
+    }
+    for command in ["replay", "dismiss"] {
+        let (code, _, complaint) = run(&[command, "--reason", REASON, "--sink", "other"]);
+        let none = format!("audithog: no dead letter has the reason '{REASON}', or any other\n");
+        assert_eq!((code, complaint), (1, none), "{command}");
     }
     // The example has the form that PostHog's reasons have.
     let (_, help, _) = run(&["--help"]);
@@ -180,6 +194,35 @@ fn a_reason_that_no_letter_has_is_answered_with_those_there_are() {
     assert_eq!((code, &*complaint), (0, ""));
     let (code, _, complaint) = run(&["list", "--reason", "poison", "--sink", "other"]);
     assert_eq!((code, &*complaint), (0, ""));
+}
+
+#[test]
+fn a_long_reason_can_be_copied_from_a_pipe() {
+    const LONG: &str = "the property `plan` is a number here, and a text in all of the 1,204 events before it, \
+                        which this project's schema of events does not allow any more";
+    let home = TempDir::new().unwrap();
+    let stand_in = PostHogStandIn::start().unwrap();
+    let (_demo, seqs) = with_letters_of(&home, &stand_in, LONG);
+    let run = |arguments: &[&str]| ran(home.path(), &[&["dead-letters"], arguments].concat());
+    let all = letters(home.path(), &["list", "--format", "json"]);
+    let reason = all[0]["reason"].as_str().unwrap();
+    assert!(reason.len() > 100, "{reason}");
+
+    let (_, shown, _) = run(&["show", &seqs[0].to_string()]);
+    assert!(
+        shown.contains(&format!("\nreason               {reason}\n")),
+        "{shown}"
+    );
+    let (_, listed, _) = run(&["list"]);
+    let copied: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.split_once(" refused: "))
+        .map(|(_, reason)| reason)
+        .collect();
+    assert_eq!(copied, [reason; 2], "{listed}");
+    let (code, printed, complaint) = run(&["replay", "--reason", copied[0]]);
+    assert_eq!((code, &*complaint), (0, ""));
+    assert!(printed.starts_with("2 dead letters wait"), "{printed}");
 }
 
 #[test]
