@@ -25,7 +25,7 @@ Examples:
   audithog status                          The ledger that AUDITHOG_DB names, else ./audit.db
   audithog status /var/lib/shop/audit.db   That file
   audithog status --format json | jq .sinks
-  audithog status --check                  For probes: prints problems only, and exits by the worst one
+  audithog status --check                  For alerts: prints problems only, and exits by the worst one
 
 Exit codes:
   0  Shown; with --check: no problem
@@ -55,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 
-    /// Only look for problems, and exit with the worst one's code; for probes
+    /// Only look for problems, and exit with the worst one's code; for alerts. It is no liveness probe: a restart ends neither a hold nor a full disk
     #[arg(long)]
     check: bool,
 
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         .window(args.window)
         .max_dead_letters(args.max_dead_letters);
     let problems = status.problems(&limits);
-    // Probes are often: they pay for nothing that they do not judge.
+    // Checks are often: they pay for nothing that they do not judge.
     let projection = if args.check {
         None
     } else {
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     let ended = output.end();
     match problems.first() {
-        // Also when nobody reads the text: a probe wants the code.
+        // Also when nobody reads the text: a check wants the code.
         Some(worst) if args.check => Err(Failure::quiet(exit_code(worst.kind))),
         _ => ended,
     }

@@ -397,6 +397,16 @@ fn a_reader_that_leaves_is_no_failure() {
     assert_eq!(ended(&["status"]), Some(0));
     assert_eq!(ended(&["status", "--format", "json"]), Some(0));
     assert_eq!(ended(&["dead-letters", "list"]), Some(0));
-    // The code is what a probe wants.
+    // The code is what a check wants.
     assert_eq!(ended(&["status", "--check"]), Some(3));
+}
+
+#[test]
+fn the_help_says_what_a_check_is_for() {
+    let home = TempDir::new().unwrap();
+    let (code, help, _) = ran(home.path(), &["status", "--help"]);
+    assert_eq!(code, 0);
+    assert!(help.contains("For alerts: prints problems only"), "{help}");
+    assert!(help.contains("no liveness probe"), "{help}");
+    assert!(!help.contains("or probes"), "{help}");
 }
