@@ -13,10 +13,7 @@ const GROUP: u32 = 256;
 fn watch_one_request(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("watch one request");
     for around in [Around::Noop, Around::Audit] {
-        let Ok(mut service) = Service::new(around) else {
-            eprintln!("the logger does not start");
-            continue;
-        };
+        let mut service = Service::new(around).expect("a service");
         let mut asked = 0_u32;
         group.bench_function(format!("{around:?}"), |bencher| {
             bencher.iter(|| {
@@ -32,10 +29,7 @@ fn watch_one_request(criterion: &mut Criterion) {
 
 /// A row for which there is no room: counted under its reason, and dropped.
 fn admit_when_full(criterion: &mut Criterion) {
-    let Ok(full) = Unwritten::start(settings()) else {
-        eprintln!("the logger does not start");
-        return;
-    };
+    let full = Unwritten::start(settings()).expect("a logger");
     let logger = full.logger();
     while logger.health().lost.is_empty() {
         logger.event("filler").log();

@@ -10,9 +10,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 const FIRST: i64 = 1_772_366_400_000_000;
 
 fn decide_a_verdict(criterion: &mut Criterion) {
-    let Ok(sink) = Sink::new() else {
-        return;
-    };
+    let sink = Sink::new().expect("a sink");
     let size = sink.request_rows();
     let ids = Rows::of(ServiceRows::from(FIRST).take(size)).ids();
     let reply = |one: &str, from: usize| {

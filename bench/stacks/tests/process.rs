@@ -163,14 +163,21 @@ fn every_audithog_stack_delivers_each_request_once() {
 
 #[test]
 fn without_a_receiver_audithog_keeps_every_row() {
-    let last = drive("audithog-best-effort", None);
-    assert_eq!(last["books"], "ok", "{last}");
-    assert_eq!(last["rows_made"], REQUESTS, "{last}");
+    for stack in [
+        "audithog-best-effort",
+        "audithog-durable",
+        "audithog-fail-closed",
+    ] {
+        let last = drive(stack, None);
+        assert_eq!(last["books"], "ok", "{stack}: {last}");
+        assert_eq!(last["rows_made"], REQUESTS, "{stack}: {last}");
+        assert_eq!(last["rows_lost"], 0, "{stack}: {last}");
+    }
 }
 
 #[test]
 fn a_log_file_has_a_line_for_each_request() {
-    for stack in ["trace-file", "json-line"] {
+    for stack in ["trace-file", "json-line", "json-line-buffered"] {
         let directory = tempfile::tempdir().unwrap();
         drive_in(directory.path(), stack, None);
         let log = std::fs::read_to_string(directory.path().join("log.jsonl")).unwrap();

@@ -18,7 +18,7 @@ fn main() -> Result<(), Failure> {
             "bare" => process::serve(unaudited()).await?,
             "noop" => process::serve(unaudited().layer(noop::Noop)).await?,
             "trace-file" => return trace_file::run(&settings).await,
-            "json-line" => return json_line::run(&settings).await,
+            "json-line" | "json-line-buffered" => return json_line::run(&settings).await,
             name if name.starts_with("audithog-") => return audithog::run(&settings).await,
             _ => return Err(settings.unknown()),
         }
