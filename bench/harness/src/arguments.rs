@@ -12,6 +12,7 @@ Runs the benchmark suite in alternating rounds on this machine.
         --only GROUP,…             closed, open, parts, instructions, build
         --stacks STACK,…           these, and bare
         --rounds N                 instead of 5 (quick: 2)
+        --full                     also a ledger of 100 million rows, some 15 GB and minutes
     cargo xtask bench --report     writes tables and plots again from bench/results.json
     cargo xtask bench --check      the suite compiles without a warning, and its tests pass
 ";
@@ -20,6 +21,8 @@ Runs the benchmark suite in alternating rounds on this machine.
 pub(crate) struct Arguments {
     pub(crate) help: bool,
     pub(crate) quick: bool,
+    /// With a ledger of 100 million rows.
+    pub(crate) full: bool,
     /// Only write what earlier results say.
     pub(crate) report: bool,
     pub(crate) only: Vec<Group>,
@@ -40,6 +43,7 @@ impl Arguments {
             match word.as_str() {
                 "--help" | "-h" => arguments.help = true,
                 "--quick" => arguments.quick = true,
+                "--full" => arguments.full = true,
                 "--report" => arguments.report = true,
                 "--only" => {
                     arguments.only = value()?.split(',').map(group).collect::<Result<_>>()?;
@@ -50,6 +54,9 @@ impl Arguments {
                 "--rounds" => arguments.rounds = Some(rounds(value()?)?),
                 other => bail!("`{other}` is not known here"),
             }
+        }
+        if arguments.quick && arguments.full {
+            bail!("`--quick` and `--full` exclude each other");
         }
         Ok(arguments)
     }
@@ -98,9 +105,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_understood() {
-        let arguments = parse("--quick --only open,parts --stacks bare,otlp --rounds 3").unwrap();
+        let arguments = parse("--full --only open,parts --stacks bare,otlp --rounds 3").unwrap();
         let expected = Arguments {
-            quick: true,
+            full: true,
             only: vec![Group::Open, Group::Parts],
             stacks: vec!["bare".to_owned(), "otlp".to_owned()],
             rounds: Some(3),
@@ -117,6 +124,7 @@ mod tests {
             ("--rounds 0", "`--rounds 0`"),
             ("--rounds", "needs a value"),
             ("--fast", "--fast"),
+            ("--quick --full", "exclude each other"),
         ] {
             let problem = parse(line).unwrap_err().to_string();
             assert!(problem.contains(word), "{line}: {problem}");

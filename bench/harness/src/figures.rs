@@ -1,6 +1,6 @@
 //! What the results mean: differences and ratios of measurements of one round, then their median. Pure.
 
-use crate::read::programs::Latency;
+use crate::read::programs::{Latency, Part};
 use crate::read::wrk::count_as_f64;
 use crate::results::{Closed, Results, by_round};
 use crate::stats::{Round, Spread, paired, spread};
@@ -61,6 +61,26 @@ impl Results {
             .collect()
     }
 
+    /// The largest share of its rows that a process of the stack lost, by its own count or by what arrived.
+    pub(crate) fn lost(&self, variant: &Variant) -> f64 {
+        let not_arrived = self
+            .delivered(variant)
+            .into_iter()
+            .map(|(_, share)| 1.0 - share);
+        let counted = self.processes_of(variant).map(|closed| {
+            let made = closed.last.rows_made.unwrap_or(0).max(1);
+            count_as_f64(closed.last.rows_lost.unwrap_or(0)) / count_as_f64(made)
+        });
+        not_arrived.chain(counted).fold(0.0, f64::max)
+    }
+
+    /// Rows that a measurement of the open loop was answered for and that are gone, or were never made.
+    pub(crate) fn lost_at_fixed_rates(&self) -> Rounds {
+        let ours = self.open.iter().filter(|open| open.case.variant.is_ours());
+        ours.filter_map(|open| Some((open.round, count_as_f64(open.last.as_ref()?.missing()))))
+            .collect()
+    }
+
     /// Microseconds more than bare at the same rate in the same round.
     pub(crate) fn latency_added(
         &self,
@@ -101,7 +121,9 @@ impl Results {
             .parts
             .iter()
             .filter(|part| part.group == group && part.name.starts_with(prefix));
-        let worst = values.max_by(|a, b| a.value.total_cmp(&b.value))?;
+        // The largest of all that was seen, not of the medians: it may be another size's.
+        let largest = |part: &Part| part.max.unwrap_or(part.value);
+        let worst = values.max_by(|a, b| largest(a).total_cmp(&largest(b)))?;
         self.part(group, &worst.name)
     }
 
@@ -141,7 +163,7 @@ pub(crate) fn goal_case(layout: Layout, situation: Situation) -> OpenCase {
 pub(crate) mod tests {
     use super::*;
     use crate::read::procfs::Disturbance;
-    use crate::read::programs::{Clean, Count, Final, Part};
+    use crate::read::programs::{Clean, Count, Final};
     use crate::results::Open;
 
     pub(crate) fn closed(
@@ -203,6 +225,7 @@ pub(crate) mod tests {
             case,
             rate: 60_000,
             latency,
+            last: None,
             drained: None,
             disturbance: Disturbance::default(),
             repeats: 0,
@@ -330,6 +353,32 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_thrown_away_or_never_made_is_lost() {
+        let mut lossy = closed("audithog-memory", false, 0, 8.0, 1.0);
+        lossy.last.rows_made = Some(1_000_000);
+        lossy.last.rows_lost = Some(400_000);
+        let mut cut = closed("otlp", true, 0, 8.0, 1.0);
+        cut.received.as_mut().unwrap().distinct = 750_000;
+        let case = goal_case(Layout::Shared, Situation::Refuses);
+        let mut fixed = open(case, 0, 20.0, 50.0);
+        fixed.last = Some(Final {
+            answered: 100,
+            rows_made: Some(97),
+            rows_lost: Some(2),
+            ..lossy.last.clone()
+        });
+        let results = Results {
+            closed: vec![lossy, cut, closed("bare", false, 0, 7.0, 1.0)],
+            open: vec![fixed],
+            ..Results::default()
+        };
+        assert_eq!(results.lost(&Variant::new("audithog-memory", false)), 0.4);
+        assert_eq!(results.lost(&Variant::new("otlp", true)), 0.25);
+        assert_eq!(results.lost(&Variant::new("bare", false)), 0.0);
+        assert_eq!(results.lost_at_fixed_rates(), [(0, 5.0)]);
+    }
+
+    #[test]
     fn lines_in_a_file_are_delivered_rows_too() {
         let mut file = closed("json-line", false, 0, 11.0, 1.0);
         file.lines = Some(500_000);
@@ -371,19 +420,19 @@ pub(crate) mod tests {
     fn a_run_without_clean_requests_is_no_good_latency() {
         let case = goal_case(Layout::Shared, Situation::Healthy);
         let mut late = open(case.clone(), 0, 0.0, 0.0);
-        late.latency.clean.n = 0;
+        late.latency.clean.n = 999;
         let bare = OpenCase {
             variant: Variant::new("bare", false),
             ..case.clone()
         };
-        let results = Results {
+        let mut results = Results {
             open: vec![open(bare, 0, 20.0, 50.0), late],
             ..Results::default()
         };
-        assert_eq!(
-            results.latency_added(&case, |latency| latency.clean.p99()),
-            None
-        );
+        let added = |results: &Results| results.latency_added(&case, |latency| latency.clean.p99());
+        assert_eq!(added(&results), None);
+        results.open[1].latency.clean.n = 1_000;
+        assert!(added(&results).is_some());
     }
 
     #[test]
@@ -429,16 +478,18 @@ pub(crate) mod tests {
     fn the_worst_size_stands_for_all() {
         let results = Results {
             parts: vec![
-                part("ledger", "start_ms_1000", 3.0),
+                Part {
+                    min: Some(2.0),
+                    max: Some(12.0),
+                    ..part("ledger", "start_ms_1000", 3.0)
+                },
                 part("ledger", "start_ms_1000000", 9.0),
                 part("delivery", "start_ms_x", 99.0),
             ],
             ..Results::default()
         };
-        assert_eq!(
-            results.worst_part("ledger", "start_ms_").unwrap().median,
-            9.0
-        );
+        let worst = results.worst_part("ledger", "start_ms_").unwrap();
+        assert_eq!((worst.median, worst.max), (3.0, 12.0));
         assert_eq!(results.worst_part("ledger", "lookup_us_"), None);
     }
 }

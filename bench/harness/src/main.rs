@@ -147,19 +147,22 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::path::Path;
+    use std::process::Command;
 
-    /// An empty directory for one test.
-    pub(crate) fn scratch() -> PathBuf {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("audithog-harness-{}-{number}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        if directory.exists() {
-            std::fs::remove_dir_all(&directory).unwrap();
-        }
-        std::fs::create_dir_all(&directory).unwrap();
-        directory
+    /// Makes a program of a shell script. Another process writes it: a test beside this one that starts a child would keep the
+    /// file busy for a moment.
+    pub(crate) fn write_script(program: &Path, script: &str) {
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod +x "$2""#;
+        let written = Command::new("sh")
+            .args(["-c", write, "sh", script])
+            .arg(program)
+            .status();
+        assert!(written.unwrap().success());
+    }
+
+    /// An empty directory, which goes with the test.
+    pub(crate) fn scratch() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
     }
 }

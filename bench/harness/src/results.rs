@@ -131,6 +131,9 @@ pub(crate) struct Open {
     pub(crate) case: OpenCase,
     pub(crate) rate: u64,
     pub(crate) latency: Latency,
+    /// What the service said at its end.
+    #[serde(default)]
+    pub(crate) last: Option<Final>,
     /// Rows that had arrived at the receiver when the measurement ended, of those that waited at the start.
     pub(crate) drained: Option<(u64, u64)>,
     pub(crate) disturbance: Disturbance,

@@ -79,7 +79,7 @@ pub(crate) fn run(suite: &Suite, results: &mut Results) -> Result<()> {
 /// bare, the JSON line and our own stack of the goals measured again among them. A quick run has
 /// one group: it shall be quick.
 fn groups(suite: &Suite) -> Vec<Vec<Variant>> {
-    let others_in_group = if suite.arguments.quick { usize::MAX } else { 6 };
+    let others_in_group = if suite.arguments.quick { usize::MAX } else { 7 };
     let (beside, others): (Vec<Variant>, Vec<Variant>) = suite
         .variants()
         .into_iter()

@@ -83,6 +83,7 @@ const STACKS: &[(&str, bool, bool)] = &[
     ("audithog-fail-closed", true, false),
     ("trace-file", false, false),
     ("json-line", false, true),
+    ("json-line-buffered", false, false),
     ("otlp", true, false),
     ("posthog-rs-v0", true, true),
     ("posthog-rs-v0-gzip", true, false),
@@ -189,6 +190,8 @@ pub(crate) struct Suite {
     pub(crate) root: PathBuf,
     /// Where cargo put the suite's programs.
     programs: PathBuf,
+    /// The load of the closed loop.
+    pub(crate) wrk: PathBuf,
     /// For what a run leaves behind.
     pub(crate) scratch: PathBuf,
 }
@@ -217,6 +220,7 @@ impl Suite {
             extent,
             root,
             programs,
+            wrk: "wrk".into(),
             scratch,
         })
     }
@@ -236,6 +240,7 @@ impl Suite {
     pub(crate) fn in_directory(directory: &Path) -> Self {
         let mut suite = Self::new(Arguments::default()).unwrap();
         suite.programs = directory.to_owned();
+        suite.wrk = directory.join("wrk");
         suite.scratch = directory.join("scratch");
         suite
     }
@@ -286,6 +291,12 @@ impl Suite {
         stacks.is_empty() || stacks.iter().any(|wanted| wanted == stack)
     }
 
+    /// A stack that was asked for is compared with this one.
+    fn wants_on_top_of(&self, base: &str) -> bool {
+        let mut stacks = self.arguments.stacks.iter();
+        stacks.any(|stack| Variant::new(stack, true).base().stack == base)
+    }
+
     /// The stacks of the closed loop.
     pub(crate) fn variants(&self) -> Vec<Variant> {
         let named = !self.arguments.stacks.is_empty();
@@ -294,7 +305,7 @@ impl Suite {
             .filter(|(stack, _, quick)| {
                 // Everything is compared with bare.
                 let kept = *quick || !self.arguments.quick || named;
-                kept && (self.wants(stack) || *stack == "bare")
+                kept && (self.wants(stack) || *stack == "bare" || self.wants_on_top_of(stack))
             })
             .map(|(stack, delivery, _)| Variant::new(stack, *delivery))
             .collect()
@@ -396,6 +407,9 @@ mod tests {
                 "audithog-memory + delivery"
             ]
         );
+        let nest = suite("--stacks nest-fastify").variants();
+        let nest: Vec<String> = nest.iter().map(Variant::label).collect();
+        assert_eq!(nest, ["bare", "nest-fastify-bare", "nest-fastify"]);
         let open = suite("--stacks json-line").open_cases();
         assert!(open.iter().any(|case| case.variant.stack == "json-line"));
         assert!(

@@ -13,6 +13,12 @@ pub fn figure(group: &str, name: &str, unit: &str, values: &[f64], note: &str) {
     );
 }
 
+/// None of nothing.
+#[must_use]
+pub fn median(values: &[f64]) -> Option<f64> {
+    summary(values).map(|(median, ..)| median)
+}
+
 /// `1,234,567`
 #[must_use]
 pub fn thousands(n: usize) -> String {

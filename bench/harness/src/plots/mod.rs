@@ -75,7 +75,7 @@ fn stack_rows(
                 _ => Tone::Peer,
             };
             Some(Row {
-                label: variant.label(),
+                label: stack_label(results, variant),
                 bars: vec![Bar {
                     spread,
                     tone,
@@ -84,6 +84,15 @@ fn stack_rows(
             })
         })
         .collect()
+}
+
+/// A row that is thrown away costs less than one that is kept: whoever loses rows does not look fast for it.
+fn stack_label(results: &Results, variant: &Variant) -> String {
+    let lost = (results.lost(variant) * 100.0).ceil();
+    match lost > 0.0 {
+        true => format!("{}, loses {lost:.0} % of its rows", variant.label()),
+        false => variant.label(),
+    }
 }
 
 fn latency(results: &Results) -> Chart {
@@ -197,6 +206,20 @@ mod tests {
         assert!(!text("rate.svg").contains(">bare<"));
         assert!(text("latency.svg").contains("p99 12.0 µs"));
         assert!(text("latency.svg").contains("audithog-best-effort, threads apart, PostHog hangs"));
+    }
+
+    #[test]
+    fn a_stack_that_loses_rows_says_so_beside_its_bar() {
+        let mut lossy = closed("audithog-memory", false, 0, 8.0, 90.0);
+        lossy.last.rows_made = Some(1_000_000);
+        lossy.last.rows_lost = Some(401_000);
+        let results = Results {
+            closed: vec![closed("bare", false, 0, 7.0, 100.0), lossy],
+            ..Results::default()
+        };
+        for (name, svg) in all(&results) {
+            assert!(svg.contains("loses 41 % of its rows"), "{name}: {svg}");
+        }
     }
 
     #[test]

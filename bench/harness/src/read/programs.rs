@@ -19,6 +19,14 @@ pub(crate) struct Final {
     pub(crate) books: Option<String>,
 }
 
+impl Final {
+    /// Requests without a row, and rows that are gone.
+    pub(crate) fn missing(&self) -> u64 {
+        let made = self.rows_made.unwrap_or(0);
+        self.answered.saturating_sub(made) + self.rows_lost.unwrap_or(0)
+    }
+}
+
 /// What the receiver has seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Count {

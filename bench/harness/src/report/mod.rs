@@ -3,6 +3,7 @@
 mod tables;
 
 use crate::goals::{self, Goal, Verdict};
+use crate::read::programs::Part;
 use crate::results::Results;
 use crate::suite::{Layout, OpenCase, Situation};
 
@@ -158,7 +159,7 @@ const METHOD: &str = "\
   Each has seven headers: host, user-agent and accept, as every client's, a forwarded address, and three that say who asks. It matters
   that they are not six: at 6, 12 and 24 headers the map of the http crate has to grow for the `x-request-id` that audithog
   adds, which costs some 970 instructions.
-* Stacks are visited in groups of at most nine. All of a group live at the same time and are asked in turns of a second,
+* Stacks are visited in groups of at most ten. All of a group live at the same time and are asked in turns of a second,
   each time in another order: machines are shared, and may be twice as fast a minute later. Each group has bare, the JSON
   line and best-effort with delivery among its stacks. Ratios and differences are made within one visit to a group; then the
   median of the visits is taken. The open loop visits all its cases in each round.
@@ -173,6 +174,12 @@ const METHOD: &str = "\
   the process answered, those of the warm-up too. The count is exact to 64 requests a turn. What a timer makes a stack do while
   others have their turns is charged to nobody: posthog-node may keep up to 99 events for 30 seconds.
 * What a stack adds is its cost less that of the same framework without an audit: bare axum, or bare NestJS.
+* How the peers are set. Request ids come from the uuid crate with `fast-rng`, without which each costs a call of the kernel.
+  posthog-rs: a queue for 4,000,000 events in place of 10,000, so that it drops none, and its own 100 events a request (audithog
+  sends what is pending, up to 1,500 rows). OTLP: a queue for 1,000,000 records. The JSON line and TraceLayer:
+  tracing-appender, not lossy, to a file without a buffer, as its documentation has it, which is a write for each line;
+  `json-line-buffered` has a buffer of 8 KiB that is flushed when no line waits. posthog-node: its own 100 events or 30 s.
+  audithog: every default, and the load generator as a trusted proxy.
 * Peak memory is the process's largest resident size, drain included. Idle is its resident size before the first request.
 * Delivered: different rows at the receiver, or lines in the file, against requests answered (audithog: its own rows on
   both sides).
@@ -183,7 +190,7 @@ const METHOD: &str = "\
   meanwhile it sends at once afterwards: no load of a fixed rate. So requests that were due before the last of that burst was
   answered are left out as well. Clean figures can hide what happens to the service just then, so all are shown beside them. The
   goals are judged by the clean ones; a round with fewer than 1,000 of them has no clean figure.
-* Above what a service can do, an open loop measures nothing but its queue. A measurement is overloaded if the generator
+* Where a service, or with \"apart\" the core of its audit threads, cannot keep up, an open loop measures nothing but a queue. A measurement is overloaded if the generator
   was more than a tenth of a second behind its schedule at its end, or met an error; it is named and is in no figure. A goal
   with an overloaded round is missed. Stacks whose answers wait for the disk are asked for less than half of what bare
   does: durable for 25 %, fail-closed for 10 %, and are compared with bare at that rate.
@@ -199,12 +206,18 @@ fn limits(results: &Results) -> String {
 ## What is not measured
 
 * A service with more than one core, and a network: everything is on one machine.
+* Audit threads with a core of their own. \"Apart\" puts them on the other of two cores, beside the generator, which spins,
+  and the receiver: it shows what the service gains, and not what they do undisturbed.
 * TLS to PostHog: the receiver speaks plain HTTP.
 * PostHog itself: the receiver answers at once and stores nothing.
 * Real handlers: they would make every share smaller, and no difference.
 * What of the other stacks is durable: they lose what is in memory with the process.
 ",
     );
+    let full = |part: &Part| part.name == "flat_cost_ratio_100m";
+    if !results.parts.is_empty() && !results.parts.iter().any(full) {
+        text += "* A ledger of more than ten million rows: `--full` measures one of a hundred million.\n";
+    }
     for gap in &results.gaps {
         text += &format!("* {gap}\n");
     }

@@ -41,6 +41,7 @@ pub(super) fn closed(results: &Results) -> String {
         "over bare",
         "delivered, worst round",
         "round by round",
+        "rows lost, worst process",
     ];
     format!(
         "## Closed loop: saturation of one core\n\n{}\n### Memory and delivery\n\n{}",
@@ -98,6 +99,10 @@ fn memory_row(results: &Results, variant: &Variant) -> Vec<String> {
     } else {
         each.join(", ")
     };
+    let lost = match results.lost(variant) {
+        lost if lost > 0.0 => format!("{:.2} %", (lost * 1e4).ceil() / 100.0),
+        _ => "–".to_owned(),
+    };
     vec![
         marked_label(results, variant),
         idle,
@@ -106,6 +111,7 @@ fn memory_row(results: &Results, variant: &Variant) -> Vec<String> {
         peak_added,
         worst,
         each,
+        lost,
     ]
 }
 

@@ -232,7 +232,7 @@ pub(crate) fn run_wrk(
     arguments.push(suite.requests().into());
     let wrk = Process::start(&Plan {
         name: "wrk".to_owned(),
-        program: "wrk".into(),
+        program: suite.wrk.clone(),
         arguments,
         environment: Vec::new(),
         core: Some(LOAD_CORE),
@@ -246,10 +246,42 @@ pub(crate) fn run_wrk(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::{scratch, write_script};
+
+    /// Works for 0.2 s of its own time after each load, and once more at its end.
+    const LAZY: &str = r#"
+        now() { read -r stat </proc/$$/stat; set -- ${stat##*) }; now=$((${12} + ${13})); }
+        work() { now; until=$((now + 20)); while now; [ "$now" -lt "$until" ]; do :; done; }
+        trap work USR1
+        trap 'work; echo "{\"answered\":1000,\"rows_made\":1000,\"rows_lost\":0,\"books\":\"ok\"}"; exit 0' TERM
+        echo $$ >pid && mkfifo never && exec 3<>never
+        echo ready 127.0.0.1:9
+        while :; do read -r _ <&3; done"#;
+    const LOAD: &str =
+        "kill -USR1 $(cat pid); echo '500 requests in 1.00s'; echo 'Requests/sec: 500.00'";
+
+    #[test]
+    fn what_a_service_does_after_the_load_and_at_its_end_is_charged_to_it() {
+        let directory = scratch();
+        write_script(&directory.path().join("stacks"), LAZY);
+        write_script(&directory.path().join("wrk"), LOAD);
+        let suite = Suite::in_directory(directory.path());
+        let variant = Variant::new("audithog-memory", false);
+        let mut lazy = Contender::start(&suite, &variant, 0).unwrap();
+        let turn = lazy.turn(&suite).unwrap();
+        assert!(turn.rested);
+        lazy.keep(turn, 0);
+        let closed = lazy.end(0).unwrap();
+        assert_eq!(closed.answered, 500);
+        // The turn's 0.2 s and, as it had half of the requests, half of the end's; the clock that the script reads has ticks of 10 ms.
+        let cpu = closed.cpu_seconds;
+        assert!((0.27..0.45).contains(&cpu), "{cpu}");
+    }
 
     #[test]
     fn lines_are_counted_if_there_is_a_file() {
-        let file = crate::tests::scratch().join("log.jsonl");
+        let scratch = crate::tests::scratch();
+        let file = scratch.path().join("log.jsonl");
         assert_eq!(lines_in(&file).unwrap(), None);
         std::fs::write(&file, "{}\n{}\ncut").unwrap();
         assert_eq!(lines_in(&file).unwrap(), Some(2));

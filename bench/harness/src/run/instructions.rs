@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn totals_are_read_or_missed() {
-        let file = crate::tests::scratch().join("callgrind.out");
+        let scratch = crate::tests::scratch();
+        let file = scratch.path().join("callgrind.out");
         assert!(total(&file).is_err());
         std::fs::write(&file, "summary: 7\n\nfn=(1)\n1 7\n\ntotals: 1234\n").unwrap();
         assert_eq!(total(&file).unwrap(), 1234);

@@ -68,11 +68,7 @@ pub(crate) fn measure(
         }
         _ => None,
     };
-    let mode = match case.situation {
-        Situation::Healthy | Situation::Backlog => Mode::Accept,
-        Situation::Hangs => Mode::Hang,
-        Situation::Refuses => Mode::Refuse,
-    };
+    let mode = other_end(case.situation);
     let receiver = match case.variant.delivery {
         true => Some(Receiver::start(suite, &directory, mode)?),
         false => None,
@@ -98,17 +94,27 @@ pub(crate) fn measure(
     if let Some(receiver) = &receiver {
         receiver.switch(Mode::Accept)?;
     }
-    service.end()?;
+    let last = service.end()?.last;
     std::fs::remove_dir_all(&directory)?;
     Ok(Open {
         round,
         case: case.clone(),
         rate,
         latency,
+        last: Some(last),
         drained,
         disturbance,
         repeats: 0,
     })
+}
+
+/// How the receiver behaves while it is measured.
+fn other_end(situation: Situation) -> Mode {
+    match situation {
+        Situation::Healthy | Situation::Backlog => Mode::Accept,
+        Situation::Hangs => Mode::Hang,
+        Situation::Refuses => Mode::Refuse,
+    }
 }
 
 fn lay_out(case: &OpenCase, service: &Service) -> Result<()> {
@@ -168,6 +174,14 @@ fn checked(latency: Latency) -> Result<Latency> {
 mod tests {
     use super::*;
     use crate::read::programs::Clean;
+
+    #[test]
+    fn the_other_end_does_what_the_case_is_called() {
+        assert_eq!(other_end(Situation::Healthy), Mode::Accept);
+        assert_eq!(other_end(Situation::Hangs), Mode::Hang);
+        assert_eq!(other_end(Situation::Refuses), Mode::Refuse);
+        assert_eq!(other_end(Situation::Backlog), Mode::Accept);
+    }
 
     #[test]
     fn a_service_that_answers_nothing_ends_the_run() {

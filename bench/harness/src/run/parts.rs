@@ -22,11 +22,7 @@ pub(crate) fn run(suite: &Suite) -> Result<Vec<Part>> {
         let program = Process::start(&Plan {
             name: format!("bench/parts {name}"),
             program: suite.program(&name),
-            arguments: if suite.arguments.quick {
-                vec!["--quick".into()]
-            } else {
-                Vec::new()
-            },
+            arguments: extent(suite, &name),
             environment: vec![("TMPDIR", directory.clone().into())],
             core: None,
             directory: directory.clone(),
@@ -36,6 +32,18 @@ pub(crate) fn run(suite: &Suite) -> Result<Vec<Part>> {
         std::fs::remove_dir_all(directory)?;
     }
     Ok(parts)
+}
+
+/// How much a part is to measure.
+fn extent(suite: &Suite, name: &str) -> Vec<std::ffi::OsString> {
+    if suite.arguments.quick {
+        return vec!["--quick".into()];
+    }
+    // Only the size of a ledger has another one.
+    match suite.arguments.full && name == "flat" {
+        true => vec!["--full".into()],
+        false => Vec::new(),
+    }
 }
 
 /// One binary for each file, or directory, as cargo finds them.
@@ -224,29 +232,31 @@ mod tests {
 
     #[test]
     fn programs_are_found_as_cargo_finds_them() {
-        let directory = scratch();
+        let scratch = scratch();
+        let directory = scratch.path();
         std::fs::write(directory.join("ledger.rs"), "").unwrap();
         std::fs::create_dir(directory.join("delivery")).unwrap();
         std::fs::write(directory.join("delivery/main.rs"), "").unwrap();
         std::fs::create_dir(directory.join("common")).unwrap();
-        assert_eq!(programs_in(&directory).unwrap(), ["delivery", "ledger"]);
+        assert_eq!(programs_in(directory).unwrap(), ["delivery", "ledger"]);
         assert_eq!(programs_in(&directory.join("none")).unwrap(), [""; 0]);
     }
 
     #[test]
     fn medians_of_criterion_are_found_where_it_keeps_them() {
-        let top = scratch();
+        let scratch = scratch();
+        let top = scratch.path();
         let kept = top.join("watch/one request/new");
         std::fs::create_dir_all(&kept).unwrap();
         let estimates = kept.join("estimates.json");
         std::fs::write(&estimates, r#"{"median":{"point_estimate":412.5}}"#).unwrap();
-        let found = medians(&top).unwrap();
+        let found = medians(top).unwrap();
         assert_eq!(
             (found[0].name.as_str(), found[0].nanoseconds),
             ("watch/one request", 412.5)
         );
         std::fs::write(&estimates, "{}").unwrap();
-        assert!(medians(&top).is_err());
+        assert!(medians(top).is_err());
         assert_eq!(medians(&top.join("none")).unwrap(), []);
     }
 }

@@ -278,7 +278,6 @@ fn file_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::scratch;
 
     const SOON: Duration = Duration::from_secs(60);
 
@@ -289,7 +288,7 @@ mod tests {
             arguments: vec!["-c".into(), script.into()],
             environment: vec![("GREETING", "hello".into())],
             core: Some(SERVICE_CORE),
-            directory: scratch(),
+            directory: std::env::temp_dir(),
         };
         Process::start(&plan).unwrap()
     }

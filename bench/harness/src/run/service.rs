@@ -179,29 +179,18 @@ fn command(suite: &Suite, variant: &Variant) -> (PathBuf, Vec<OsString>) {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
-    use crate::tests::scratch;
+    use crate::tests::{scratch, write_script};
 
     /// Runs a shell script in the place of a stack, until it has ended.
     fn ended(script: &str) -> Result<Ended> {
-        let directory = scratch();
+        let scratch = scratch();
+        let directory = scratch.path();
         let program = directory.join("stacks");
-        // Written by another process: a test beside this one that starts a child would keep the file busy for a moment.
-        let written = Command::new("sh")
-            .args([
-                "-c",
-                r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod +x "$2""#,
-                "sh",
-                script,
-            ])
-            .arg(&program)
-            .status()?;
-        assert!(written.success());
+        write_script(&program, script);
         let variant = Variant::new("audithog-memory", false);
-        let suite = Suite::in_directory(&directory);
-        Service::start(&suite, &variant, &directory, None)?.end()
+        let suite = Suite::in_directory(directory);
+        Service::start(&suite, &variant, directory, None)?.end()
     }
 
     /// One that serves until it is told to end.

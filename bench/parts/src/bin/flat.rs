@@ -13,7 +13,7 @@ use audithog::inspect::LedgerFile;
 use bench_parts::Failure;
 use bench_parts::arguments::Arguments;
 use bench_parts::cpu::{Taken, measure};
-use bench_parts::report::figure;
+use bench_parts::report::{figure, median};
 use bench_parts::requests::Requests;
 
 const GROUP: usize = 1_000;
@@ -44,18 +44,20 @@ fn main() -> Result<(), Failure> {
     let dir = tempfile::tempdir_in(arguments.directory())?;
     let path = dir.path().join("audit.db");
     let mut requests = Requests::default();
-    let begun = now();
+    let mut times = Vec::new();
+    let mut first = None;
     for (rows, name) in SIZES {
         if rows > largest || (rows == 1_000_000 && largest > rows) {
             continue;
         }
         eprintln!("flat: {name} rows");
-        grow(&path, &mut requests, rows)?;
-        start(&path, name)?;
-        look_up(&path, begun, rows, name)?;
+        grow(&path, &mut requests, rows, &mut times)?;
+        let mut medians = vec![("start", start(&path, name)?)];
+        medians.extend(look_up(&path, &times, rows, name)?);
+        compare(&medians, first.get_or_insert_with(|| medians.clone()), name);
         let small = dir.path().join(format!("beside-{name}.db"));
-        grow(&small, &mut requests, SMALL)?;
-        let Costs { each, ratios } = costs(&path, &small, &mut requests)?;
+        grow(&small, &mut requests, SMALL, &mut Vec::new())?;
+        let Costs { each, ratios } = costs(&path, &small, &mut requests, &mut times)?;
         figure(
             "ledger",
             &format!("flat_append_us_{name}"),
@@ -74,9 +76,32 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn grow(path: &Path, requests: &mut Requests, upto: i64) -> Result<(), Failure> {
+/// By what was measured: the median, in its own unit.
+type Medians = Vec<(&'static str, f64)>;
+
+/// What takes longer than in the first ledger.
+fn compare(medians: &Medians, first: &Medians, name: &str) {
+    for ((what, here), (_, there)) in medians.iter().zip(first) {
+        figure(
+            "ledger",
+            &format!("flat_time_ratio_{what}_{name}"),
+            "ratio",
+            &[here / there],
+            "median against that in a ledger of 1,000 rows",
+        );
+    }
+}
+
+/// `times` gets one before each group.
+fn grow(
+    path: &Path,
+    requests: &mut Requests,
+    upto: i64,
+    times: &mut Vec<Duration>,
+) -> Result<(), Failure> {
     let mut ledger = Ledger::open(path)?;
     while ledger.head() < upto {
+        times.push(now());
         ledger.append(&requests.rows(GROUP), false)?;
     }
     Ok(ledger.close()?)
@@ -91,12 +116,18 @@ struct Costs {
     ratios: Vec<f64>,
 }
 
-fn costs(path: &Path, small: &Path, requests: &mut Requests) -> Result<Costs, Failure> {
+fn costs(
+    path: &Path,
+    small: &Path,
+    requests: &mut Requests,
+    times: &mut Vec<Duration>,
+) -> Result<Costs, Failure> {
     let mut ledgers = [Ledger::open(path)?, Ledger::open(small)?];
     let mut costs = Costs::default();
     for _ in 0..5 {
         let mut taken = [Taken::default(), Taken::default()];
         for _ in 0..MEASURED / GROUP / 5 {
+            times.push(now());
             for (ledger, taken) in ledgers.iter_mut().zip(&mut taken) {
                 let rows = requests.rows(GROUP);
                 measure(Some(taken), || ledger.append(&rows, false))?;
@@ -114,7 +145,7 @@ fn costs(path: &Path, small: &Path, requests: &mut Requests) -> Result<Costs, Fa
 }
 
 /// From the builder to the first row that is accepted.
-fn start(path: &Path, name: &str) -> Result<(), Failure> {
+fn start(path: &Path, name: &str) -> Result<f64, Failure> {
     let mut times = Vec::new();
     for _ in 0..STARTS {
         let since = Instant::now();
@@ -138,11 +169,11 @@ fn start(path: &Path, name: &str) -> Result<(), Failure> {
         &times,
         "Logger::start until a row is accepted",
     );
-    Ok(())
+    median(&times).ok_or_else(|| "no start was timed".into())
 }
 
 /// Each look-up has a connection that was used before.
-fn look_up(path: &Path, begun: Duration, rows: i64, name: &str) -> Result<(), Failure> {
+fn look_up(path: &Path, written: &[Duration], rows: i64, name: &str) -> Result<Medians, Failure> {
     let ledger = Ledger::open(path)?;
     let mut reader = ledger.reader()?;
     let times =
@@ -157,7 +188,9 @@ fn look_up(path: &Path, begun: Duration, rows: i64, name: &str) -> Result<(), Fa
                 })
                 .collect()
         };
-    let tell = |what: &str, times: &[f64], note: &str| {
+    let mut medians = Medians::new();
+    let mut tell = |what: &'static str, times: &[f64], note: &str| {
+        medians.extend(median(times).map(|median| (what, median)));
         figure(
             "ledger",
             &format!("lookup_us_{what}_{name}"),
@@ -168,14 +201,11 @@ fn look_up(path: &Path, begun: Duration, rows: i64, name: &str) -> Result<(), Fa
     };
     let by_seq = times(Box::new(|seq| expect(reader.rows(seq - 1, seq, 1)?, 1)))?;
     tell("seq", &by_seq, "one row by its number");
-    let (begun, now) = (begun.as_micros() as i64, now().as_micros() as i64);
+    // A group was written after each of these times, so that there are rows to find.
     let by_time = times(Box::new(|seq| {
-        let at = begun + (now - begun) / rows * seq;
+        let at = written[seq as usize % written.len()].as_micros() as i64;
         let after = reader.last_before(at)?;
-        reader
-            .rows(after, i64::MAX, 100)
-            .map(drop)
-            .map_err(Into::into)
+        expect(reader.rows(after, i64::MAX, 100)?, 100)
     }))?;
     tell(
         "time",
@@ -196,7 +226,8 @@ fn look_up(path: &Path, begun: Duration, rows: i64, name: &str) -> Result<(), Fa
         &status,
         "what `audithog status` reads, with opening the file",
     );
-    Ok(ledger.close()?)
+    ledger.close()?;
+    Ok(medians)
 }
 
 fn expect(found: usize, rows: usize) -> Result<(), Failure> {
