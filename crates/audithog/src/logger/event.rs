@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use jiff::fmt::temporal::Pieces;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -108,14 +109,18 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] with the text in its message when it is no such time.
+    /// [`Error::is_config`] with the text in its message when it is no such time, or one after the last that can be
+    /// shown.
     pub fn at_rfc3339(mut self, time: &str) -> Result<Self, Error> {
         let parsed: jiff::Timestamp = time.parse().map_err(|error: jiff::Error| {
-            Error::new(
-                Kind::Config,
-                format!("`{}` is no RFC 3339 time", sanitize::text(time, 64)),
-            )
-            .with_source(error)
+            let shown = sanitize::text(time, 64);
+            let what = if is_rfc3339(time) {
+                let (first, last) = (Micros::FIRST, Micros::LAST);
+                format!("`{shown}` is out of range: times go from {first} to {last}")
+            } else {
+                format!("`{shown}` is no RFC 3339 time")
+            };
+            Error::new(Kind::Config, what).with_source(error)
         })?;
         self.row.ts = Micros(parsed.as_microsecond()).clamp(Micros::FIRST, Micros::LAST);
         Ok(self)
@@ -224,6 +229,11 @@ fn event_name(name: Cow<'static, str>, sink: &dyn RowSink) -> Text {
     } else {
         name
     }
+}
+
+/// Whether the text has a date, a time and an offset, whatever they come to.
+fn is_rfc3339(time: &str) -> bool {
+    Pieces::parse(time).is_ok_and(|pieces| pieces.time().is_some() && pieces.offset().is_some())
 }
 
 #[cfg(test)]

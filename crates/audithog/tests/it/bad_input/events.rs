@@ -226,9 +226,20 @@ fn a_time_that_is_none_is_refused_and_shown_escaped() {
         "2026-01-01",
         "2026-01-01T00:00:00",
         "99999-01-01T00:00:00Z",
+        "9999-12-32T00:00:00Z",
+        "9999-12-31T23:59:59",
     ] {
         let error = logger.event("x").at_rfc3339(text).unwrap_err();
         assert_eq!(error.to_string(), format!("`{text}` is no RFC 3339 time"));
+    }
+    // These are.
+    for text in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999-05:00"] {
+        let error = logger.event("x").at_rfc3339(text).unwrap_err();
+        let bounds = "0001-01-01T00:00:00.000000Z to 9999-12-30T00:00:00.000000Z";
+        assert_eq!(
+            error.to_string(),
+            format!("`{text}` is out of range: times go from {bounds}")
+        );
     }
     let long = format!("{}\n", "9".repeat(1_000_000));
     let error = logger.event("x").at_rfc3339(&long).unwrap_err().to_string();
