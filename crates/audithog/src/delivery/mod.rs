@@ -10,7 +10,8 @@
 //! * every row up to the cursor is delivered, sampled out, held back, dead or a straggler, once;
 //! * `head - began = delivered + sampled_out + held_back + dead + pending`;
 //! * only rows that are fsynced are sent;
-//! * a row keeps its bytes, and is sent again only after an unknown outcome or a `retry`.
+//! * a row keeps its bytes, and is sent again only after an unknown outcome or a `retry`, or where the process ended before what became of
+//!   it and of all before it was settled.
 
 mod backoff;
 mod breaker;
