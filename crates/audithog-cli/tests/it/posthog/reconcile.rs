@@ -335,7 +335,8 @@ fn rows_that_were_held_back_as_too_old_are_not_missing() {
     let (found, code) = service.reconcile(&["--resend"]);
     assert_eq!(code, Some(0), "{found}");
     let held_back = found["not_delivered"]["held_back"].as_u64().unwrap();
-    assert!(held_back >= old && held_back < service.rows(), "{found}");
+    // Rows of the second run are held back too, if delivery begins after they were written.
+    assert!(held_back >= old && held_back <= service.rows(), "{found}");
     assert_eq!(found["delivered"], service.rows() - held_back);
     assert_eq!(found["resent"]["accepted"], 0);
 }
