@@ -128,6 +128,12 @@ impl RequestHandle {
     pub(crate) fn set_route_if_unknown(&self, route: &str) {
         self.0.set_route_if_unknown(route);
     }
+
+    /// Says that the request has come to where routes are told, and which one it took if any.
+    #[cfg(feature = "axum")]
+    pub(crate) fn tapped(&self, route: Option<&str>) {
+        self.0.tapped(route);
+    }
 }
 
 impl fmt::Debug for RequestHandle {

@@ -82,6 +82,8 @@ pub(super) struct Inner {
     pub(super) admits_all: bool,
     /// No response ever waits: neither for its row nor for room.
     pub(super) holds_none: bool,
+    /// Some request has got its route from a tap: the layer is around a router that tells its routes.
+    pub(super) is_tapped: AtomicBool,
     told_of_no_peer: AtomicBool,
     sees_closes: AtomicBool,
 }
@@ -93,6 +95,8 @@ pub(crate) struct Arrival<'a, H> {
     pub(crate) path: &'a str,
     /// The route template, if routing has happened.
     pub(crate) route: Option<&'a str>,
+    /// The path is the name of a remote procedure, and has no secret. Any other may have one, as long as its route is unknown.
+    pub(crate) is_call: bool,
     /// The router may have seen less of the path than `path`.
     pub(crate) is_stripped: bool,
     /// The other end of the connection.
@@ -122,6 +126,7 @@ impl Recorder {
             settings,
             sink,
             registry: Registry::default(),
+            is_tapped: AtomicBool::new(false),
             told_of_no_peer: AtomicBool::new(false),
             sees_closes: AtomicBool::new(false),
         }))))

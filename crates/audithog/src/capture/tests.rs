@@ -73,6 +73,7 @@ impl Fixture {
             method: "GET",
             path,
             route,
+            is_call: false,
             is_stripped: false,
             peer: peer.map(|peer| peer.parse::<IpAddr>().unwrap()),
             headers,
@@ -496,7 +497,8 @@ fn whoever_holds_a_handle_can_ask_after_the_end() {
     for (holds, ran) in [(true, false), (true, true), (false, false), (false, true)] {
         let fixture = fixture(CaptureSettings::default());
         let headers = sent(&[("traceparent", TRACEPARENT)]);
-        let mut guard = fixture.start_from(Some(CLIENT), &headers, "/agents/7", None);
+        let mut guard =
+            fixture.start_from(Some(CLIENT), &headers, "/agents/7", Some("/agents/{id}"));
         guard.handle().set_actor(Actor::user("u_1"));
         if ran {
             assert!(guard.run(current).is_some());

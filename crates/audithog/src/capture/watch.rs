@@ -1,6 +1,7 @@
 //! One request being watched, from its arrival to its row.
 
 mod admission;
+mod template;
 mod waiting;
 
 pub(crate) use admission::{Announcement, Refused};
@@ -18,8 +19,8 @@ use uuid::Uuid;
 
 use super::guarantee::Guarantee;
 use super::handle::{RequestHandle, Snapshot};
-use super::known::{Known, Route};
-use super::path::{self, Alignment};
+use super::known::Known;
+use super::path::Alignment;
 use super::promise::Promise;
 use super::recorder::{Arrival, Inner, RowSink, Sent};
 use super::registry::Ticket;
@@ -46,6 +47,10 @@ pub(super) struct Watch {
     request_id_text: OnceLock<Box<str>>,
     /// The path is no longer than a row's may be. So the memory is worth keeping for another request, too.
     path_fits: bool,
+    /// It was known on arrival which parts of the path may be a secret: there is a route, or the path is the name of a remote procedure.
+    is_named: bool,
+    /// How far it has come: `ARRIVED`, `CALLED` or `TAPPED`.
+    way: AtomicU8,
     /// 0 before the head of the response.
     status: AtomicU16,
     /// The one flag: whether the row was made, and whether its guard has to hear of that. Set under the lock of `state`, so
@@ -59,6 +64,13 @@ const OPEN: u8 = 0;
 const FINISHED: u8 = 1;
 /// A shutdown has made the row, while the guard lives: whatever comes with a handle of it is still the same request.
 const SHUT_DOWN: u8 = 2;
+
+/// The service was not called yet.
+const ARRIVED: u8 = 0;
+const CALLED: u8 = 1;
+/// The request has reached a router that tells its routes, and whatever it knows of this one is known.
+#[cfg(feature = "axum")]
+const TAPPED: u8 = 2;
 
 /// What is learnt on the way.
 #[derive(Default)]
@@ -142,6 +154,15 @@ impl Guard {
         result
     }
 
+    /// Like [`Guard::try_run`], for the call of the service.
+    pub(crate) fn try_call<T>(
+        &mut self,
+        call: impl FnOnce() -> T,
+    ) -> Result<T, Box<dyn Any + Send>> {
+        self.watch.way.store(CALLED, Ordering::Relaxed);
+        self.try_run(call)
+    }
+
     /// Makes this request the current one; returns the one before. Not once for each kind of code that is run.
     #[inline(never)]
     fn enter(&mut self) -> Option<RequestHandle> {
@@ -157,17 +178,11 @@ impl Guard {
     /// Whether the request may be handled. `Ok` with what the handler has to wait for.
     ///
     /// A request that is refused has ended: it is counted and gets no row of its own.
-    ///
-    /// `is_call` says whether the path is the name of a remote procedure. Any other path may have a secret in it, as long as its route
-    /// is unknown.
-    pub(crate) fn admit(
-        &self,
-        is_call: impl FnOnce() -> bool,
-    ) -> Result<Option<Announcement>, Refused> {
+    pub(crate) fn admit(&self) -> Result<Option<Announcement>, Refused> {
         if self.watch.inner.admits_all {
             return Ok(None);
         }
-        self.watch.admit(is_call)
+        self.watch.admit()
     }
 
     /// A response without a body, or the end of a body, waits for the row now.
@@ -265,6 +280,8 @@ impl Watch {
             request_id: RequestId::Uuid(Uuid::nil()),
             request_id_text: OnceLock::new(),
             path_fits: false,
+            is_named: false,
+            way: AtomicU8::new(ARRIVED),
             status: AtomicU16::new(0),
             finished: AtomicU8::new(FINISHED),
             state: Mutex::default(),
@@ -293,6 +310,8 @@ impl Watch {
         // Escapes make it longer.
         let path = sanitize::text(arrival.path, RAW_PATH);
         self.path_fits = path.len() <= limits::PATH;
+        self.is_named = arrival.route.is_some() || arrival.is_call;
+        *self.way.get_mut() = ARRIVED;
         *self.status.get_mut() = 0;
         *self.finished.get_mut() = OPEN;
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -355,19 +374,6 @@ impl Watch {
 
     pub(super) fn mask_path_param(&self, name: Text) -> bool {
         self.update(|state| state.said.masked.push(name))
-    }
-
-    pub(super) fn set_route_if_unknown(&self, template: &str) {
-        self.update(|state| {
-            if let Some(http) = state.exchange_mut()
-                && http.route.is_none()
-            {
-                let route = Route::new(template, &self.inner.settings);
-                http.route = Some(route.text);
-                state.has_secret = route.has_secret;
-                state.alignment = route.alignment.behind_a_prefix();
-            }
-        });
     }
 
     pub(super) fn request_id_text(&self) -> &str {
@@ -549,20 +555,6 @@ impl Watch {
             http.error_code = error_code(state, status, end);
         }
         self.mask(http, state);
-    }
-
-    /// Puts the path into the form in which it is stored.
-    fn mask(&self, http: &mut Exchange, state: &State) {
-        let may_hide = state.has_secret || !state.said.masked.is_empty();
-        if !may_hide && self.path_fits {
-            return;
-        }
-        let settings = &self.inner.settings;
-        let route = http.route.as_deref().filter(|_| may_hide);
-        http.path = path::stored(&http.path, route, state.alignment, |name| {
-            state.said.masked.iter().any(|masked| *masked == *name)
-                || route.is_some_and(|route| settings.masks(route, name))
-        });
     }
 
     fn status(&self) -> Option<u16> {

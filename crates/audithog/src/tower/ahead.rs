@@ -85,7 +85,7 @@ impl<S: Service<Request<B>>, B> Ahead<S, B> {
             return Poll::Pending;
         };
         Poll::Ready(
-            match watching.guard.try_run(|| self.service.call(request)) {
+            match watching.guard.try_call(|| self.service.call(request)) {
                 Ok(inner) => Called::Watched(inner, watching),
                 Err(panic) => Called::Panicked(watching.guard, panic),
             },

@@ -111,7 +111,8 @@ impl IntoResponse for ErrorCode {
 ///
 /// Needed only there. A layer added with `Router::layer` sees the route itself, and knows more: around the service nothing tells
 /// whether a prefix of the path was taken away on the way. With a secret parameter and a catch-all (`/{token}/{*rest}`) the template
-/// is stored in place of the path then.
+/// is stored in place of the path then. And a request that something between the layer and the router answers never gets to its
+/// route: its row has no path, once another request has told the layer a route.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteTapLayer;
 
@@ -143,9 +144,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let extensions = request.extensions();
-        if let (Some(handle), Some(route)) = (extensions.get::<RequestHandle>(), route(extensions))
-        {
-            handle.set_route_if_unknown(route);
+        if let Some(handle) = extensions.get::<RequestHandle>() {
+            handle.tapped(route(extensions));
         }
         self.inner.call(request)
     }

@@ -58,6 +58,7 @@ impl<S> AuditService<S> {
             method: request.method().as_str(),
             path: facts.path,
             route: facts.route,
+            is_call: facts.route.is_none() && is_call(request),
             is_stripped: facts.is_stripped,
             peer: facts.peer,
             headers: request.headers(),
@@ -136,13 +137,13 @@ where
             return ResponseFuture::pass_through(self.inner.call(request));
         }
         let mut watching = self.start(&mut request);
-        let Ok(announcement) = watching.guard.admit(|| is_call(&request)) else {
+        let Ok(announcement) = watching.guard.admit() else {
             return ResponseFuture::refused(watching.guard.handle());
         };
         if !ready || announcement.is_some() {
             return self.ahead(ready, request, Some(watching), announcement);
         }
-        match watching.guard.try_run(|| self.inner.call(request)) {
+        match watching.guard.try_call(|| self.inner.call(request)) {
             Ok(inner) => ResponseFuture::watched(inner, watching),
             Err(panic) => ResponseFuture::panicked(&watching.guard, panic),
         }

@@ -26,10 +26,7 @@ impl Announcement {
 }
 
 impl Watch {
-    pub(super) fn admit(
-        &self,
-        is_call: impl FnOnce() -> bool,
-    ) -> Result<Option<Announcement>, Refused> {
+    pub(super) fn admit(&self) -> Result<Option<Announcement>, Refused> {
         let sink = &self.inner.sink;
         let (row, guarantee) = {
             let mut state = self.lock();
@@ -49,7 +46,7 @@ impl Watch {
             };
             let row = if fails_closed && announces() {
                 state.said.announced = true;
-                self.started_row(&state, is_call)
+                self.started_row(&state)
             } else {
                 None
             };
@@ -90,14 +87,11 @@ impl Watch {
     }
 
     /// What is known before the handler runs. A row never changes, so nothing is in it that the route may show to be a secret.
-    fn started_row(&self, state: &State, is_call: impl FnOnce() -> bool) -> Option<Row> {
+    fn started_row(&self, state: &State) -> Option<Row> {
         let mut row = state.row.clone()?;
         row.id = ids::next(row.ts);
         row.event = Text::constant(API_REQUEST_STARTED);
         if let Some(http) = &mut row.exchange {
-            if http.route.is_none() && !is_call() {
-                http.path = Text::default();
-            }
             self.mask(http, state);
         }
         Some(row)

@@ -1,7 +1,14 @@
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode, Version};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::FutureExt;
+use tokio::sync::Semaphore;
+use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::util::MapRequest;
 use tower::{Layer, ServiceExt};
 
@@ -12,6 +19,110 @@ use crate::tower::RouteTapLayer;
 
 fn request(uri: &str) -> Request<Body> {
     Request::get(uri).body(Body::empty()).unwrap()
+}
+
+fn grpc(uri: &str) -> Request<Body> {
+    Request::post(uri)
+        .version(Version::HTTP_2)
+        .header("content-type", "application/grpc")
+        .body(Body::empty())
+        .unwrap()
+}
+
+fn resets() -> Router {
+    Router::new().route("/reset/{token}", get(|| async {}))
+}
+
+/// Lets nobody through.
+fn no_room() -> GlobalConcurrencyLimitLayer {
+    GlobalConcurrencyLimitLayer::with_semaphore(Arc::new(Semaphore::new(0)))
+}
+
+#[tokio::test]
+async fn a_request_that_did_not_come_to_its_router_leaves_no_path_that_may_have_a_secret() {
+    for (request, expected) in [
+        (request("/reset/S3CRET"), ""),
+        (request("/nowhere"), ""),
+        (grpc("/agents.Agents/Publish"), "/agents.Agents/Publish"),
+    ] {
+        let (sink, layer) = audit();
+        let app = layer.layer(no_room().layer(resets().layer(RouteTapLayer)));
+        assert!(app.oneshot(request).now_or_never().is_none(), "it waits");
+        let rows = sink.rows();
+        let row = exchange(only(&rows));
+        assert_eq!((&*row.path, row.route.as_deref()), (expected, None));
+    }
+}
+
+/// Its template masks it.
+#[tokio::test]
+async fn within_its_router_a_request_that_waited_in_vain_has_its_path() {
+    let (sink, layer) = audit();
+    let app = resets().layer((layer, no_room()));
+    let waits = app.oneshot(request("/reset/S3CRET")).now_or_never();
+    assert!(waits.is_none());
+    assert_eq!(&*exchange(only(&sink.rows())).path, "/reset/{token}");
+}
+
+#[tokio::test]
+async fn what_a_middleware_in_front_of_a_tapped_router_answers_leaves_no_path() {
+    async fn signed_in(request: Request<Body>, next: Next) -> Response {
+        if request.headers().contains_key("authorization") {
+            next.run(request).await
+        } else {
+            StatusCode::UNAUTHORIZED.into_response()
+        }
+    }
+    let signed = |uri: &str| {
+        let mut request = request(uri);
+        let key = "x".parse().unwrap();
+        request.headers_mut().insert("authorization", key);
+        request
+    };
+    let requests = || {
+        [
+            // A 404 that the router answers.
+            signed("/nowhere"),
+            signed("/reset/S3CRET"),
+            request("/reset/S3CRET"),
+            request("/nowhere"),
+            grpc("/agents.Agents/Publish"),
+            signed("/nowhere"),
+        ]
+    };
+    let call = "/agents.Agents/Publish";
+    for (tapped, expected) in [
+        (
+            true,
+            ["/nowhere", "/reset/{token}", "", "", call, "/nowhere"],
+        ),
+        // Nothing tells a route: no path would be left.
+        (
+            false,
+            [
+                "/nowhere",
+                "/reset/S3CRET",
+                "/reset/S3CRET",
+                "/nowhere",
+                call,
+                "/nowhere",
+            ],
+        ),
+    ] {
+        let (sink, layer) = audit();
+        let router = if tapped {
+            resets().layer(RouteTapLayer)
+        } else {
+            resets()
+        };
+        let app = layer.layer(from_fn(signed_in).layer(router));
+        for request in requests() {
+            let _status = app.clone().oneshot(request).await.unwrap();
+        }
+        let rows = sink.rows();
+        let paths: Vec<&str> = rows.iter().map(|row| &*exchange(row).path).collect();
+        assert_eq!(paths, expected);
+    }
 }
 
 #[tokio::test]

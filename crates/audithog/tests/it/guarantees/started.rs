@@ -1,5 +1,7 @@
 //! The row of a request that begins, when the layer is around the whole service: it comes before anybody knows the route.
 
+use std::time::Duration;
+
 use audithog::{Builder, Guarantee, Logger, RequestHandle, RouteTapLayer};
 use axum::Router;
 use axum::body::Body;
@@ -7,7 +9,7 @@ use axum::http::Request;
 use axum::routing::{any, get};
 use tower::{Layer as _, ServiceExt as _};
 
-use super::rows;
+use super::{Stall, rows};
 
 /// Sends the requests through a layer that is outside of the router, and ends. Path, status and error code of the rows of both kinds.
 async fn rows_of<const N: usize>(
@@ -63,6 +65,27 @@ async fn a_remote_procedure_is_no_secret() {
     call.headers_mut().insert("content-type", kind);
     let [started, _] = rows_of(|builder| builder, [call]).await;
     assert_eq!(paths(&started), ["/agents.Agents/Publish"]);
+}
+
+/// Nobody ever knows its route.
+#[tokio::test]
+async fn no_path_is_stored_of_a_request_whose_start_did_not_come_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let builder = Logger::builder().environment::<&str, &str>([]);
+    let builder = builder.database(&path).guarantee(Guarantee::FailClosed);
+    let limit = Duration::from_millis(100);
+    let logger = builder.guarantee_timeout(limit).start().unwrap();
+    let router = Router::new().route("/reset/{token}", get(async || {}));
+    let service = logger.layer().layer(router.layer(RouteTapLayer));
+    let stall = Stall::begin(&path);
+    let response = service.oneshot(at("/reset/S3CRET")).await.unwrap();
+    assert_eq!(response.status(), 503);
+    stall.end();
+    assert!(logger.shutdown(None).await.closed);
+    for event in ["api_request_started", "api_request"] {
+        assert_eq!(paths(&rows(&path, event)), [""], "{event}");
+    }
 }
 
 /// A start without an end says that the handler crashed.
