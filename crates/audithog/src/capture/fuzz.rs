@@ -179,9 +179,8 @@ pub(crate) fn path_mask(data: &[u8]) {
     if made.path.matches(SECRET).count() != made.secrets {
         return;
     }
-    let stored = path::stored(&made.path, Some(&made.route), alignment, |name| {
-        name == "link"
-    });
+    let routes = [(&*made.route, alignment)];
+    let stored = path::stored(&made.path, routes, |_, name| name == "link");
     assert!(
         stored.len() <= limits::PATH && is_clean(&stored),
         "{stored:?}"

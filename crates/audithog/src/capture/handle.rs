@@ -123,10 +123,10 @@ impl RequestHandle {
         self.0.is_shut_down()
     }
 
-    /// Tells the route template, for layers that learn it later than the outermost one. The first one counts: it is
-    /// the outermost router's, the whole path.
-    pub(crate) fn set_route_if_unknown(&self, route: &str) {
-        self.0.set_route_if_unknown(route);
+    /// Tells a route template, for layers that learn it later than the outermost one. The first one counts: it is
+    /// the outermost router's, the whole path. Others only mask secrets.
+    pub(crate) fn tell_route(&self, route: &str) {
+        self.0.tell_route(route);
     }
 
     /// Says that the request has come to where routes are told, and which one it took if any.

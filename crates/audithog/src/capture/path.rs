@@ -38,50 +38,58 @@ impl Alignment {
     }
 }
 
-/// The path to store. `route` is none if no parameter can be a secret. `is_masked` names the secrets besides
-/// [`mask::is_secret_name`].
-pub(super) fn stored(
+/// The path to store. `routes` are templates of which some parameter may be a secret. `is_masked` names, of a template, the secrets
+/// besides [`mask::is_secret_name`].
+pub(super) fn stored<'a>(
     path: &str,
-    route: Option<&str>,
-    alignment: Alignment,
-    is_masked: impl Fn(&str) -> bool,
+    routes: impl IntoIterator<Item = (&'a str, Alignment)>,
+    is_masked: impl Fn(&str, &str) -> bool,
 ) -> Text {
-    let is_secret = |name: &str| mask::is_secret_name(name) || is_masked(name);
-    let masked = match route {
-        Some(route) if alignment == Alignment::Cut => as_path(route).into(),
-        Some(route) => masked(path, route, alignment, is_secret),
-        None => path.into(),
-    };
-    sanitize::text(&masked, limits::PATH)
+    let mut stored = Cow::from(path);
+    for (route, alignment) in routes {
+        let is_secret = |name: &str| mask::is_secret_name(name) || is_masked(route, name);
+        if let Some(masked) = masked(&stored, route, alignment, is_secret) {
+            stored = masked.into();
+        }
+    }
+    sanitize::text(&stored, limits::PATH)
+}
+
+/// False if all of the template is text.
+pub(super) fn has_params(route: &str) -> bool {
+    route.contains(['{', ':', '*'])
 }
 
 /// Whether the template has a parameter whose value is a secret.
 pub(super) fn has_secret(route: &str, is_masked: impl Fn(&str) -> bool) -> bool {
     let is_secret = |name: &str| mask::is_secret_name(name) || is_masked(name);
-    let has_params = route.contains(['{', ':', '*']);
-    has_params
+    has_params(route)
         && template_segments(route)
             .map(Segment::parse)
             .any(|segment| segment.params.iter().any(|name| is_secret(name)))
 }
 
-fn masked<'a>(
-    path: &'a str,
+/// None if there is nothing to mask.
+fn masked(
+    path: &str,
     route: &str,
     alignment: Alignment,
     is_secret: impl Fn(&str) -> bool,
-) -> Cow<'a, str> {
-    if !route.contains(['{', ':', '*']) {
-        return path.into();
+) -> Option<String> {
+    if alignment == Alignment::Cut {
+        return Some(as_path(route));
+    }
+    if !has_params(route) {
+        return None;
     }
     let template: Vec<Segment<'_>> = template_segments(route).map(Segment::parse).collect();
     let secret = |segment: &Segment<'_>| segment.params.iter().any(|name| is_secret(name));
     if !template.iter().any(secret) {
-        return path.into();
+        return None;
     }
     let found = path_segments(path);
     let Some(skipped) = align(path, &found, &template, alignment) else {
-        return as_path(route).into();
+        return Some(as_path(route));
     };
     let mut out = String::with_capacity(path.len());
     let mut copied = 0;
@@ -93,7 +101,7 @@ fn masked<'a>(
         }
     }
     out.push_str(&path[copied..]);
-    out.into()
+    Some(out)
 }
 
 /// The template, to be stored in place of a path.
@@ -280,8 +288,8 @@ mod tests {
 
     #[track_caller]
     fn check_by(alignment: Alignment, path: &str, route: &str, expected: &str) {
-        let masked = |name: &str| name == "link";
-        let shown = stored(path, Some(route), alignment, masked);
+        let masked = |_: &str, name: &str| name == "link";
+        let shown = stored(path, [(route, alignment)], masked);
         assert_eq!(shown, expected, "{path} by {route}");
     }
 
@@ -298,8 +306,7 @@ mod tests {
         check("/token/abc", "/token/{id}", "/token/abc");
         check("/reset/a%2Fb%20c", "/reset/{token}", "/reset/{token}");
         check("/Reset/abc", "/Reset/{Token}", "/Reset/{Token}");
-        let no_route = stored("/reset/abc", None, Alignment::Known, |_| false);
-        assert_eq!(no_route, "/reset/abc");
+        assert_eq!(stored("/reset/abc", [], |_, _| false), "/reset/abc");
     }
 
     #[test]
@@ -382,12 +389,43 @@ mod tests {
     }
 
     #[test]
+    fn each_of_several_templates_masks_its_secrets() {
+        let check = |path, routes: &[(&str, Alignment)], expected: &str| {
+            let shown = stored(path, routes.iter().copied(), |_, _| false);
+            assert_eq!(shown, expected, "{path} by {routes:?}");
+        };
+        let (known, late) = (Alignment::Known, Alignment::Late);
+        let catch_all = ("/{*path}", known);
+        check(
+            "/reset/abc",
+            &[catch_all, ("/reset/{token}", late)],
+            "/reset/{token}",
+        );
+        check(
+            "/v1/abc/reset/def",
+            &[("/v1/{key}/{*path}", known), ("/reset/{token}", late)],
+            "/v1/{key}/reset/{token}",
+        );
+        // It does not fit.
+        check(
+            "/v1/abc/def",
+            &[("/v1/{key}/{*path}", known), ("/reset/{token}", late)],
+            "/reset/{token}",
+        );
+        // Only the whole path has the same end as a template.
+        let long = format!("/reset/abc/{}", "x/".repeat(2_000));
+        let parts = format!("/reset/{{token}}{}", "/{n}".repeat(2_000));
+        let shown = stored(&long, [catch_all, (&*parts, late)], |_, _| false);
+        assert!(shown.starts_with("/reset/{token}/x/") && shown.ends_with('…'));
+    }
+
+    #[test]
     fn a_path_is_replaced_by_a_template_that_was_cut() {
         for (route, expected) in [
             ("/a/{id}/b…", "/a/{id}/b…"),
             ("/a/{id:[0-9]+}/{to…", "/a/{id}/{to…}"),
         ] {
-            let shown = stored("/a/7/b/abc", Some(route), Alignment::Cut, |_| false);
+            let shown = stored("/a/7/b/abc", [(route, Alignment::Cut)], |_, _| false);
             assert_eq!(shown, expected);
         }
     }
@@ -395,7 +433,7 @@ mod tests {
     #[test]
     fn long_and_odd_paths_are_cut_after_masking() {
         let long = format!("/{}/abc", "x".repeat(5_000));
-        let shown = stored(&long, Some("/{id}/{token}"), Alignment::Known, |_| false);
+        let shown = stored(&long, [("/{id}/{token}", Alignment::Known)], |_, _| false);
         assert!(shown.len() <= 2_048 && shown.ends_with('…'));
         let secret = format!("/reset/{}", "s".repeat(5_000));
         check(&secret, "/reset/{token}", "/reset/{token}");
@@ -404,7 +442,7 @@ mod tests {
                 "", "/", "{", "}", "/{", "/{token", "/}token", "/{*", "/{}", "*", ":",
             ] {
                 for alignment in [Alignment::Known, Alignment::Late, Alignment::Cut] {
-                    let _ = stored(odd, Some(route), alignment, |_| true);
+                    let _ = stored(odd, [(route, alignment)], |_, _| true);
                 }
             }
         }

@@ -333,8 +333,8 @@ fn secrets_in_paths_are_masked_by_name_by_settings_and_by_the_handle() {
     let guard = fixture.start("/x/s3cret", None);
     let handle = guard.handle();
     handle.mask_path_param("y");
-    handle.set_route_if_unknown("/x/{y}");
-    handle.set_route_if_unknown("/{later}");
+    handle.tell_route("/x/{y}");
+    handle.tell_route("/{later}");
     drop(guard);
     let rows = fixture.sink.rows();
     let paths: Vec<&str> = rows.iter().map(|row| &*exchange(row).path).collect();

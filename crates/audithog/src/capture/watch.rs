@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::guarantee::Guarantee;
 use super::handle::{RequestHandle, Snapshot};
-use super::known::Known;
+use super::known::{Known, Route};
 use super::path::Alignment;
 use super::promise::Promise;
 use super::recorder::{Arrival, Inner, RowSink, Sent};
@@ -94,6 +94,8 @@ struct State {
 struct Said {
     error_code: Option<SharedText>,
     masked: Vec<Text>,
+    /// Of routers within the one whose route is the row's.
+    inner_routes: Vec<Route>,
     grpc_status: Option<u32>,
     /// An `api_request_started` row was made, which has to be followed by the row of the end.
     announced: bool,

@@ -160,7 +160,7 @@ fn is_watched<B>(request: &Request<B>) -> bool {
         return false;
     };
     if let Some(route) = route(request.extensions()) {
-        handle.set_route_if_unknown(route);
+        handle.tell_route(route);
     }
     true
 }

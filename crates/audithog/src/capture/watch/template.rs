@@ -4,19 +4,47 @@ use std::sync::atomic::Ordering;
 
 use super::{ARRIVED, CALLED, State, Watch};
 use crate::capture::known::Route;
-use crate::capture::path;
+use crate::capture::path::{self, Alignment};
 use crate::record::{Exchange, Text};
 
 impl Watch {
-    pub(in crate::capture) fn set_route_if_unknown(&self, template: &str) {
+    /// A router says which of its routes it took. The first one that does is the outermost: its template is the row's. Those of
+    /// routers within may still name secrets.
+    pub(in crate::capture) fn tell_route(&self, template: &str) {
         self.update(|state| {
-            if let Some(http) = state.exchange_mut()
-                && http.route.is_none()
-            {
-                let route = Route::new(template, &self.inner.settings);
-                http.route = Some(route.text);
-                state.has_secret = route.has_secret;
-                state.alignment = route.alignment.behind_a_prefix();
+            let alignment = state.alignment;
+            let Some(http) = state.exchange_mut() else {
+                return;
+            };
+            let route = |template| {
+                let mut route = Route::new(template, &self.inner.settings);
+                route.alignment = route.alignment.behind_a_prefix();
+                route
+            };
+            match http.route.as_deref() {
+                None => {
+                    let route = route(template);
+                    http.route = Some(route.text);
+                    state.has_secret = route.has_secret;
+                    state.alignment = route.alignment;
+                }
+                Some(first) if first == template => {}
+                // It matched the whole path, and each of its segments is the application's own text.
+                Some(first) if alignment == Alignment::Known && !path::has_params(first) => {}
+                Some(first) => {
+                    // axum puts the outer template in front, which masks its own secrets.
+                    let own = template.strip_prefix(first);
+                    let own = own.filter(|own| own.starts_with('/'));
+                    let route = route(own.unwrap_or(template));
+                    let told = &mut state.said.inner_routes;
+                    // The same text may stand for two templates that were cut.
+                    let says_this = |known: &Route| {
+                        (&known.text, known.has_secret) == (&route.text, route.has_secret)
+                    };
+                    if !told.iter().any(says_this) {
+                        told.push(route);
+                    }
+                }
             }
         });
     }
@@ -33,7 +61,7 @@ impl Watch {
         if !self.is_named && !is_tapped.load(Ordering::Relaxed) {
             is_tapped.store(true, Ordering::Relaxed);
         }
-        self.set_route_if_unknown(template);
+        self.tell_route(template);
     }
 
     /// Puts the path into the form in which it is stored.
@@ -42,16 +70,25 @@ impl Watch {
             http.path = Text::default();
             return;
         }
-        let may_hide = state.has_secret || !state.said.masked.is_empty();
-        if !may_hide && self.path_fits {
+        let said = &state.said;
+        let may_hide = |has_secret| has_secret || !said.masked.is_empty();
+        if !may_hide(state.has_secret) && said.inner_routes.is_empty() && self.path_fits {
             return;
         }
+        let first = http.route.as_deref().filter(|_| may_hide(state.has_secret));
+        let inner = said.inner_routes.iter();
+        let inner = inner
+            .filter(|route| may_hide(route.has_secret))
+            .map(|route| (&*route.text, route.alignment));
+        let routes = first.map(|route| (route, state.alignment));
         let settings = &self.inner.settings;
-        let route = http.route.as_deref().filter(|_| may_hide);
-        http.path = path::stored(&http.path, route, state.alignment, |name| {
-            state.said.masked.iter().any(|masked| *masked == *name)
-                || route.is_some_and(|route| settings.masks(route, name))
-        });
+        http.path = path::stored(
+            &http.path,
+            routes.into_iter().chain(inner),
+            |route, name| {
+                said.masked.iter().any(|masked| *masked == *name) || settings.masks(route, name)
+            },
+        );
     }
 
     /// The request has not come as far as to the router that knows its route, so that anything in its path may be a secret.

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, Version};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -123,6 +123,52 @@ async fn what_a_middleware_in_front_of_a_tapped_router_answers_leaves_no_path() 
         let paths: Vec<&str> = rows.iter().map(|row| &*exchange(row).path).collect();
         assert_eq!(paths, expected);
     }
+}
+
+/// A router that dispatches to others, by host for example, has a route of its own.
+#[tokio::test]
+async fn the_secrets_of_a_router_within_another_are_masked_too() {
+    for (inner, path, expected) in [
+        ("/reset/{token}", "/reset/S3CRET", "/reset/{token}"),
+        ("/reset/{id}", "/reset/7", "/reset/7"),
+        // By the handle.
+        ("/magic/{link}", "/magic/S3CRET", "/magic/{link}"),
+        // A prefix was taken away.
+        ("/reset/{token}", "/v1/reset/S3CRET", "/v1/reset/{token}"),
+        ("/{token}/{*rest}", "/v1/S3CRET/a", "/{token}/{rest}"),
+    ] {
+        let masks = |handle: RequestHandle| async move {
+            handle.mask_path_param("link");
+        };
+        let inner = Router::new().route(inner, get(masks));
+        for inner in [inner.clone().layer(RouteTapLayer), inner.layer(audit().1)] {
+            let inner = MapRequest::new(inner, without_prefix);
+            let dispatch = move |request: Request<Body>| inner.clone().oneshot(request);
+            let (sink, layer) = audit();
+            let app = Router::new().route("/{*path}", any(dispatch)).layer(layer);
+            let response = app.oneshot(request(path)).await.unwrap();
+            assert_eq!(response.status(), 200, "{path}");
+            let rows = sink.rows();
+            let row = exchange(only(&rows));
+            assert_eq!(&*row.path, expected);
+            assert_eq!(row.route.as_deref(), Some("/{*path}"));
+        }
+    }
+}
+
+/// As a handler that takes many requests in one does.
+#[tokio::test]
+async fn what_is_asked_for_within_a_request_of_plain_text_hides_no_path() {
+    let inner = resets().layer(RouteTapLayer);
+    let batch = move |mut request: Request<Body>| {
+        *request.uri_mut() = "/reset/S3CRET".parse().unwrap();
+        inner.clone().oneshot(request)
+    };
+    let (sink, layer) = audit();
+    let app = Router::new().route("/batch", any(batch)).layer(layer);
+    let response = app.oneshot(request("/batch")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(&*exchange(only(&sink.rows())).path, "/batch");
 }
 
 #[tokio::test]
