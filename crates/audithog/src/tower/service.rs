@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response};
+use http::{Method, Request, Response, Version};
 use http_body::Body;
 use tower_service::Service;
 
@@ -165,10 +165,23 @@ fn is_watched<B>(request: &Request<B>) -> bool {
     true
 }
 
-/// gRPC names the procedure in the path (grpc/grpc: doc/PROTOCOL-HTTP2.md).
+/// gRPC names the procedure in the path (grpc/grpc: doc/PROTOCOL-HTTP2.md and doc/PROTOCOL-WEB.md).
 fn is_call<B>(request: &Request<B>) -> bool {
-    let kind = request.headers().get(CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    request.method() == Method::POST
+        && request.version() >= Version::HTTP_2
+        && request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| is_grpc(kind.as_bytes()))
+}
+
+fn is_grpc(content_type: &[u8]) -> bool {
+    let Some(rest) = content_type.strip_prefix(b"application/grpc") else {
+        return false;
+    };
+    let mut ends = [&b"-web-text"[..], b"-web", b""].into_iter();
+    let format = ends.find_map(|end| rest.strip_prefix(end));
+    matches!(format.and_then(<[u8]>::first), None | Some(b'+' | b';'))
 }
 
 pub(super) fn request_id_header(handle: &RequestHandle) -> Option<HeaderValue> {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode, Version};
+use axum::http::{Method, Request, StatusCode, Version};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -51,6 +51,40 @@ async fn a_request_that_did_not_come_to_its_router_leaves_no_path_that_may_have_
         let rows = sink.rows();
         let row = exchange(only(&rows));
         assert_eq!((&*row.path, row.route.as_deref()), (expected, None));
+    }
+}
+
+/// A client says so, and may say it of any request.
+#[tokio::test]
+async fn only_what_looks_like_grpc_in_all_is_taken_for_a_call() {
+    let (post, http2) = (Method::POST, Version::HTTP_2);
+    for (method, version, kind, is_call) in [
+        (&post, http2, "application/grpc", true),
+        (&post, http2, "application/grpc+proto", true),
+        (&post, http2, "application/grpc;charset=utf-8", true),
+        (&post, http2, "application/grpc-web", true),
+        (&post, http2, "application/grpc-web+proto", true),
+        (&post, http2, "application/grpc-web-text", true),
+        (&post, http2, "application/grpc-web-text+proto", true),
+        (&post, http2, "application/grpcish", false),
+        (&post, http2, "application/grpc-webbed", false),
+        (&post, http2, "application/json", false),
+        (&post, Version::HTTP_11, "application/grpc", false),
+        (&Method::GET, http2, "application/grpc", false),
+        (&Method::PUT, http2, "application/grpc", false),
+    ] {
+        let (sink, layer) = audit();
+        let app = layer.layer(no_room().layer(resets()));
+        let mut request = grpc("/reset/S3CRET");
+        *request.method_mut() = method.clone();
+        *request.version_mut() = version;
+        let content_type = kind.parse().unwrap();
+        request.headers_mut().insert("content-type", content_type);
+        assert!(app.oneshot(request).now_or_never().is_none(), "it waits");
+        let rows = sink.rows();
+        let expected = if is_call { "/reset/S3CRET" } else { "" };
+        let path = &*exchange(only(&rows)).path;
+        assert_eq!(path, expected, "{method} {version:?} {kind}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use audithog::{Builder, Guarantee, Logger, RequestHandle, RouteTapLayer};
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Method, Request, Version};
 use axum::routing::{any, get};
 use tower::{Layer as _, ServiceExt as _};
 
@@ -61,6 +61,8 @@ async fn no_path_is_stored_before_its_secrets_are_known() {
 #[tokio::test]
 async fn a_remote_procedure_is_no_secret() {
     let mut call = at("/agents.Agents/Publish");
+    *call.method_mut() = Method::POST;
+    *call.version_mut() = Version::HTTP_2;
     let kind = "application/grpc+proto".parse().unwrap();
     call.headers_mut().insert("content-type", kind);
     let [started, _] = rows_of(|builder| builder, [call]).await;
