@@ -24,7 +24,7 @@ pub(super) enum Alignment {
     Known,
     /// As well, but the router may have seen the path without a prefix.
     Late,
-    /// Not at all: it is not the whole template, and the secret may be in what is missing.
+    /// Not at all: it is not the whole template, or not the whole path, and the secret may be in what is missing.
     Cut,
 }
 

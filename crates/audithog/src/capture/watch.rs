@@ -47,6 +47,8 @@ pub(super) struct Watch {
     request_id_text: OnceLock<Box<str>>,
     /// The path is no longer than a row's may be. So the memory is worth keeping for another request, too.
     path_fits: bool,
+    /// It was too long to be kept, so that its end is no template's.
+    path_is_cut: bool,
     /// It was known on arrival which parts of the path may be a secret: there is a route, or the path is the name of a remote procedure.
     is_named: bool,
     /// How far it has come: `ARRIVED`, `CALLED` or `TAPPED`.
@@ -282,6 +284,7 @@ impl Watch {
             request_id: RequestId::Uuid(Uuid::nil()),
             request_id_text: OnceLock::new(),
             path_fits: false,
+            path_is_cut: false,
             is_named: false,
             way: AtomicU8::new(ARRIVED),
             status: AtomicU16::new(0),
@@ -312,6 +315,7 @@ impl Watch {
         // Escapes make it longer.
         let path = sanitize::text(arrival.path, RAW_PATH);
         self.path_fits = path.len() <= limits::PATH;
+        self.path_is_cut = !self.path_fits && path != *arrival.path;
         self.is_named = arrival.route.is_some() || arrival.is_call;
         *self.way.get_mut() = ARRIVED;
         *self.status.get_mut() = 0;

@@ -81,14 +81,15 @@ impl Watch {
             .filter(|route| may_hide(route.has_secret))
             .map(|route| (&*route.text, route.alignment));
         let routes = first.map(|route| (route, state.alignment));
+        let routes = routes.into_iter().chain(inner);
+        let routes = routes.map(|(route, alignment)| match self.path_is_cut {
+            true => (route, Alignment::Cut),
+            false => (route, alignment),
+        });
         let settings = &self.inner.settings;
-        http.path = path::stored(
-            &http.path,
-            routes.into_iter().chain(inner),
-            |route, name| {
-                said.masked.iter().any(|masked| *masked == *name) || settings.masks(route, name)
-            },
-        );
+        http.path = path::stored(&http.path, routes, |route, name| {
+            said.masked.iter().any(|masked| *masked == *name) || settings.masks(route, name)
+        });
     }
 
     /// The request has not come as far as to the router that knows its route, so that anything in its path may be a secret.

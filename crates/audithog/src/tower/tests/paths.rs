@@ -255,6 +255,35 @@ async fn a_secret_is_masked_however_long_the_template_before_it_is() {
     }
 }
 
+/// What is kept of it ends elsewhere.
+#[tokio::test]
+async fn a_path_that_is_too_long_to_be_kept_is_replaced_by_its_template() {
+    // Fits a URI, and is longer than 64 KiB with its escapes.
+    let long = "\u{202e}".repeat(15_000);
+    let path = format!("/v1/S3CRET/{long}/7");
+    for (route, expected) in [
+        ("/{token}/{name}/{id}", Some("/{token}/{name}/{id}")),
+        // Nothing is secret.
+        ("/{agent}/{name}/{id}", None),
+    ] {
+        let router = Router::new().route(route, get(|| async {}));
+        for router in [router.clone().layer(RouteTapLayer), router.layer(audit().1)] {
+            let (sink, layer) = audit();
+            let app = layer.layer(MapRequest::new(router, without_prefix));
+            let response = app.oneshot(request(&path)).await.unwrap();
+            assert_eq!(response.status(), 200);
+            let rows = sink.rows();
+            let stored = &*exchange(only(&rows)).path;
+            match expected {
+                Some(expected) => assert_eq!(stored, expected),
+                None => {
+                    assert!(stored.starts_with(r"/v1/S3CRET/\u{202e}") && stored.ends_with('…'));
+                }
+            }
+        }
+    }
+}
+
 /// Takes `/v1` away, as a gateway in front of a router does.
 fn without_prefix(mut request: Request<Body>) -> Request<Body> {
     let path = request.uri().path();
