@@ -1,7 +1,8 @@
 //! Which names say that their value is a secret: of route parameters and of business properties.
 //!
 //! A name is read as words: `resetToken`, `reset_token` and `Reset-Token` are "reset token". Digits that
-//! end a word tell names apart and say nothing of the value: `token2` and `token_2` are "token". A name is secret if
+//! end a word tell names apart and say nothing of the value: `token2` and `token_2` are "token". `e_mail`, `eMail` and `E-Mail` are
+//! "email". A name is secret if
 //!
 //! * it is one of the words of design: `token`, `code`, `secret`, `key`, `password`, `email`, or of
 //!   the same family (`passwd`, `passphrase`, `pwd`, `otp`, `jwt`, `apikey`, `authorization`, `cookie`, `credential`);
@@ -10,7 +11,7 @@
 //!   (`accesstoken`, `emailaddress`);
 //! * `password` or one of its family is anywhere in it (`password_confirmation`, `newpasswordhash`, `passWord`);
 //! * it ends in `key` or `code` after a word that makes it a credential (`api_key`, `private-key`,
-//!   `inviteCode`, `verification_code`).
+//!   `inviteCode`, `verification_code`), also when nothing separates the two (`secretkey`, `resetcode`).
 //!
 //! `status_code`, `countryCode`, `sort_key`, `token_count` and `max_tokens` are not secret: masking what is
 //! harmless would teach people to turn masking off.
@@ -102,13 +103,20 @@ fn has_password(words: &[&str]) -> bool {
     words.iter().any(in_one) || words.windows(2).any(in_two)
 }
 
-/// `accesstoken`, `emailaddress`: lower case without a separator.
+/// `accesstoken`, `emailaddress`, `secretkey`: lower case without a separator.
 fn is_glued(word: &str) -> bool {
     let ends_in_secret = |word: &str| LAST.iter().any(|secret| word.ends_with(secret));
     let mut followed = AFTER_LAST
         .iter()
         .filter_map(|after| word.strip_suffix(after));
+    // Whole words only: `monkey` and `barcode` end in them, too.
+    let follows = |last, words: &[&str]| {
+        let before = singular(word).strip_suffix(last);
+        before.is_some_and(|before| words.contains(&without_number(before)))
+    };
     word.ends_with("apikey")
+        || follows("key", BEFORE_KEY)
+        || follows("code", BEFORE_CODE)
         || ends_in_secret(word)
         || followed.any(|word| ends_in_secret(without_number(word)))
 }
@@ -132,7 +140,8 @@ fn without_number(word: &str) -> &str {
 }
 
 /// The words of a name in lower case and without their numbers: split at everything but letters and digits, and where a
-/// capital follows a small letter (`apiKey`) or starts a word after capitals (`APIKey`).
+/// capital follows a small letter (`apiKey`) or starts a word after capitals (`APIKey`). But what an `e` alone and `mail` begin is
+/// one word.
 fn words(name: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
@@ -158,8 +167,13 @@ fn words(name: &str) -> Vec<String> {
 
 fn take_into(words: &mut Vec<String>, word: &mut String) {
     word.truncate(without_number(word).len());
-    if !word.is_empty() {
-        words.push(std::mem::take(word));
+    match words.last_mut() {
+        Some(before) if before == "e" && word.starts_with("mail") => {
+            before.push_str(word);
+            word.clear();
+        }
+        _ if word.is_empty() => {}
+        _ => words.push(std::mem::take(word)),
     }
 }
 
@@ -240,6 +254,40 @@ mod tests {
     }
 
     #[test]
+    fn words_that_are_two_or_one_are_found_in_both_forms() {
+        for name in [
+            "e_mail",
+            "eMail",
+            "E-Mail",
+            "EMail",
+            "E_MAIL",
+            "e-mails",
+            "userEMail",
+            "user_e_mail_2",
+            "e_mail_address",
+            "eMailAddress",
+            "e-mailaddress",
+            "secretkey",
+            "privatekey",
+            "accesskey",
+            "signingkeys",
+            "authkey2",
+            "licensekey",
+            "user_secretkey",
+            "apikeys",
+            "user_apikeys",
+            "invitecode",
+            "resetcode",
+            "authcode",
+            "InviteCodes",
+            "verificationcode",
+            "last_resetcode_2",
+        ] {
+            assert!(is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
     fn harmless_names_are_left_alone() {
         for name in [
             "",
@@ -281,6 +329,31 @@ mod tests {
             "bypass_words",
             "tmp_wd",
             "word",
+            "email_count",
+            "e_mail_count",
+            "eMailVerified",
+            "e_mailbox",
+            "mail",
+            "e",
+            "type_e",
+            "re_mail",
+            "home_mail",
+            "postcode",
+            "statuscode",
+            "barcode",
+            "countrycode",
+            "errorcodes",
+            "sourcecode",
+            "turkey",
+            "turkeys",
+            "publickey",
+            "sortkey",
+            "primarykey",
+            "hockey",
+            "secretkey_id",
+            "resetcode_count",
+            "decode",
+            "keys_per_user",
         ] {
             assert!(!is_secret_name(name), "{name}");
         }
