@@ -68,8 +68,10 @@ pin_project! {
 
 pub(super) struct Streaming {
     pub(super) guard: Guard,
-    /// Bytes that the server will still take, if the length is known.
+    /// Bytes that are still to come, if the length is known.
     pub(super) remaining: Option<u64>,
+    /// HTTP/2: the server sends whatever comes, until the body says its end. Over HTTP/1.1 it stops at the length.
+    pub(super) sends_all: bool,
     pub(super) grpc: bool,
     /// The end waits for the row.
     pub(super) waits: bool,
@@ -208,7 +210,7 @@ where
                         continue;
                     };
                     let ends = this.rest.is_empty() && is_at_end(&this.inner);
-                    let promise = after_data(this.watching, slice.len(), ends);
+                    let promise = after_data(this.watching, slice.len(), this.rest.len(), ends);
                     (promise, Frame::data(slice))
                 }
                 Err(frame) => {
@@ -325,18 +327,16 @@ impl Streaming {
                 Ok(data) => {
                     let is_all = self.remaining == Some(data.len() as u64);
                     if is_all && asked.body.is_end_stream() {
-                        // Still part of the request.
-                        if let Err(panic) = self.guard.try_run(|| drop(asked)) {
-                            return Said::Panic(self.guard, panic);
-                        }
-                        self.guard.set_status(status);
-                        return Said::Whole(data, self.guard.finish(End::Complete));
+                        return self.whole(asked, data, status);
                     }
                     rest = data;
                     None
                 }
                 Err(frame) => Some(Some(Ok(frame))),
             },
+            Poll::Ready(None) if self.remaining == Some(0) => {
+                return self.whole(asked, rest, status);
+            }
             Poll::Ready(other) => Some(other),
         };
         self.guard.set_status(status);
@@ -358,6 +358,15 @@ impl Streaming {
             watching,
             held,
         })
+    }
+
+    /// The body has said all, and goes: still part of the request.
+    fn whole<B>(mut self, body: Pin<Box<Asked<B>>>, data: Bytes, status: u16) -> Said<B> {
+        if let Err(panic) = self.guard.try_run(|| drop(body)) {
+            return Said::Panic(self.guard, panic);
+        }
+        self.guard.set_status(status);
+        Said::Whole(data, self.guard.finish(End::Complete))
     }
 
     /// Bytes of the body.
@@ -426,15 +435,27 @@ fn take_kept_back(watching: &mut Option<Streaming>) -> Option<Frame<Bytes>> {
     unmarked.0.take().map(Frame::data)
 }
 
-/// `len` bytes are handed over; `ends` if the body says that nothing follows.
-fn after_data(watching: &mut Option<Streaming>, len: usize, ends: bool) -> Option<Promise> {
+/// `len` bytes are handed over, and `rest` are left of the frame; `ends` if the body says that nothing follows.
+fn after_data(
+    watching: &mut Option<Streaming>,
+    len: usize,
+    rest: usize,
+    ends: bool,
+) -> Option<Promise> {
     let streaming = watching.as_mut()?;
-    if let Some(remaining) = &mut streaming.remaining {
-        *remaining = remaining.saturating_sub(len as u64);
+    let Some(remaining) = &mut streaming.remaining else {
+        // Of a stream only the end marker waits, and it comes with the next poll.
+        let ends = ends && !streaming.waits;
+        return if ends { finish_body(watching) } else { None };
+    };
+    if streaming.sends_all && (len + rest) as u64 > *remaining {
+        // Malformed (RFC 9113 §8.1.1): no client can take it.
+        return finish(watching, End::ResponseBodyError);
     }
-    // Of a stream only the end marker waits, and it comes with the next poll.
-    let ends = ends && !(streaming.waits && streaming.remaining.is_none());
-    if ends || streaming.remaining == Some(0) {
+    *remaining = remaining.saturating_sub(len as u64);
+    // What waits is the last frame. Otherwise more may follow, and be too much, until the body says its end.
+    let is_last = *remaining == 0 && (streaming.waits || !streaming.sends_all);
+    if ends || is_last {
         return finish_body(watching);
     }
     None

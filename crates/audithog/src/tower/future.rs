@@ -373,15 +373,16 @@ impl Watching {
         {
             guard.set_grpc_status(status);
         }
+        // Over HTTP/2 the server asks for all of the body, whatever length it announced.
+        let sends_all = version >= Version::HTTP_2;
         // Over HTTP/1.1 a body of known length has none, and nothing is asked for after its last byte.
-        let trailers = kind == Kind::Grpc && version >= Version::HTTP_2;
+        let trailers = kind == Kind::Grpc && sends_all;
         let sends_no_body = match asked_for {
             AskedFor::Head => true,
             AskedFor::Tunnel if response.status().is_success() => true,
             _ => has_no_body(response.status()),
         };
-        // A gRPC response ends with its trailers, whatever length it announced.
-        let is_empty = response.body().is_end_stream() || (length == Some(0) && !trailers);
+        let is_empty = response.body().is_end_stream() || (length == Some(0) && !sends_all);
         if sends_no_body || is_empty {
             guard.set_status(status);
             if kind == Kind::Grpc {
@@ -410,6 +411,7 @@ impl Watching {
             unmarked: unmarked.then(Box::default),
             guard,
             remaining: if trailers { None } else { length },
+            sends_all,
             grpc: kind == Kind::Grpc,
         };
         let is_short = |length: u64| length <= MAX_SLICE as u64;

@@ -9,7 +9,7 @@ use std::task::Poll;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
-use axum::http::{HeaderValue, Request, Response, StatusCode};
+use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream;
@@ -19,10 +19,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{audited, exchange, only, verdict};
-use crate::RequestHandle;
+use super::{audit_with, audited, exchange, only, verdict};
+use crate::capture::CaptureSettings;
 use crate::capture::collector::Collector;
 use crate::record::Actor;
+use crate::{Guarantee, RequestHandle};
 
 /// Serves until the test's runtime ends.
 async fn serve(router: Router) -> (Arc<Collector>, SocketAddr) {
@@ -64,6 +65,21 @@ fn request(method: &str, path: &str) -> Request<Empty<Bytes>> {
 fn http2_request(address: SocketAddr, path: &str) -> Request<Empty<Bytes>> {
     let uri = format!("http://{address}{path}");
     Request::builder().uri(uri).body(Empty::new()).unwrap()
+}
+
+/// What a client takes from `path`; none if the answer breaks off or is malformed.
+async fn taken(address: SocketAddr, version: Version, path: &str) -> Option<Bytes> {
+    let answer = if version == Version::HTTP_2 {
+        let request = http2_request(address, path);
+        http2(address).await.send_request(request).await
+    } else {
+        http1(address)
+            .await
+            .send_request(request("GET", path))
+            .await
+    };
+    let body = answer.ok()?.into_body().collect().await;
+    Some(body.ok()?.to_bytes())
 }
 
 /// A body that sends `x` and then nothing, for ever.
@@ -225,6 +241,55 @@ async fn a_stream_with_a_content_length_is_complete_although_the_server_never_as
     );
     assert_eq!(verdict(only(&sink.settled())), "200 success -");
     assert_eq!(polled.load(Ordering::SeqCst), 2);
+}
+
+/// The length that is announced, and the pieces of the body; what a client takes over HTTP/1.1, and over HTTP/2.
+type Case = (
+    &'static str,
+    &'static [&'static str],
+    Option<&'static str>,
+    Option<&'static str>,
+);
+
+/// Over HTTP/1.1 hyper cuts a body at the length that was announced. Over HTTP/2 it sends all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_another_length_is_a_success_if_the_client_can_take_what_the_server_makes_of_it()
+{
+    const FINE: &str = "200 success -";
+    const BROKEN: &str = "200 failure RESPONSE_BODY_ERROR";
+    let cases: [Case; 8] = [
+        ("3", &["0123456789"], Some("012"), None),
+        ("3", &["012", "3456789"], Some("012"), None),
+        ("0", &["0123456789"], Some(""), None),
+        ("5", &[""], None, None),
+        ("5", &["012"], None, None),
+        ("0", &[""], Some(""), Some("")),
+        ("3", &["012"], Some("012"), Some("012")),
+        ("3", &["01", "2", ""], Some("012"), Some("012")),
+    ];
+    for (announced, pieces, http1, http2) in cases {
+        for (version, expected) in [(Version::HTTP_11, http1), (Version::HTTP_2, http2)] {
+            for guarantee in [Guarantee::BestEffort, Guarantee::Durable] {
+                let handler = move || async move {
+                    let pieces = pieces.iter().map(|piece| Ok::<_, Infallible>(*piece));
+                    let body = Body::from_stream(stream::iter(pieces));
+                    ([(CONTENT_LENGTH, announced)], body)
+                };
+                let mut settings = CaptureSettings::default();
+                settings.guarantees.default = guarantee;
+                let (sink, layer) = audit_with(settings);
+                let router = Router::new().route("/", get(handler)).layer(layer);
+                let taken = taken(listen(router).await, version, "/").await;
+                let case = format!("{announced} {pieces:?} {version:?} {guarantee}");
+                assert_eq!(taken.as_deref(), expected.map(str::as_bytes), "{case}");
+                // A row that the last frame waits for is made before anybody knows what follows.
+                let too_early = guarantee == Guarantee::Durable && pieces.len() == 2;
+                let is_fine = taken.is_some() || too_early;
+                let verdict = verdict(only(&sink.settled()));
+                assert_eq!(verdict, if is_fine { FINE } else { BROKEN }, "{case}");
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
