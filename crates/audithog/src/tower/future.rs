@@ -390,7 +390,8 @@ impl Watching {
             }
             let end = match length {
                 _ if is_no_answer(response.status(), version) => End::ResponseBodyError,
-                Some(1..) if !sends_no_body => End::ResponseBodyError,
+                // Over HTTP/1.1 the server corrects it.
+                Some(1..) if !sends_no_body && sends_all => End::ResponseBodyError,
                 _ => End::Complete,
             };
             let connection = connection
