@@ -104,7 +104,10 @@ impl RowSink for Intake {
     fn refuses(&self, guarantee: Guarantee) -> bool {
         match guarantee {
             Guarantee::FailClosed => {
-                self.board.progress().failing || self.queue.is_closed() || self.queue.is_full()
+                !self.ending.is_admitting()
+                    || self.board.progress().failing
+                    || self.queue.is_closed()
+                    || self.queue.is_full()
             }
             _ => self.queue_full == QueueFull::Refuse && self.queue.is_full(),
         }

@@ -3,6 +3,7 @@
 //! The caller waits on channels only. A thread that is stuck, in a hung disk or a dead network, is
 //! abandoned: the call returns at its deadline and says what it knows.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,7 @@ pub(super) fn deadline(limit: Duration) -> Instant {
 pub(super) struct Ending {
     stage: Mutex<Stage>,
     changed: Condvar,
+    admits_none: AtomicBool,
 }
 
 #[derive(Clone, Default)]
@@ -79,6 +81,15 @@ impl Ending {
             let woken = self.changed.wait_timeout(stage, left);
             stage = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Requests that begin from now on and would announce themselves are refused.
+    fn admits_none(&self) {
+        self.admits_none.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_admitting(&self) -> bool {
+        !self.admits_none.load(Ordering::Acquire)
     }
 
     fn is_running(&self) -> bool {
@@ -170,8 +181,7 @@ impl Logger {
             let (blocked, closed) = ended.unwrap_or((Some(Blocked::Deadline), false));
             return self.report(started, blocked, 0, closed, self.health());
         }
-        let requests_cut = self.end_requests(deadline);
-        intake.queue.close();
+        let requests_cut = self.end_requests(deadline) + self.close_intake();
         let delivery = lock(&intake.delivery).take();
         let meter = lock(&intake.meter).take();
         if let Some(meter) = &meter {
@@ -226,12 +236,21 @@ impl Logger {
         while recorder.in_progress() > 0 && Instant::now() < until {
             std::thread::park_timeout(LOOK_EVERY);
         }
+        // A start that is committed from here on would have no end: such requests get 503.
+        self.0.intake.ending.admits_none();
         let cut = recorder.finish_all(End::ServerShutdown);
         // One whose row is being made right now ends on its own, and its row shall still get in.
         let until = (Instant::now() + LOOK_EVERY).min(deadline);
         while recorder.in_progress() > 0 && Instant::now() < until {
             std::thread::yield_now();
         }
+        cut
+    }
+
+    /// Ends what has come since the last look, and accepts no row any more.
+    fn close_intake(&self) -> u64 {
+        let cut = self.0.recorder.finish_all(End::ServerShutdown);
+        self.0.intake.queue.close();
         cut
     }
 
@@ -294,6 +313,67 @@ impl From<FlushBlock> for Blocked {
             FlushBlock::Stragglers => Self::Stragglers,
             FlushBlock::Deadline => Self::Deadline,
             FlushBlock::Stopped => Self::Stopped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+    use std::pin::pin;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use futures_util::future::{Either, select};
+    use http::{Request, Response};
+    use http_body_util::Empty;
+    use tokio::sync::Notify;
+    use tower::{Layer as _, ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::Guarantee;
+
+    /// Status and rows of a request that begins after a shutdown has looked for open ones. Its handler never ends.
+    async fn latecomer(guarantee: Guarantee) -> (Option<u16>, Vec<(String, String)>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.db");
+        let builder = Logger::builder().environment::<&str, &str>([]);
+        let builder = builder.database(&path).guarantee(guarantee);
+        let logger = builder.start().unwrap();
+        let called = Arc::new(Notify::new());
+        let tells = Arc::clone(&called);
+        let handler = service_fn(move |_: Request<()>| {
+            tells.notify_one();
+            pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+        });
+        logger.end_requests(deadline(DEFAULT_FLUSH));
+        let answer = pin!(logger.layer().layer(handler).oneshot(Request::new(())));
+        let status = match select(answer, pin!(called.notified())).await {
+            Either::Left((answer, _)) => Some(answer.unwrap().status().as_u16()),
+            Either::Right(((), _answer)) => {
+                assert_eq!(logger.close_intake(), 1);
+                None
+            }
+        };
+        assert!(logger.shutdown(None).await.closed);
+        let file = rusqlite::Connection::open(&path).unwrap();
+        let rows = "SELECT event, error_code FROM audit_logs WHERE event LIKE 'api_request%'";
+        let mut rows = file.prepare(rows).unwrap();
+        let rows = rows.query_map([], |row| {
+            Ok((row.get(0)?, row.get::<_, Option<_>>(1)?.unwrap_or_default()))
+        });
+        (status, rows.unwrap().map(Result::unwrap).collect())
+    }
+
+    #[tokio::test]
+    async fn a_request_that_begins_while_the_queue_closes_leaves_no_start_without_an_end() {
+        let (status, rows) = latecomer(Guarantee::FailClosed).await;
+        assert_eq!((status, rows), (Some(503), Vec::new()));
+        for guarantee in [Guarantee::Durable, Guarantee::BestEffort] {
+            let (status, rows) = latecomer(guarantee).await;
+            let end = ("api_request".to_owned(), "SERVER_SHUTDOWN".to_owned());
+            assert_eq!((status, rows), (None, vec![end]), "{guarantee}");
         }
     }
 }
