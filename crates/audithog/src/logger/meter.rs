@@ -82,6 +82,7 @@ impl Meter {
 fn points(health: &Health) -> Points {
     let mut points = Points {
         ledger: health.ledger.path.clone(),
+        head: health.ledger.head,
         ..Points::default()
     };
     let guarantee = &health.guarantee;

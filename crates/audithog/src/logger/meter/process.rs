@@ -3,7 +3,7 @@
 //! A series has one value in a process, however many loggers it has: two that set the same series would overwrite each
 //! other, and a label that came with the second one would end the first one's series.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use metrics::{Label, counter, gauge};
@@ -17,7 +17,7 @@ pub(super) struct Series {
 }
 
 /// Whose count it is: what is to be added up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
     Logger,
     /// Loggers that share a ledger say the same.
@@ -37,6 +37,8 @@ pub(super) enum Together {
 pub(super) struct Points {
     /// None for memory only.
     pub(super) ledger: Option<PathBuf>,
+    /// The ledger's head when they were counted.
+    pub(super) head: u64,
     pub(super) counters: Vec<(Series, Of, u64)>,
     pub(super) gauges: Vec<(Series, Together, f64)>,
 }
@@ -46,9 +48,19 @@ pub(super) struct Points {
 pub(super) struct Process {
     last_id: u64,
     running: BTreeMap<u64, Points>,
-    counters: BTreeMap<Series, BTreeMap<Owner, u64>>,
+    counters: BTreeMap<Series, BTreeMap<Owner, Count>>,
+    /// Who spoke last for a ledger, and its head then.
+    ledgers: BTreeMap<PathBuf, (u64, u64)>,
     /// Gauges that were set: one that no running logger has any more is 0.
     gauges: BTreeSet<Series>,
+}
+
+/// Books may go down: a dead letter is sent again, a ledger is replaced. What they say next is new all the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    last: u64,
+    /// Of all that it grew by.
+    sum: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +77,7 @@ impl Process {
             last_id: 0,
             running: BTreeMap::new(),
             counters: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
             gauges: BTreeSet::new(),
         }
     }
@@ -83,7 +96,7 @@ impl Process {
         }
         for owners in self.counters.values_mut() {
             if let Some(count) = owners.remove(&Owner::Logger(id)) {
-                *owners.entry(Owner::Ended).or_default() += count;
+                owners.entry(Owner::Ended).or_default().sum += count.sum;
             }
         }
     }
@@ -91,19 +104,21 @@ impl Process {
     /// Takes what the books of a logger say now, and tells the recorder of all. Nothing once it has ended: its
     /// thread may be late.
     pub(super) fn publish(&mut self, id: u64, points: Points) {
-        let btree_map::Entry::Occupied(mut known) = self.running.entry(id) else {
+        let Some(before) = self.running.get(&id) else {
             return;
         };
+        let is_news = points.differs_in_ledger(before) && self.is_next(id, &points);
         for (series, of, count) in &points.counters {
-            let owners = self.counters.entry(series.clone()).or_default();
             let owner = Owner::of(*of, id, &points);
-            // A ledger that was replaced begins at 0 again, and a counter must not go back.
-            let before = owners.entry(owner).or_default();
-            *before = (*before).max(*count);
+            if is_news || matches!(owner, Owner::Logger(_)) {
+                let owners = self.counters.entry(series.clone()).or_default();
+                owners.entry(owner).or_default().goes_to(*count);
+            }
         }
-        known.insert(points);
+        self.running.insert(id, points);
         for (series, owners) in &self.counters {
-            counter!(series.name, series.labels()).absolute(owners.values().sum());
+            let sum = owners.values().map(|count| count.sum).sum();
+            counter!(series.name, series.labels()).absolute(sum);
         }
         let mut gauges = self.gauges();
         self.gauges.extend(gauges.keys().cloned());
@@ -111,6 +126,23 @@ impl Process {
             let value = gauges.remove(series).unwrap_or_default();
             gauge!(series.name, series.labels()).set(value);
         }
+    }
+
+    /// Whether this is of a later moment than what another logger said of the ledger: one that commits nothing knows
+    /// old numbers, and to go back to them would count what follows twice.
+    fn is_next(&mut self, id: u64, points: &Points) -> bool {
+        let Some(path) = &points.ledger else {
+            return false;
+        };
+        if let Some((by, head)) = self.ledgers.get(path)
+            && *by != id
+            && self.running.contains_key(by)
+            && points.head < *head
+        {
+            return false;
+        }
+        self.ledgers.insert(path.clone(), (id, points.head));
+        true
     }
 
     /// Every gauge of the running loggers.
@@ -138,6 +170,27 @@ impl Process {
         all.into_iter()
             .map(|(series, found)| (series.clone(), together(found)))
             .collect()
+    }
+}
+
+impl Count {
+    fn goes_to(&mut self, count: u64) {
+        self.sum += count.saturating_sub(self.last);
+        self.last = count;
+    }
+}
+
+impl Points {
+    fn differs_in_ledger(&self, before: &Self) -> bool {
+        let counts = |points: &Self| {
+            let of_ledger = points
+                .counters
+                .iter()
+                .filter(|(_, of, _)| *of == Of::Ledger);
+            let counts: Vec<u64> = of_ledger.map(|(.., count)| *count).collect();
+            (points.head, counts)
+        };
+        counts(self) != counts(before)
     }
 }
 
@@ -190,6 +243,7 @@ mod tests {
         let gauge = |name, together| (series(name), together, f64::from(n));
         Points {
             ledger: ledger.map(PathBuf::from),
+            head: u64::from(n),
             counters: vec![counter(ROWS, Of::Logger), counter(DELIVERED, Of::Ledger)],
             gauges: vec![
                 gauge(QUEUED, Together::Sum(Of::Logger)),
@@ -281,6 +335,49 @@ mod tests {
         let d = bench.process.begin();
         bench.publish(d, says(Some("a.db"), 12, true));
         assert_eq!(bench.shown().0, [25, 15]);
+    }
+
+    /// Of the ledger's series.
+    fn counted(bench: &mut Bench, id: u64, head: u64, n: u32) -> u64 {
+        let points = Points {
+            head,
+            ..says(Some("a.db"), n, true)
+        };
+        bench.publish(id, points);
+        bench.shown().0[1]
+    }
+
+    #[test]
+    fn what_is_counted_after_the_books_went_down_is_new() {
+        let mut bench = Bench::new();
+        let a = bench.process.begin();
+        // Five dead letters are sent again; then three die.
+        let said = [(20, 5, 5), (21, 0, 5), (24, 3, 8), (25, 3, 8)];
+        // The ledger is replaced.
+        for (head, n, expected) in said.into_iter().chain([(1, 0, 8), (4, 2, 10)]) {
+            assert_eq!(counted(&mut bench, a, head, n), expected, "{head}");
+        }
+        // And once more, before the next logger.
+        bench.process.end(a);
+        let b = bench.process.begin();
+        assert_eq!(counted(&mut bench, b, 3, 1), 10);
+        assert_eq!(counted(&mut bench, b, 4, 2), 11);
+    }
+
+    #[test]
+    fn a_logger_that_knows_old_numbers_of_a_shared_ledger_counts_nothing_twice() {
+        let mut bench = Bench::new();
+        let (a, b) = (bench.process.begin(), bench.process.begin());
+        assert_eq!(counted(&mut bench, a, 10, 5), 5);
+        assert_eq!(counted(&mut bench, b, 8, 3), 5);
+        assert_eq!(counted(&mut bench, a, 12, 6), 6);
+        assert_eq!(counted(&mut bench, b, 11, 5), 6);
+        assert_eq!(counted(&mut bench, a, 12, 6), 6);
+        assert_eq!(counted(&mut bench, b, 14, 7), 7);
+        // Replaced, which the other one has not found out.
+        assert_eq!(counted(&mut bench, b, 1, 0), 7);
+        assert_eq!(counted(&mut bench, a, 12, 6), 7);
+        assert_eq!(counted(&mut bench, b, 2, 1), 8);
     }
 
     #[test]
