@@ -115,7 +115,7 @@ fn runs(out: &mut Output, status: &Status) -> io::Result<()> {
 fn late(books: &Books) -> Option<String> {
     let parts = [
         (books.late, "answered before their row was safe"),
-        (books.withheld, "answered with 503 in place of the response"),
+        (books.withheld, "answered with 503 because a row was late"),
         (books.aborted, "broken off"),
     ];
     let parts: Vec<String> = parts

@@ -194,11 +194,14 @@ impl Guard {
         !self.watch.inner.holds_none && self.watch.guarantee().waits()
     }
 
-    /// The request was not handled: its answer is a 503, and nothing waits.
+    /// The request was not handled: its answer is a 503, and nothing waits. Counted, unless a shutdown ended it.
     pub(crate) fn finish_unhandled(self, status: u16) {
         self.set_status(status);
         self.watch.lock().said.error_code = Some(Text::constant(AUDIT_UNAVAILABLE).into());
-        self.watch.finish_for(Holder::Nobody, End::Complete, false);
+        if self.watch.finish_for(Holder::Nobody, End::Complete, false) {
+            let answers = self.watch.answers();
+            answers.withheld.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The request has ended some other way than through this guard, by a shutdown: its row was made.

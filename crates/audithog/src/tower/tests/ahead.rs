@@ -17,7 +17,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceExt};
 
 use super::{audit, only, recorder, socket, verdict};
-use crate::capture::CaptureSettings;
+use crate::capture::{CaptureSettings, Guarantee, RowSink};
 use crate::record::End;
 use crate::tower::AuditLayer;
 
@@ -194,6 +194,26 @@ async fn a_request_that_a_shutdown_ended_is_not_handled_any_more() {
     );
     assert_eq!(gate.called(), 0);
     assert_eq!(verdict(only(&sink.rows())), "- failure SERVER_SHUTDOWN");
+}
+
+/// The collector drops whoever waits for a row: it will never be there.
+#[tokio::test]
+async fn a_request_whose_start_is_not_kept_in_time_is_counted_unless_a_shutdown_ended_it() {
+    for (ends, withheld) in [(false, 1), (true, 0)] {
+        let mut settings = CaptureSettings::default();
+        settings.guarantees.default = Guarantee::FailClosed;
+        let (sink, recorder) = recorder(settings);
+        let layer = AuditLayer::new(recorder.clone());
+        let gate = Gate::that(Says::Ready);
+        let answer = layer.layer(gate.clone()).call(request());
+        if ends {
+            recorder.finish_all(End::ServerShutdown);
+        }
+        assert_eq!(answer.await.unwrap().status(), 503);
+        assert_eq!(gate.called(), 0);
+        let count = sink.answers().withheld.load(Ordering::Relaxed);
+        assert_eq!(count, withheld, "{:#?}", sink.rows());
+    }
 }
 
 #[tokio::test]
