@@ -3,7 +3,7 @@
 //! The loop asks [`Course::next`] for work, does it, and reports back with [`Course::feed`] and
 //! [`Course::reply`]. What is settled leaves through [`Course::take_settlement`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub(super) struct Course {
     /// Requests of which some row was taken.
     successes: u64,
     last_success: Option<Micros>,
+    /// Rows that were wanted once more since a request succeeded, as many as tell an outage.
+    refused: BTreeSet<i64>,
     requests: u64,
     retries: u64,
     jitter: Jitter,
@@ -105,6 +107,7 @@ impl Course {
             straggler_requests: 0,
             successes: 0,
             last_success: None,
+            refused: BTreeSet::new(),
             requests: 0,
             retries: 0,
             jitter,

@@ -98,7 +98,7 @@ impl Course {
                 .iter()
                 .all(|verdict| *verdict == Verdict::Delivered)
         {
-            self.successes += 1;
+            self.succeeded();
             self.last_success = Some(now.wall);
             self.line.finish_all(slot, verdicts.len());
             return self.breaker.success(request.launch, now.monotonic);
@@ -116,15 +116,13 @@ impl Course {
             self.breaker
                 .hold(request.launch, hold, now.monotonic, retry_after)
         } else if verdicts.iter().any(settles) {
-            self.successes += 1;
+            self.succeeded();
             self.breaker.success(request.launch, now.monotonic)
-        } else if request.rows.len() > 1 && matches!(request.origin, Origin::Line { .. }) {
-            // Nothing was taken: an outage that answers politely. As stragglers, all rows of a long
-            // one would end in the stragglers' table.
+        } else if self.is_outage(&request) {
             let failure = Failure {
                 reason: first_reason(&verdicts),
                 retry_after,
-                suspect_rows: true,
+                suspect_rows: request.rows.len() > 1 && request.origin != Origin::Stragglers,
             };
             return self.failed(request, &failure, now);
         } else {
@@ -155,6 +153,30 @@ impl Course {
             // It does not end a hold, nor what other requests failed of, and the next probe keeps its distance.
             State::Open { .. } | State::Held { .. } => self.fail(launch, retry_after, now),
         }
+    }
+
+    /// Whether replies that take nothing are an outage that answers politely: several rows of the line at once, or different
+    /// rows one after the other and none taken since. As stragglers, all rows of a long one would end in their table.
+    fn is_outage(&mut self, request: &Request) -> bool {
+        let line = matches!(request.origin, Origin::Line { .. });
+        let several = self.tuning.retry.quick_attempts.max(2) as usize;
+        let mut outage = line && request.rows.len() > 1;
+        for row in &request.rows {
+            // One that is refused again though others were taken is refused for itself.
+            if !line && self.stragglers.failed(row.seq, self.successes) {
+                continue;
+            }
+            if self.refused.len() < several {
+                self.refused.insert(row.seq);
+            }
+            outage |= self.refused.len() >= several;
+        }
+        outage
+    }
+
+    fn succeeded(&mut self) {
+        self.successes += 1;
+        self.refused.clear();
     }
 
     /// The request failed as a whole: the same rows go again, later, or in halves when they seem to

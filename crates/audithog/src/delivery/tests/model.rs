@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{START, row, tuning};
+
+mod ways;
 use crate::delivery::backoff::Jitter;
 use crate::delivery::course::{Course, Now, Step};
 use crate::delivery::request::Request;

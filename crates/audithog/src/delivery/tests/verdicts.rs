@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use super::desk::{Line, Scene, answer, block, once_more, status, unavailable, until};
 use super::eager;
+use crate::config::RetrySettings;
 use crate::delivery::FlushBlock;
+use crate::delivery::Tuning;
 use crate::delivery::status::BreakerState;
-use crate::sink::{Hold, HoldReason, Reply};
+use crate::record::StoredRow;
+use crate::sink::{Hold, HoldReason, Reply, Verdict};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -101,4 +104,36 @@ fn a_verdict_for_the_probe_of_a_hold_asks_for_no_other_at_once() {
     scene.let_it_look(&delivery);
     assert_eq!(scene.sent().len(), before + 1);
     assert_eq!(scene.desk.paper().stragglers[&1].attempts, tries);
+}
+
+/// More of them than tell an outage, but others are taken meanwhile.
+#[test]
+fn rows_that_are_wanted_once_more_beside_others_are_given_up() {
+    let retry = RetrySettings {
+        straggler_attempts: 6,
+        ..RetrySettings::default()
+    };
+    let scene = Scene::new(Tuning { retry, ..eager() });
+    scene.author(|rows, _| {
+        let verdict = |row: &StoredRow| match row.seq {
+            ..=6 => Verdict::Retry("not_persisted".to_owned()),
+            _ => Verdict::Delivered,
+        };
+        Line::Say(Reply::Rows {
+            verdicts: rows.iter().map(verdict).collect(),
+            retry_after: None,
+        })
+    });
+    scene.desk.append(7);
+    let _delivery = scene.start();
+    let mut rows = 7;
+    until("they are given up", || {
+        scene.clock.advance(secs(1));
+        let totals = scene.desk.totals();
+        if totals.delivered + 6 == rows {
+            scene.desk.append(1);
+            rows += 1;
+        }
+        totals.dead == 6
+    });
 }
