@@ -6,9 +6,6 @@ use super::backoff::{self, Jitter};
 use crate::config::RetrySettings;
 use crate::sink::Hold;
 
-/// After so many failed probes an outage lasts.
-const LASTING: u32 = 2;
-
 /// Guards the way to one sink.
 #[derive(Debug)]
 pub(super) struct Breaker {
@@ -18,8 +15,6 @@ pub(super) struct Breaker {
     launches: u64,
     /// What was launched up to here belongs to the failure that was counted last.
     counted: u64,
-    /// Probes that failed as a whole since the way was flowing.
-    failed_probes: u32,
     /// From `Retry-After`: nothing is sent before, whatever else succeeds.
     pause_until: Duration,
 }
@@ -63,7 +58,6 @@ impl Breaker {
             state: State::Flowing,
             launches: 0,
             counted: 0,
-            failed_probes: 0,
             pause_until: Duration::ZERO,
         }
     }
@@ -75,11 +69,6 @@ impl Breaker {
     /// Open or held: the triggers are suspended and only probes go.
     pub(super) fn is_probing(&self) -> bool {
         matches!(self.state, State::Open { .. } | State::Held { .. })
-    }
-
-    /// Probes failed, and not only because the outage is young.
-    pub(super) fn is_lasting(&self) -> bool {
-        self.is_probing() && self.failed_probes >= LASTING
     }
 
     pub(super) fn is_flowing(&self) -> bool {
@@ -170,7 +159,6 @@ impl Breaker {
             State::Flowing => 1,
             State::Failing { failures, .. } => failures.saturating_add(1),
             State::Open { next, wait, .. } | State::Held { next, wait, .. } => {
-                self.failed_probes = self.failed_probes.saturating_add(1);
                 *wait = backoff::next_probe(&self.retry, *wait);
                 *next = now.saturating_add(*wait);
                 return Change::None;
@@ -185,7 +173,6 @@ impl Breaker {
             return Change::None;
         }
         let wait = backoff::first_probe(&self.retry);
-        self.failed_probes = 0;
         self.state = State::Open {
             next: now.saturating_add(wait),
             wait,
@@ -220,7 +207,6 @@ impl Breaker {
             return if same { Change::None } else { Change::Held };
         }
         self.counted = self.launches;
-        self.failed_probes = 0;
         let wait = backoff::first_probe(&self.retry);
         self.state = State::Held {
             hold,

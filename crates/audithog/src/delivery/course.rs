@@ -40,9 +40,15 @@ pub(super) struct Course {
     straggler_requests: usize,
     /// Requests of which some row was taken.
     successes: u64,
+    /// Requests that failed as a whole.
+    failed: u64,
     last_success: Option<Micros>,
+    /// Requests that succeeded since one failed that was not a straggler's own.
+    in_a_row: u32,
     /// Rows that were wanted once more since a request succeeded, as many as tell an outage.
     refused: BTreeSet<i64>,
+    /// When a request last succeeded or was tried in another way, or the outage began.
+    doubted: Duration,
     requests: u64,
     retries: u64,
     jitter: Jitter,
@@ -106,8 +112,11 @@ impl Course {
             in_flight: 0,
             straggler_requests: 0,
             successes: 0,
+            failed: 0,
             last_success: None,
+            in_a_row: 0,
             refused: BTreeSet::new(),
+            doubted: Duration::ZERO,
             requests: 0,
             retries: 0,
             jitter,
@@ -304,7 +313,7 @@ impl Course {
         request
     }
 
-    /// The next request that may go. While things fail, the one that failed least: one bad request
+    /// The next request that may go. While things fail, the one that was not tried for longest: one bad request
     /// does not make every probe.
     fn take_waiting(&mut self, now: Duration) -> Option<Request> {
         let probing = self.breaker.is_probing();
@@ -316,7 +325,7 @@ impl Course {
             ready.map(|(index, _)| index).next()
         } else {
             ready
-                .min_by_key(|(index, request)| (request.failures, *index))
+                .min_by_key(|(index, request)| (request.launch, *index))
                 .map(|(index, _)| index)
         };
         self.waiting.remove(index?)

@@ -16,8 +16,14 @@ pub(super) struct Request {
     pub(super) attempt: Attempt,
     /// Tries that failed as a whole, those of the request it was split from included.
     pub(super) failures: u32,
-    /// How many requests had succeeded when this one first failed.
-    pub(super) successes_before: Option<u64>,
+    /// How many requests had succeeded and failed when this one first failed.
+    pub(super) before: Option<(u64, u64)>,
+    /// Failures since then, its own and those of what it was divided from and into.
+    pub(super) own: u64,
+    /// A row that was taken out of a request in doubt.
+    pub(super) alone: bool,
+    /// So many such rows of it were taken, one after the other.
+    pub(super) taken_of: u32,
     /// Not sent before.
     pub(super) due: Duration,
     /// From `Retry-After`: a flush does not hasten it.
@@ -44,7 +50,10 @@ impl Request {
                 number: 0,
             },
             failures: 0,
-            successes_before: None,
+            before: None,
+            own: 0,
+            alone: false,
+            taken_of: 0,
             due: Duration::ZERO,
             floor: Duration::ZERO,
             launch: 0,
@@ -73,7 +82,9 @@ impl Request {
         let rest = self.rows.split_off(middle);
         let half = |rows| Self {
             failures: self.failures,
-            successes_before: self.successes_before,
+            before: self.before,
+            own: self.own,
+            taken_of: self.taken_of,
             ..Self::new(self.origin, rows, self.attempt.created)
         };
         vec![half(std::mem::take(&mut self.rows)), half(rest)]

@@ -24,6 +24,8 @@ pub(super) struct Stragglers {
     beyond: Option<Micros>,
     /// Of rows that leave the line: see `Known::floor`.
     floors: BTreeMap<i64, Micros>,
+    /// The next one that would travel with others travels alone.
+    feel: bool,
 }
 
 #[derive(Debug)]
@@ -147,6 +149,11 @@ impl Stragglers {
         before.is_some_and(|before| before < successes)
     }
 
+    /// In doubt whether it is the way that fails: the next request is one of them alone.
+    pub(super) fn feel(&mut self) {
+        self.feel = true;
+    }
+
     /// It was tried and stays, with a new `next`.
     pub(super) fn put_back(&mut self, straggler: Straggler, alone: bool, floor: Micros) {
         if let Some(known) = self.known.get_mut(&straggler.seq) {
@@ -169,7 +176,7 @@ impl Stragglers {
         idle.sort_unstable();
         let taken: Vec<i64> = match idle.first() {
             None => return Vec::new(),
-            Some(&(_, seq, true)) => vec![seq],
+            Some(&(_, seq, alone)) if alone || std::mem::take(&mut self.feel) => vec![seq],
             Some(_) => idle
                 .iter()
                 .filter(|(_, _, alone)| !alone)

@@ -14,8 +14,13 @@ use crate::sink::{Hold, Reply, Verdict};
 /// Longest reason that is kept with a row, in bytes. The sink has bounded it before; this is the
 /// ledger's own guard.
 const REASON_BYTES: usize = 1000;
-/// While so many requests wait nothing says that the way is open, and they are not divided on a guess.
-const PIECES: usize = 32;
+/// After so long without a success one row is tried alone, in doubt whether the way is to blame. A way that takes nothing
+/// for so long loses little by being asked in another way.
+const DOUBT: Duration = Duration::from_secs(30 * 60);
+/// A request is to blame if this many of others would have succeeded in place of its failures.
+const BLAME: u64 = 6;
+/// So many successes in a row say that the way is open.
+const FLOWING: u32 = 3;
 const NO_VERDICT: &str = "the reply has no verdict for this row";
 const ROW_GONE: &str = "the row is no longer in the ledger";
 
@@ -42,6 +47,8 @@ impl Course {
         now: Now,
     ) -> Change {
         self.in_flight = self.in_flight.saturating_sub(1);
+        let alone = request.alone.then_some(request.origin);
+        let before = self.successes;
         if request.origin == Origin::Stragglers {
             self.straggler_requests = self.straggler_requests.saturating_sub(1);
         }
@@ -79,8 +86,13 @@ impl Course {
                 change
             }
         };
-        if matches!(change, Change::Recovered(_)) {
-            self.recover(now);
+        if let Some(origin) = alone {
+            self.felt(origin, self.successes - before);
+        }
+        match change {
+            Change::Recovered(_) => self.recover(now),
+            Change::Opened | Change::Held => self.doubted = now.monotonic,
+            Change::None => {}
         }
         change
     }
@@ -98,7 +110,7 @@ impl Course {
                 .iter()
                 .all(|verdict| *verdict == Verdict::Delivered)
         {
-            self.succeeded();
+            self.succeeded(now);
             self.last_success = Some(now.wall);
             self.line.finish_all(slot, verdicts.len());
             return self.breaker.success(request.launch, now.monotonic);
@@ -116,7 +128,7 @@ impl Course {
             self.breaker
                 .hold(request.launch, hold, now.monotonic, retry_after)
         } else if verdicts.iter().any(settles) {
-            self.succeeded();
+            self.succeeded(now);
             self.breaker.success(request.launch, now.monotonic)
         } else if self.is_outage(&request) {
             let failure = Failure {
@@ -174,26 +186,45 @@ impl Course {
         outage
     }
 
-    fn succeeded(&mut self) {
+    /// A row that was taken out of a request in doubt has its reply. What was left is to blame if several such rows in a row
+    /// were taken and it fails again after each; one is chance, and no success of others.
+    fn felt(&mut self, origin: Origin, successes: u64) {
+        for rest in &mut self.waiting {
+            if rest.origin == origin && successes == 0 {
+                rest.taken_of = 0;
+            } else if rest.origin == origin {
+                rest.taken_of += 1;
+                if let Some((before, _)) = &mut rest.before {
+                    *before += successes;
+                }
+            }
+        }
+    }
+
+    fn succeeded(&mut self, now: Now) {
         self.successes += 1;
+        self.in_a_row = self.in_a_row.saturating_add(1);
         self.refused.clear();
+        self.doubted = now.monotonic;
     }
 
     /// The request failed as a whole: the same rows go again, later, or in halves when they seem to
     /// be the cause. In an outage that lasts they may be, whatever the reason says.
     fn failed(&mut self, mut request: Request, failure: &Failure, now: Now) -> Change {
+        if request.origin != Origin::Stragglers || request.rows.len() > 1 {
+            self.in_a_row = 0;
+        }
+        self.failed += 1;
         let change = self.fail(request.launch, failure.retry_after, now);
         if request.origin == Origin::Stragglers {
             self.stragglers_failed(&request, failure, now);
             return change;
         }
+        let to_blame = self.is_to_blame(&mut request) || request.taken_of >= FLOWING;
         let retry = &self.tuning.retry;
         request.failures = request.failures.saturating_add(1);
-        let before = *request.successes_before.get_or_insert(self.successes);
-        let others_succeed = self.successes > before;
         let again_and_again = request.failures >= retry.quick_attempts;
         let probing = self.breaker.is_probing();
-        let few = request.rows.len() == 1 || self.waiting.len() < PIECES;
         let delay = backoff::delay(
             retry,
             request.failures,
@@ -203,11 +234,14 @@ impl Course {
         request.due = now.monotonic.saturating_add(delay);
         let floor = backoff::floor(retry, failure.retry_after);
         request.floor = now.monotonic.saturating_add(floor);
-        let suspect = again_and_again && (others_succeed || (probing && failure.suspect_rows));
-        let in_doubt = self.breaker.is_lasting() && few;
+        let suspect = again_and_again && (to_blame || (probing && failure.suspect_rows));
+        let in_doubt = request.alone || request.taken_of > 0 || self.is_in_doubt(now);
         if !(suspect || in_doubt) {
             self.waiting.push_front(request);
         } else if request.rows.len() == 1 {
+            if in_doubt {
+                self.doubted = now.monotonic;
+            }
             for row in &request.rows {
                 let Failure {
                     reason,
@@ -219,9 +253,28 @@ impl Course {
         } else if suspect {
             self.halve(request, Half::ByCount);
         } else {
-            self.take_apart(request);
+            self.take_apart(request, now);
         }
         change
+    }
+
+    /// Whether so many others succeeded meanwhile that its failures, and those of what it was divided from and into, are no
+    /// chance: a way that fails often or opens rarely fails for others too.
+    fn is_to_blame(&mut self, request: &mut Request) -> bool {
+        let before = (self.successes, self.failed.saturating_sub(1));
+        let (successes, failed) = *request.before.get_or_insert(before);
+        request.own += 1;
+        for mate in &mut self.waiting {
+            mate.own += u64::from(mate.origin == request.origin);
+        }
+        let successes = self.successes.saturating_sub(successes);
+        let others = successes + (self.failed - failed).saturating_sub(request.own);
+        successes >= u64::from(FLOWING) && request.own.saturating_mul(successes) >= BLAME * others
+    }
+
+    /// Nothing has succeeded for long, and nothing was tried in another way for long.
+    fn is_in_doubt(&self, now: Now) -> bool {
+        self.breaker.is_probing() && now.monotonic.saturating_sub(self.doubted) >= DOUBT
     }
 
     fn fail(&mut self, launch: u64, retry_after: Option<Duration>, now: Now) -> Change {
@@ -232,15 +285,17 @@ impl Course {
     /// A failed request of stragglers dissolves: each waits for its own time again.
     fn stragglers_failed(&mut self, request: &Request, failure: &Failure, now: Now) {
         let alone = request.rows.len() == 1;
-        let mut suspect = failure.suspect_rows;
+        let mut others_succeed = false;
         for row in &request.rows {
-            // What fails again while others are taken fails for these rows, whatever the reason says.
-            suspect |= self.stragglers.failed(row.seq, self.successes);
+            others_succeed |= self.stragglers.failed(row.seq, self.successes);
         }
-        let in_doubt = self.breaker.is_lasting();
-        for (at, row) in request.rows.iter().enumerate() {
+        // What fails again while others are taken fails for these rows, whatever the reason says. That it is not the way is
+        // sure only if several were taken one after the other right before.
+        let own = failure.suspect_rows || (others_succeed && self.in_a_row >= FLOWING);
+        let apart = failure.suspect_rows || others_succeed;
+        for row in &request.rows {
             // Only what may be the row's own fault counts as one of its attempts.
-            if alone && suspect {
+            if alone && own {
                 let Failure {
                     reason,
                     retry_after,
@@ -248,10 +303,12 @@ impl Course {
                 } = failure;
                 self.strayed(request.origin, row, reason, *retry_after, now);
             } else {
-                // In doubt one of them goes alone: an outage does not make many small requests.
-                let alone = suspect || (in_doubt && at == 0);
-                self.postpone(row.seq, failure.retry_after, alone, now);
+                self.postpone(row.seq, failure.retry_after, apart, now);
             }
+        }
+        if self.is_in_doubt(now) {
+            self.doubted = now.monotonic;
+            self.stragglers.feel();
         }
     }
 
@@ -285,11 +342,16 @@ impl Course {
     }
 
     /// Into its first row, which shows whether the way is open, and the others in one piece: a way that opens rarely has to take
-    /// many at a time. Their failures stay counted, so that each is tried before one is tried again.
-    fn take_apart(&mut self, request: Request) {
+    /// many at a time.
+    fn take_apart(&mut self, request: Request, now: Now) {
+        self.doubted = now.monotonic;
         let first = request.rows.first().map(|row| row.seq);
         let parts = request.halves(|row| usize::from(Some(row.seq) == first));
-        for part in parts.into_iter().rev() {
+        for (at, mut part) in parts.into_iter().enumerate().rev() {
+            if at == 0 {
+                part.failures = 0;
+                part.alone = true;
+            }
             self.waiting.push_front(part);
         }
     }

@@ -504,7 +504,7 @@ fn requests_that_fail_for_their_size_alone_are_divided() {
         world.check_end();
         assert_eq!(world.books.taken.len(), 300, "{most}");
         let took = world.now;
-        assert!(took < Duration::from_secs(15 * 60), "{most}: {took:?}");
+        assert!(took < Duration::from_secs(3600), "{most}: {took:?}");
     }
 }
 
@@ -533,6 +533,5 @@ fn a_way_that_opens_rarely_is_not_spent_on_small_requests() {
     let [every, pace, end] = [300, 5, 40_000].map(Duration::from_secs);
     world.pass_a_gate(every, pace, end);
     let taken = world.books.taken.len();
-    eprintln!("GATE {taken} {}", world.sent);
     assert!(taken >= 6_000, "{taken} rows");
 }

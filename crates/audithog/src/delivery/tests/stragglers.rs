@@ -144,3 +144,22 @@ fn the_ledger_is_asked_for_stragglers_only_when_it_may_have_one_that_is_due_firs
     assert_eq!(first, [IN_MEMORY as i64]);
     assert_eq!(stragglers.total(), total);
 }
+
+#[test]
+fn in_doubt_one_of_those_that_travel_together_goes_alone() {
+    let mut stragglers = Stragglers::new(3);
+    let all = (1..=3).map(|seq| straggler(seq, START)).collect();
+    stragglers.refill(3, all, START);
+    assert_eq!(stragglers.take_due(START, true, 50), [1, 2, 3]);
+    for seq in 1..=3 {
+        // One travels alone for good; that is no answer to the doubt.
+        stragglers.put_back(straggler(seq, START), seq == 1, START);
+    }
+    stragglers.feel();
+    assert_eq!(stragglers.take_due(START, true, 50), [1]);
+    assert_eq!(stragglers.take_due(START, true, 50), [2]);
+    assert_eq!(stragglers.take_due(START, true, 50), [3]);
+    stragglers.put_back(straggler(2, START), false, START);
+    stragglers.put_back(straggler(3, START), false, START);
+    assert_eq!(stragglers.take_due(START, true, 50), [2, 3]);
+}
