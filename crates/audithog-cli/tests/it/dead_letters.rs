@@ -261,17 +261,16 @@ fn what_is_replayed_while_no_service_runs_is_sent_by_the_next_start() {
     );
 }
 
+fn exported(home: &Path, arguments: &[&str]) -> (i32, String, String) {
+    ran(home, &[&["dead-letters", "export"], arguments].concat())
+}
+
 #[test]
 fn an_export_appears_complete_or_not_at_all() {
     let home = TempDir::new().unwrap();
     let stand_in = PostHogStandIn::start().unwrap();
     let (_demo, seqs) = with_letters(&home, &stand_in);
-    let run = |arguments: &[&str]| {
-        ran(
-            home.path(),
-            &[&["dead-letters", "export"], arguments].concat(),
-        )
-    };
+    let run = |arguments: &[&str]| exported(home.path(), arguments);
     let (code, printed, complaint) = run(&["-o", "letters.ndjson"]);
     assert_eq!((code, &*complaint), (0, ""));
     assert_eq!(printed, "2 dead letters in letters.ndjson\n");
@@ -337,12 +336,7 @@ fn an_export_is_what_its_name_says_and_can_go_to_standard_output() {
     let home = TempDir::new().unwrap();
     let stand_in = PostHogStandIn::start().unwrap();
     let (_demo, seqs) = with_letters(&home, &stand_in);
-    let run = |arguments: &[&str]| {
-        ran(
-            home.path(),
-            &[&["dead-letters", "export"], arguments].concat(),
-        )
-    };
+    let run = |arguments: &[&str]| exported(home.path(), arguments);
     for (name, begins) in [
         ("letters.csv", "sink,reason,"),
         ("Letters.CSV", "sink,reason,"),

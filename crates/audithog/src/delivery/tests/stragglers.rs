@@ -15,7 +15,7 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-fn straggler(seq: i64, next: Micros) -> Straggler {
+pub(super) fn straggler(seq: i64, next: Micros) -> Straggler {
     Straggler {
         seq,
         attempts: 1,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stragglers::straggler;
 use super::{START, eager, row};
 use crate::delivery::Progress;
 use crate::delivery::backoff::Jitter;
 use crate::delivery::course::{Course, Now, Step};
-use crate::ledger::{SinkTotals, Straggler};
+use crate::ledger::SinkTotals;
 use crate::record::{Micros, StoredRow};
 use crate::sink::{Admission, Attempt, BoxFuture, Reply, RequestLimits, Sink};
 
@@ -45,16 +46,6 @@ fn at(since: Duration) -> Now {
     }
 }
 
-fn straggler(next: Micros) -> Straggler {
-    Straggler {
-        seq: 1,
-        attempts: 1,
-        since: START,
-        next,
-        reason: "not_persisted".to_owned(),
-    }
-}
-
 /// One straggler, and nothing else.
 fn course(next: Micros, now: Now) -> Course {
     let totals = SinkTotals {
@@ -63,7 +54,7 @@ fn course(next: Micros, now: Now) -> Course {
         ..SinkTotals::default()
     };
     let mut course = Course::new(Arc::new(Plain), eager(), &totals, Jitter::new(7));
-    course.refill_stragglers(1, vec![straggler(next)], now);
+    course.refill_stragglers(1, vec![straggler(1, next)], now);
     course
 }
 
