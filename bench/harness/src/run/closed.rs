@@ -253,10 +253,10 @@ mod tests {
         now() { read -r stat </proc/$$/stat; set -- ${stat##*) }; now=$((${12} + ${13})); }
         work() { now; until=$((now + 20)); while now; [ "$now" -lt "$until" ]; do :; done; }
         trap work USR1
-        trap 'work; echo "{\"answered\":1000,\"rows_made\":1000,\"rows_lost\":0,\"books\":\"ok\"}"; exit 0' TERM
-        echo $$ >pid && mkfifo never && exec 3<>never
+        trap 'work; kill $idle; echo "{\"answered\":1000,\"rows_made\":1000,\"rows_lost\":0,\"books\":\"ok\"}"; exit 0' TERM
+        mkfifo never; cat <>never & idle=$!; echo $$ >pid
         echo ready 127.0.0.1:9
-        while :; do read -r _ <&3; done"#;
+        while :; do wait $idle; done"#;
     const LOAD: &str =
         "kill -USR1 $(cat pid); echo '500 requests in 1.00s'; echo 'Requests/sec: 500.00'";
 
