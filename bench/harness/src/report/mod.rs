@@ -185,10 +185,11 @@ const METHOD: &str = "\
   both sides).
 * The conservation check of audithog has to say `ok` after every measurement; otherwise the run stops without a report.
 * Open loop: a generator that spins on its core sends at a fixed rate and counts from the moment a request was due. 100 % is
-  the median rate of bare in the closed loop of this run. \"Clean\" leaves out the requests during which the generator
-  itself did not have its core, because the receiver shares it, and in the layout \"apart\" the audit threads too. What was due
-  meanwhile it sends at once afterwards: no load of a fixed rate. So requests that were due before the last of that burst was
-  answered are left out as well. Clean figures can hide what happens to the service just then, so all are shown beside them. The
+  the median rate of bare in the closed loop of this run. When an answer came is the kernel's
+  word (`SO_TIMESTAMPNS`), for which the generator need not be there. \"Clean\" leaves out the requests that were due while the
+  generator itself did not have its core, because the receiver shares it, and in the layout \"apart\" the audit threads too.
+  What was due meanwhile it sends at once afterwards: no load of a fixed rate. So what it sends until the service has answered
+  everything that was due is left out as well, and what was open when such a burst came. Clean figures can hide what happens to the service just then, so all are shown beside them. The
   goals are judged by the clean ones; a round with fewer than 1,000 of them has no clean figure.
 * Where a service, or with \"apart\" the core of its audit threads, cannot keep up, an open loop measures nothing but a queue. A measurement is overloaded if the generator
   was more than a tenth of a second behind its schedule at its end, or met an error; it is named and is in no figure. A goal

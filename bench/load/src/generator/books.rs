@@ -10,16 +10,25 @@ const GAP_NS: u64 = 20_000;
 /// Latencies up to a minute, with three digits.
 const LONGEST_NS: u64 = 60_000_000_000;
 
+/// A request that was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    due: u64,
+    /// The generator's own fault may be in how long it takes.
+    is_late: bool,
+    /// How many gaps had ended.
+    gaps: usize,
+}
+
 /// Times are nanoseconds since the start.
 #[derive(Debug)]
 pub(super) struct Books {
     rate: NonZeroU64,
     last_look: u64,
-    gap_end: u64,
-    /// Requests that were due when the last gap ended, and have no answer yet: they came to the service at once.
-    burst: u64,
-    /// When the last of them was answered.
-    burst_end: u64,
+    /// When each gap ended.
+    gap_ends: Vec<u64>,
+    /// What came to the service at once after a gap, or what waited behind it, is still under way.
+    recovers: bool,
     all: Histogram<u64>,
     clean: Histogram<u64>,
     pub(super) sent: u64,
@@ -37,9 +46,8 @@ impl Books {
         Some(Self {
             rate: NonZeroU64::new(rate)?,
             last_look: 0,
-            gap_end: 0,
-            burst: 0,
-            burst_end: 0,
+            gap_ends: Vec::new(),
+            recovers: false,
             all: histogram()?,
             clean: histogram()?,
             sent: 0,
@@ -57,43 +65,54 @@ impl Books {
             .unwrap_or(u64::MAX)
     }
 
-    /// The generator looks at its sockets.
+    /// The generator looks at the clock, and sends what is due.
     pub(super) fn look(&mut self, now: u64) {
         if now.saturating_sub(self.last_look) > GAP_NS {
-            self.gap_end = now;
-            self.burst = self.due_before(now).saturating_sub(self.ended);
+            self.gap_ends.push(now);
+            self.recovers |= self.due_before(now) > self.sent;
         }
         self.last_look = now;
     }
 
-    /// A response is whole. The last gap is the one that matters: the request is the generator's own fault if it was due
-    /// before that ended, or before the service had answered the burst that came of it.
-    pub(super) fn answered(&mut self, due: u64, now: u64, status_is_right: bool) {
-        let latency = now.saturating_sub(due).clamp(1, LONGEST_NS);
+    /// The next request goes out. Its latency is the generator's fault as well while the service has not caught up with what gathered in
+    /// a gap: it was due in it, or stands behind what was.
+    pub(super) fn send(&mut self) -> Sent {
+        let due = self.due(self.sent);
+        self.sent += 1;
+        Sent {
+            due,
+            is_late: self.recovers,
+            gaps: self.gap_ends.len(),
+        }
+    }
+
+    /// A response is whole since `received`. A gap before that spoils it too: what was sent at its end may have come before.
+    pub(super) fn answered(&mut self, request: &Sent, received: u64, status_is_right: bool) {
+        let latency = received.saturating_sub(request.due).clamp(1, LONGEST_NS);
         self.answered += 1;
         self.errors += u64::from(!status_is_right);
         self.all.saturating_record(latency);
-        if due < self.gap_end.max(self.burst_end) || self.burst > 0 {
+        let gap = self.gap_ends.get(request.gaps);
+        if request.is_late || gap.is_some_and(|end| *end < received) {
             self.late += 1;
         } else {
             self.clean.saturating_record(latency);
         }
-        self.ended(due, now);
+        self.ended(received);
     }
 
     /// A request will not be answered.
-    pub(super) fn failed(&mut self, due: u64, now: u64) {
+    pub(super) fn failed(&mut self, now: u64) {
         self.errors += 1;
-        self.ended(due, now);
+        self.ended(now);
     }
 
-    fn ended(&mut self, due: u64, now: u64) {
+    /// The service has caught up once it has nothing left to do; not with an answer of before the gap's end, behind which the rest comes.
+    fn ended(&mut self, at: u64) {
         self.ended += 1;
-        if due < self.gap_end && self.burst > 0 {
-            self.burst -= 1;
-            if self.burst == 0 {
-                self.burst_end = now;
-            }
+        let from = self.gap_ends.last().map_or(at, |end| at.max(*end));
+        if self.recovers && self.ended >= self.due_before(from) {
+            self.recovers = false;
         }
     }
 
@@ -150,8 +169,8 @@ pub struct Report {
     pub percentiles_us: [f64; 4],
     /// The longest.
     pub max_us: f64,
-    /// Samples that the generator itself may have made longer: it was off its core, or what it then sent at once was still
-    /// before them.
+    /// Samples that the generator itself may have made longer: it was off its core, or the service had not yet caught up with
+    /// what it then sent at once.
     pub late: u64,
     /// Requests that were due and not yet sent when the schedule ended: the service did not keep up.
     pub behind: u64,
@@ -204,73 +223,135 @@ mod tests {
         assert!(Books::new(0).is_none());
     }
 
+    /// Sends the next request when it is due, and has it answered so much later.
+    fn exchange(books: &mut Books, takes: u64) {
+        let due = books.due(books.sent);
+        books.look(due);
+        let request = books.send();
+        books.answered(&request, due + takes, true);
+    }
+
     #[test]
     fn latency_counts_from_the_schedule() {
-        let mut books = Books::new(1000).expect("a rate");
-        books.answered(5_000_000, 5_250_000, true);
-        books.answered(6_000_000, 6_000_000, false);
+        let mut books = Books::new(100_000).expect("a rate");
+        let first = books.send();
+        books.look(15_000);
+        // Due after 10 µs.
+        let second = books.send();
+        books.answered(&first, 8_000, false);
+        books.answered(&second, 18_000, true);
         let report = books.into_report();
         assert_eq!((report.answered, report.errors, report.late), (2, 1, 0));
-        assert!((report.max_us - 250.0).abs() < 0.5, "{report:?}");
+        assert!((report.max_us - 8.0).abs() < 0.01, "{report:?}");
+    }
+
+    /// Every 10 µs a request; the generator is off its core from 100 to 125 µs, in which three are due.
+    fn after_a_gap() -> (Books, Vec<Sent>) {
+        let mut books = Books::new(100_000).expect("a rate");
+        for _ in 0..10 {
+            exchange(&mut books, 5_000);
+        }
+        books.look(100_000);
+        books.look(125_000);
+        let burst = (0..3).map(|_| books.send()).collect();
+        (books, burst)
+    }
+
+    fn late_and_clean(books: Books) -> (u64, u64) {
+        let report = books.into_report();
+        (report.late, report.clean)
     }
 
     #[test]
-    fn a_gap_spoils_the_requests_it_overlaps_and_no_others() {
+    fn a_short_pause_is_no_gap() {
+        let mut books = Books::new(100_000).expect("a rate");
+        books.look(20_000);
+        exchange(&mut books, 5_000);
+        assert_eq!(late_and_clean(books), (0, 1));
+    }
+
+    #[test]
+    fn what_was_due_in_a_gap_is_late() {
+        let (mut books, burst) = after_a_gap();
+        for request in &burst {
+            books.answered(request, 128_000, true);
+        }
+        exchange(&mut books, 5_000);
+        assert_eq!(late_and_clean(books), (3, 11));
+    }
+
+    #[test]
+    fn everything_is_late_until_the_service_has_caught_up() {
+        let (mut books, burst) = after_a_gap();
+        books.look(145_000);
+        // Due at 130 and 140.
+        let behind = [books.send(), books.send()];
+        for (request, at) in burst.iter().chain(&behind).zip([135, 140, 145, 150, 155]) {
+            books.answered(request, at * 1_000, true);
+        }
+        // By 155 the one of 150 was due as well, so the burst is not worked off: it waits behind what waited behind the burst.
+        books.look(156_000);
+        let last = books.send();
+        books.answered(&last, 159_000, true);
+        assert_eq!(books.due(books.sent), 160_000);
+        exchange(&mut books, 5_000);
+        assert_eq!(late_and_clean(books), (6, 11));
+    }
+
+    #[test]
+    fn an_answer_of_before_the_end_of_a_gap_does_not_end_what_gathered_in_it() {
+        let mut books = Books::new(100_000).expect("a rate");
+        let first = books.send();
+        books.look(1_000);
+        books.look(35_000);
+        books.answered(&first, 5_000, true);
+        // Due at 10, 20 and 30, and one behind them.
+        for _ in 0..4 {
+            books.look(40_000);
+            let request = books.send();
+            assert!(request.is_late, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_came_before_or_in_a_gap_is_not_late() {
+        let mut books = Books::new(100_000).expect("a rate");
+        let requests = [books.send(), books.send()];
+        books.look(20_000);
+        books.look(90_000);
+        books.answered(&requests[0], 25_000, true);
+        books.answered(&requests[1], 90_000, true);
+        assert_eq!(late_and_clean(books), (0, 2));
+    }
+
+    #[test]
+    fn an_answer_that_came_after_a_gap_is_late() {
+        let mut books = Books::new(100_000).expect("a rate");
+        let request = books.send();
+        books.look(90_000);
+        books.answered(&request, 90_001, true);
+        assert_eq!(late_and_clean(books), (1, 0));
+    }
+
+    #[test]
+    fn a_gap_in_which_nothing_was_due_spoils_nothing_after_it() {
         let mut books = Books::new(1000).expect("a rate");
-        books.look(10_000);
-        books.look(30_000);
-        books.answered(5_000, 30_000, true);
-        // Off the core until 60,000.
-        books.look(60_000);
-        books.answered(20_000, 60_000, true);
-        books.answered(59_999, 61_000, true);
-        books.answered(60_001, 70_000, true);
-        let report = books.into_report();
-        assert_eq!((report.answered, report.late, report.clean), (4, 2, 2));
-        assert!(report.clean_us[3] < 26.0, "{report:?}");
-    }
-
-    /// A gap of 3 ms at 1,000 requests/s: three requests are due within it, and the third is still open.
-    fn in_a_burst() -> Books {
-        let mut books = Books::new(1000).expect("a rate");
-        books.look(3_000_000);
-        books.answered(0, 3_010_000, true);
-        books.answered(1_000_000, 3_020_000, true);
-        books
+        exchange(&mut books, 5_000);
+        books.look(500_000);
+        exchange(&mut books, 5_000);
+        assert_eq!(books.gap_ends, [500_000, 1_000_000]);
+        assert_eq!(late_and_clean(books), (0, 2));
     }
 
     #[test]
-    fn what_is_sent_at_once_after_a_gap_spoils_the_requests_behind_it() {
-        let mut books = in_a_burst();
-        // It may have waited for the third.
-        books.answered(3_000_000, 3_030_000, true);
-        books.answered(2_000_000, 4_500_000, true);
-        // Due while the third was still open, and after that.
-        books.answered(4_000_000, 4_600_000, true);
-        books.answered(4_500_000, 4_700_000, true);
-        let report = books.into_report();
-        assert_eq!((report.late, report.clean), (5, 1), "{report:?}");
-    }
-
-    #[test]
-    fn a_burst_ends_with_a_request_that_failed() {
-        let mut books = in_a_burst();
-        books.failed(2_000_000, 3_030_000);
-        books.answered(3_030_000, 3_100_000, true);
-        let report = books.into_report();
-        assert_eq!((report.errors, report.late, report.clean), (1, 2, 1));
-    }
-
-    #[test]
-    fn requests_that_were_answered_before_a_gap_are_no_part_of_its_burst() {
-        let mut books = Books::new(1000).expect("a rate");
-        books.look(10_000);
-        books.answered(0, 15_000, true);
-        books.look(1_500_000);
-        books.answered(1_000_000, 1_510_000, true);
-        books.answered(2_000_000, 2_010_000, true);
-        let report = books.into_report();
-        assert_eq!((report.late, report.clean), (1, 2), "{report:?}");
+    fn a_request_that_failed_waits_for_nothing() {
+        let (mut books, burst) = after_a_gap();
+        for _ in &burst {
+            books.failed(128_000);
+        }
+        exchange(&mut books, 5_000);
+        assert_eq!(books.errors, 3);
+        assert_eq!(late_and_clean(books), (0, 11));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
-use super::books::{Books, Report};
-use super::connection::Connection;
+use super::books::{Books, Report, Sent};
+use super::connection::{Answer, Connection};
 use crate::requests::Request;
 
 /// Handled between two sends, so that neither side starves the other.
@@ -32,7 +32,7 @@ pub struct Plan {
 }
 
 struct Open {
-    due: u64,
+    request: Sent,
     expected: u16,
 }
 
@@ -78,14 +78,14 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
             if let (Some(number), Some((text, expected))) = (free.pop_front(), list.clone().next())
             {
                 list.next();
-                books.sent += 1;
+                let request = books.send();
                 if connections[number].send(text).is_ok() {
                     open[number] = Some(Open {
-                        due,
+                        request,
                         expected: *expected,
                     });
                 } else {
-                    books.failed(due, now);
+                    books.failed(now);
                     connections[number] =
                         Connection::open(plan.target, poll.registry(), Token(number))?;
                     free.push_back(number);
@@ -99,20 +99,21 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
             let Token(number) = event.token();
             match connections[number].receive() {
                 Ok(None) => {}
-                Ok(Some(status)) => {
+                Ok(Some(Answer { status, age })) => {
                     let now = nanoseconds(start.elapsed());
                     // Eight answers at once are no gap, whatever they take together.
                     books.look(now);
-                    if let Some(request) = open[number].take() {
-                        books.answered(request.due, now, status == request.expected);
+                    let received = now.saturating_sub(nanoseconds(age));
+                    if let Some(Open { request, expected }) = open[number].take() {
+                        books.answered(&request, received, status == expected);
                         free.push_back(number);
                     }
                 }
                 Err(_) => {
                     connections[number] =
                         Connection::open(plan.target, poll.registry(), Token(number))?;
-                    if let Some(request) = open[number].take() {
-                        books.failed(request.due, nanoseconds(start.elapsed()));
+                    if open[number].take().is_some() {
+                        books.failed(nanoseconds(start.elapsed()));
                         free.push_back(number);
                     }
                 }
