@@ -59,8 +59,9 @@ pub(crate) struct Group<'a> {
     pub(crate) sync: bool,
     /// Rows that tell of losses or of what was removed: they may use the reserve of a full disk.
     pub(crate) urgent: bool,
-    /// Nobody waits for it and more is not coming in than goes out: the core is offered to requests every 100 µs or so.
-    pub(crate) gives_way: bool,
+    /// After so many rows the core is offered to requests. None if somebody waits for the group, or too many rows have
+    /// piled up.
+    pub(crate) gives_way_every: Option<usize>,
 }
 
 /// The rows of a group and of those beside it.

@@ -38,6 +38,14 @@ const SYNC_REST: Duration = Duration::from_millis(50);
 const FEW: usize = 64;
 /// Most rows in one commit: a short commit keeps the core free for requests.
 const GROUP_ROWS: usize = 1_024;
+/// Rows that are appended in some 50 µs: so long a request may have to wait for its core.
+const SLICE: usize = 32;
+/// The same once more rows came than fit into one group. Beside a busy thread, Linux lets one that offers its core go on only when the
+/// other has had it for a slice of milliseconds, or sleeps: with short slices alone the writer would get a thirtieth of
+/// a core that requests keep busy, and fall behind for ever.
+const LONG_SLICE: usize = 96;
+/// More rows than this at once are written without offers: requests keep the core busy all the time.
+const MANY_ROWS: usize = 3 * GROUP_ROWS;
 /// Delays between tries of a ledger that cannot be written.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -79,8 +87,8 @@ pub(crate) struct Writer {
     sync_asked: bool,
     /// A sink shall get what is committed; nobody waits.
     sync_wished: bool,
-    /// More rows came than fit into one group: they are written without pauses.
-    behind: bool,
+    /// See `Group::gives_way_every`; for the rows that were taken last.
+    gives_way_every: Option<usize>,
     flushes: Vec<Box<dyn FnOnce(i64) + Send>>,
     /// Arrived while a commit was tried again: for the next round, which takes the rows that were
     /// accepted before them.
@@ -167,7 +175,7 @@ impl Writer {
             unsynced: true,
             sync_asked: false,
             sync_wished: false,
-            behind: false,
+            gives_way_every: None,
             flushes: Vec::new(),
             deferred: Vec::new(),
             held: BTreeMap::new(),
@@ -292,7 +300,7 @@ impl Writer {
         if something || self.sync_asked || due {
             let mut waiters = waiters.into_iter().peekable();
             let mut done = 0;
-            self.behind = rows.len() > GROUP_ROWS;
+            self.gives_way_every = slice(rows.len());
             loop {
                 let chunk = &rows[done..rows.len().min(done + GROUP_ROWS)];
                 let last = done + chunk.len() == rows.len();
@@ -368,7 +376,7 @@ impl Writer {
         let states = self.states_for(rows.is_empty() && self.settlements.is_empty());
         let books = self.books_due(rows.is_empty());
         let requests = self.board.requests_seen();
-        let gives_way = waiters.is_empty() && !self.behind;
+        let gives_way_every = self.gives_way_every.filter(|_| waiters.is_empty());
         let losses = self.own.take_untold();
         let mut pause = RETRY_FIRST;
         loop {
@@ -388,7 +396,7 @@ impl Writer {
                 },
                 sync,
                 urgent: false,
-                gives_way,
+                gives_way_every,
             };
             let since = Instant::now();
             let before = Mark::of(&*self.store);
@@ -513,6 +521,14 @@ impl Writer {
 /// the row.
 fn buffer(rows: &Arc<Vec<Row>>, first: usize) -> Option<Buffer<'_>> {
     (rows.len() > rows.capacity() / 2).then_some(Buffer { rows, first })
+}
+
+/// How many rows are appended before the core is offered, when so many were taken at once.
+fn slice(rows: usize) -> Option<usize> {
+    if rows <= GROUP_ROWS {
+        return Some(SLICE);
+    }
+    (rows <= MANY_ROWS).then_some(LONG_SLICE)
 }
 
 /// The buffer goes back to the queue with its room; if somebody keeps its rows, one that has room for as many. After a

@@ -12,8 +12,6 @@ use crate::record::{Micros, Row};
 
 /// Rows that share one line of `audit_blocks`.
 pub(super) const BLOCK_ROWS: i64 = 1_000;
-/// Rows that are appended in about 100 µs.
-const SLICE: usize = 32;
 
 /// A line of `audit_blocks`.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +29,8 @@ pub(super) struct Rows<'a> {
     pub(super) rows: &'a [Row],
     pub(super) run: i64,
     pub(super) now: Micros,
-    /// See `Group::gives_way`.
-    pub(super) gives_way: bool,
+    /// See `Group::gives_way_every`.
+    pub(super) gives_way_every: Option<usize>,
 }
 
 impl<'a> Rows<'a> {
@@ -42,7 +40,7 @@ impl<'a> Rows<'a> {
             rows,
             run,
             now,
-            gives_way: false,
+            gives_way_every: None,
         }
     }
 }
@@ -56,7 +54,7 @@ pub(super) fn append(
         rows,
         run,
         now,
-        gives_way,
+        gives_way_every,
     }: Rows<'_>,
     lines: &mut Vec<Line>,
 ) -> rusqlite::Result<Vec<usize>> {
@@ -69,7 +67,7 @@ pub(super) fn append(
     let mut block = last_block(connection)?;
     let mut first = true;
     for (at, row) in rows.iter().enumerate() {
-        if gives_way && at % SLICE == SLICE - 1 {
+        if gives_way_every.is_some_and(|rows| (at + 1) % rows == 0) {
             std::thread::yield_now();
         }
         let seq = totals.head + 1;

@@ -137,7 +137,7 @@ impl Store for SqliteStore {
                     rows: group.rows,
                     run,
                     now,
-                    gives_way: group.gives_way,
+                    gives_way_every: group.gives_way_every,
                 };
                 let duplicates = append::append(connection, names, totals, rows, &mut lines)?;
                 for settlement in group.settlements {

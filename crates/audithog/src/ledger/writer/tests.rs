@@ -33,16 +33,21 @@ enum Fault {
 }
 
 type Faults = Arc<Mutex<VecDeque<Fault>>>;
+/// Of each group that was to be committed: its rows, and how often it gives way.
+type Groups = Arc<Mutex<Vec<(usize, Option<usize>)>>>;
 
 /// A file's store that fails on cue.
 struct Failing {
     store: SqliteStore,
     faults: Faults,
     full: Arc<AtomicBool>,
+    groups: Groups,
 }
 
 impl Store for Failing {
     fn commit(&mut self, group: &Group<'_>) -> Result<Committed, StoreError> {
+        let seen = (group.rows.len(), group.gives_way_every);
+        self.groups.lock().unwrap().push(seen);
         if group.rows.is_empty() && !group.urgent {
             return self.store.commit(group);
         }
@@ -148,6 +153,7 @@ struct Desk {
     faults: Faults,
     /// The disk takes only what is urgent, and what has no rows.
     full: Arc<AtomicBool>,
+    groups: Groups,
     directory: tempfile::TempDir,
     thread: Option<JoinHandle<()>>,
 }
@@ -173,12 +179,14 @@ impl Desk {
         let board = Arc::new(Board::new(store.totals().clone()));
         let faults = Faults::default();
         let full = Arc::new(AtomicBool::default());
+        let groups = Groups::default();
         let writer = Writer::new(WriterParts {
             queue: Arc::clone(&queue),
             store: Box::new(Failing {
                 store,
                 faults: Arc::clone(&faults),
                 full: Arc::clone(&full),
+                groups: Arc::clone(&groups),
             }),
             board: Arc::clone(&board),
             clock: clock.clone(),
@@ -192,6 +200,7 @@ impl Desk {
             clock,
             faults,
             full,
+            groups,
             directory,
             thread: None,
         };
@@ -317,6 +326,45 @@ fn the_file_says_what_the_process_counted_and_why_it_could_not_write() {
         json!({"requestsSeen": 2, "requestsInProgress": 0, "requestsAccepted": 2,
             "requestsExcluded": 0, "accepted": 3, "stored": 3, "queued": 0, "lost": {}, "late": 3})
     );
+}
+
+/// The groups of so many rows that had gathered before the writer came.
+fn groups_of(rows: usize, durable: bool) -> Vec<(usize, Option<usize>)> {
+    let (mut desk, writer) = Desk::without_thread(None, None);
+    let row = |n| full_row(u32::try_from(n).unwrap());
+    for n in 1..rows {
+        desk.push(row(n));
+    }
+    let answer = durable.then(|| desk.push_durable(row(rows)));
+    if answer.is_none() {
+        desk.push(row(rows));
+    }
+    let flushed = desk.flush(false);
+    desk.thread = Some(std::thread::spawn(move || writer.run()));
+    flushed.recv_timeout(PATIENCE).unwrap();
+    let groups = desk.groups.lock().unwrap().clone();
+    assert!(desk.close());
+    groups
+}
+
+#[test]
+fn the_core_is_offered_less_often_while_rows_pile_up_and_not_at_all_once_they_are_many() {
+    for (rows, every) in [
+        (1, Some(SLICE)),
+        (GROUP_ROWS, Some(SLICE)),
+        (GROUP_ROWS + 1, Some(LONG_SLICE)),
+        (MANY_ROWS, Some(LONG_SLICE)),
+        (MANY_ROWS + 1, None),
+    ] {
+        let groups = groups_of(rows, false);
+        assert_eq!(groups.iter().map(|(rows, _)| rows).sum::<usize>(), rows);
+        assert!(groups.iter().all(|group| group.1 == every), "{groups:?}");
+    }
+}
+
+#[test]
+fn a_group_that_somebody_waits_for_gives_nobody_way() {
+    assert_eq!(groups_of(2, true), [(2, None)]);
 }
 
 /// In several transactions, for which no row and no sign of life has to wake the writer.

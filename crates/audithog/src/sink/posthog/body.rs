@@ -61,10 +61,12 @@ const LONG_SLICE: usize = 256 * 1024;
 /// The same for zstd while nobody takes the core when it is offered. Each slice is a block with tables of its own, and a block
 /// is never larger (RFC 8878, 3.1.1.2.4). Gzip would gain nothing, and takes several times as long for it.
 const QUIET_SLICE: usize = 128 * 1024;
-/// Offers in a row that nobody took before slices grow: about half a millisecond without a request.
-const QUIET_OFFERS: u32 = 16;
-/// An offer that lasts longer was taken. Without a taker it is a call of the kernel, of a microsecond.
-const TAKEN: Duration = Duration::from_micros(10);
+/// Offers in a row that nobody took before slices grow: a millisecond or two without a request. Fewer come by chance while a service is
+/// half busy, and then its requests wait for the long slices; more never come where the writer settles beside the sink.
+const QUIET_OFFERS: u32 = 32;
+/// An offer that lasts longer was taken. Without a taker it is a call of the kernel, of a microsecond; a small request takes
+/// five and more.
+const TAKEN: Duration = Duration::from_micros(4);
 /// As a power of two: a whole body fits, most often. Once the window is full and begins anew, every match is looked for in
 /// two places, which takes half as long again. Decoders shall take windows up to 8 MiB (RFC 8878, 3.1.1.1.2).
 #[cfg(feature = "zstd")]
