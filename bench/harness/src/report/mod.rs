@@ -189,7 +189,10 @@ const METHOD: &str = "\
   word (`SO_TIMESTAMPNS`), for which the generator need not be there. \"Clean\" leaves out the requests that were due while the
   generator itself did not have its core, because the receiver shares it, and in the layout \"apart\" the audit threads too.
   What was due meanwhile it sends at once afterwards: no load of a fixed rate. So what it sends until the service has answered
-  everything that was due is left out as well, and what was open when such a burst came. Clean figures can hide what happens to the service just then, so all are shown beside them. The
+  everything that was due is left out as well, and what was open when such a burst came. Where answers wait for the disk
+  something is always open, so there are no clean figures. With \"apart\" the audit threads run when the generator does not: what they
+  do meanwhile to a request on the other core, by a lock or a cache, is in the clean figures only of those that were sent just
+  before. Clean figures can hide what happens to the service just then, so all are shown beside them. The
   goals are judged by the clean ones; a round with fewer than 1,000 of them has no clean figure.
 * Where a service, or with \"apart\" the core of its audit threads, cannot keep up, an open loop measures nothing but a queue. A measurement is overloaded if the generator
   was more than a tenth of a second behind its schedule at its end, or met an error; it is named and is in no figure. A goal
