@@ -328,45 +328,6 @@ fn the_file_says_what_the_process_counted_and_why_it_could_not_write() {
     );
 }
 
-/// The groups of so many rows that had gathered before the writer came.
-fn groups_of(rows: usize, durable: bool) -> Vec<(usize, Option<usize>)> {
-    let (mut desk, writer) = Desk::without_thread(None, None);
-    let row = |n| full_row(u32::try_from(n).unwrap());
-    for n in 1..rows {
-        desk.push(row(n));
-    }
-    let answer = durable.then(|| desk.push_durable(row(rows)));
-    if answer.is_none() {
-        desk.push(row(rows));
-    }
-    let flushed = desk.flush(false);
-    desk.thread = Some(std::thread::spawn(move || writer.run()));
-    flushed.recv_timeout(PATIENCE).unwrap();
-    let groups = desk.groups.lock().unwrap().clone();
-    assert!(desk.close());
-    groups
-}
-
-#[test]
-fn the_core_is_offered_less_often_while_rows_pile_up_and_not_at_all_once_they_are_many() {
-    for (rows, every) in [
-        (1, Some(SLICE)),
-        (GROUP_ROWS, Some(SLICE)),
-        (GROUP_ROWS + 1, Some(LONG_SLICE)),
-        (MANY_ROWS, Some(LONG_SLICE)),
-        (MANY_ROWS + 1, None),
-    ] {
-        let groups = groups_of(rows, false);
-        assert_eq!(groups.iter().map(|(rows, _)| rows).sum::<usize>(), rows);
-        assert!(groups.iter().all(|group| group.1 == every), "{groups:?}");
-    }
-}
-
-#[test]
-fn a_group_that_somebody_waits_for_gives_nobody_way() {
-    assert_eq!(groups_of(2, true), [(2, None)]);
-}
-
 /// In several transactions, for which no row and no sign of life has to wake the writer.
 #[test]
 fn a_full_stretch_is_kept_by_column_although_nothing_follows() {
@@ -773,4 +734,5 @@ fn a_buffer_goes_back_unless_its_rows_are_kept() {
     assert_eq!(small.as_ptr(), place);
 }
 
+mod giving_way;
 mod retention;
