@@ -104,6 +104,22 @@ fn prepare(suite: &Suite) -> Result<()> {
     if !status.success() {
         bail!("the program `requests` failed ({status})");
     }
+    suite
+        .spin
+        .iter()
+        .try_for_each(|spin| build_spin(&suite.root, spin))
+}
+
+fn build_spin(root: &Path, spin: &Path) -> Result<()> {
+    let status = Command::new("cc")
+        .args(["-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o"])
+        .arg(spin)
+        .arg(root.join("bench/load/spin.c"))
+        .status()
+        .context("the C compiler `cc` could not be started")?;
+    if !status.success() {
+        bail!("`bench/load/spin.c` does not compile ({status})");
+    }
     Ok(())
 }
 
@@ -153,7 +169,9 @@ mod tests {
     /// Makes a program of a shell script. Another process writes it: a test beside this one that starts a child would keep the
     /// file busy for a moment.
     pub(crate) fn write_script(program: &Path, script: &str) {
-        let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod +x "$2""#;
+        // It runs in its own directory, and leaves there what it leaves.
+        let write =
+            r#"printf '#!/bin/sh\ncd "${0%%/*}" || exit\n%s\n' "$1" >"$2" && chmod +x "$2""#;
         let written = Command::new("sh")
             .args(["-c", write, "sh", script])
             .arg(program)

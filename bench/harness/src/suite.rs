@@ -192,6 +192,8 @@ pub(crate) struct Suite {
     programs: PathBuf,
     /// The load of the closed loop.
     pub(crate) wrk: PathBuf,
+    /// What is loaded into it, so that it does not sleep: `load/spin.c`.
+    pub(crate) spin: Option<PathBuf>,
     /// For what a run leaves behind.
     pub(crate) scratch: PathBuf,
 }
@@ -221,6 +223,7 @@ impl Suite {
             root,
             programs,
             wrk: "wrk".into(),
+            spin: Some(scratch.join("spin.so")),
             scratch,
         })
     }
@@ -241,6 +244,7 @@ impl Suite {
         let mut suite = Self::new(Arguments::default()).unwrap();
         suite.programs = directory.to_owned();
         suite.wrk = directory.join("wrk");
+        suite.spin = None;
         suite.scratch = directory.join("scratch");
         suite
     }

@@ -168,7 +168,9 @@ const METHOD: &str = "\
   two), which take its turns one after the other, and their mean is its figure in a visit. NestJS has one: it takes long
   to warm up.
 * Closed loop: wrk, 64 connections, a warm-up, then six turns (a quick run: four). A turn begins when the service is at
-  rest and ends when it has come to rest again.
+  rest and ends when it has come to rest again. wrk is made to wait without sleeping (`bench/load/spin.c`), like the generator of the
+  open loop: a client that sleeps is woken at the expense of whoever answers it, the dearer the more else its core
+  has to do, and no service pays that for a client on another machine.
 * CPU per request: user and system time of the service's process, all threads, in its turns and at its end, until it has
   drained everything and has exited, divided by the requests it answered in that time. The end is shared among all requests that
   the process answered, those of the warm-up too. The count is exact to 64 requests a turn. What a timer makes a stack do while

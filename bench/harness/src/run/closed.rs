@@ -230,11 +230,13 @@ pub(crate) fn run_wrk(
     arguments.push(format!("http://{address}").into());
     arguments.push("--".into());
     arguments.push(suite.requests().into());
+    let spin = suite.spin.iter();
+    let spin = spin.map(|spin| ("LD_PRELOAD", OsString::from(spin)));
     let wrk = Process::start(&Plan {
         name: "wrk".to_owned(),
         program: suite.wrk.clone(),
         arguments,
-        environment: Vec::new(),
+        environment: spin.collect(),
         core: Some(LOAD_CORE),
         directory: directory.to_owned(),
     })?;
@@ -245,6 +247,10 @@ pub(crate) fn run_wrk(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
     use crate::tests::{scratch, write_script};
 
@@ -259,6 +265,48 @@ mod tests {
         while :; do wait $idle; done"#;
     const LOAD: &str =
         "kill -USR1 $(cat pid); echo '500 requests in 1.00s'; echo 'Requests/sec: 500.00'";
+
+    /// Answers whatever comes, as the services do: every twentieth with a failure.
+    fn answering() -> SocketAddr {
+        static ANSWERED: AtomicU64 = AtomicU64::new(1);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = |mut client: TcpStream| {
+            let mut room = [0; 4_096];
+            while client.read(&mut room).is_ok_and(|read| read > 0) {
+                let number = ANSWERED.fetch_add(1, Ordering::Relaxed);
+                let status = if number.is_multiple_of(20) { 404 } else { 200 };
+                let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
+                if client.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || answer(client));
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn wrk_gets_its_answers_while_it_spins() {
+        let directory = scratch();
+        let mut suite = Suite::in_directory(directory.path());
+        suite.wrk = "wrk".into();
+        std::fs::create_dir(&suite.scratch).unwrap();
+        let request = "/\tuser\trole\torganisation\tagent\t10.0.0.1\n";
+        std::fs::write(suite.requests(), request).unwrap();
+        let spin = directory.path().join("spin.so");
+        crate::build_spin(&suite.root, &spin).unwrap();
+        suite.spin = Some(spin);
+        let wrk = run_wrk(&suite, answering(), TURN_SECONDS, directory.path()).unwrap();
+        assert!(wrk.requests > 0);
+        // Nothing was wrong with what was preloaded, which is no error elsewhere.
+        let said = std::fs::read_to_string(directory.path().join("wrk.stderr")).unwrap();
+        assert_eq!(said, "");
+    }
 
     #[test]
     fn what_a_service_does_after_the_load_and_at_its_end_is_charged_to_it() {
@@ -280,7 +328,7 @@ mod tests {
 
     #[test]
     fn lines_are_counted_if_there_is_a_file() {
-        let scratch = crate::tests::scratch();
+        let scratch = scratch();
         let file = scratch.path().join("log.jsonl");
         assert_eq!(lines_in(&file).unwrap(), None);
         std::fs::write(&file, "{}\n{}\ncut").unwrap();
